@@ -1,0 +1,107 @@
+"""Resampling of seeds, the unit that is independent: cells of one sweep share their seeds.
+
+One list of seeds is drawn a resample and used in every cell, so that a seed that is slow everywhere is slow everywhere
+in the resample too; a cell takes the drawn seeds that it has. Seeds are few, so a percentile interval is coarse, and a
+statistic bounded at zero (R2) has an interval that cannot reach below it.
+
+Shapes: B resamples, S seeds, C cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.cells import Cell
+from analysis.estimate import LEVEL
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+MIN_SHARE = 0.9
+"""Smallest share of resamples that must give a value for an interval to be stated."""
+
+_CHUNK = 4_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class SeedTable:
+    """Grokking steps and logit scales by seed and cell, [S, C]: NaN where absent, +infinity where not grokked.
+
+    `problem` says why seeds cannot be resampled, or is empty.
+    """
+
+    grokked_step: Floats
+    logit_scale: Floats
+    problem: str
+
+
+def seed_table(cells: Sequence[Cell]) -> SeedTable:
+    """Align cells by seed; of two runs of one seed in one cell the first is taken."""
+    seeds = sorted({r.seed for c in cells for r in c.runs if r.seed is not None})
+    place = {seed: i for i, seed in enumerate(seeds)}
+    steps = np.full((len(seeds), len(cells)), np.nan)
+    scales = np.full((len(seeds), len(cells)), np.nan)
+    for column, cell in enumerate(cells):
+        for run in reversed(cell.runs):
+            if run.seed is not None:
+                steps[place[run.seed], column] = run.grokked_step
+                scales[place[run.seed], column] = np.nan if run.logit_scale is None else run.logit_scale
+    nameless = sum(r.seed is None for c in cells for r in c.runs)
+    problem = f"{nameless} runs have no seed" if nameless else "one seed cannot be resampled" if len(seeds) < 2 else ""
+    repeated = sum(len(c.runs) - len({r.seed for r in c.runs}) for c in cells)
+    if repeated and not problem:
+        problem = f"{repeated} runs repeat the seed of another run of their cell, so seeds are not the unit to resample"
+    return SeedTable(steps, scales, problem)
+
+
+def draw(n_seeds: int, resamples: int, seed: int) -> Ints:
+    """Resampled lists of seeds, [B, S]."""
+    return np.random.default_rng(seed).integers(0, n_seeds, (resamples, n_seeds))
+
+
+def resampled_medians(values: Floats, lists: Ints) -> Floats:
+    """Median over the drawn seeds of [S, C] for each list: [B, C], +infinity where undefined, NaN without seeds."""
+    return _chunked(_medians, values, lists)
+
+
+def resampled_means(values: Floats, lists: Ints) -> Floats:
+    """Mean over the drawn seeds of [S, C] that have a value, for each list: [B, C], NaN without one."""
+    return _chunked(_means, values, lists)
+
+
+def percentile_interval(values: Floats, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:
+    """Equal-tailed percentile interval of the finite values [B], or None and the reason."""
+    finite = values[np.isfinite(values)]
+    if len(values) == 0:
+        return None, "no resamples were asked for"
+    if len(finite) < MIN_SHARE * len(values):
+        lost = len(values) - len(finite)
+        return None, f"{lost} of {len(values)} resamples gave no value (a cell without a median or a degenerate fit)"
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return (float(low), float(high)), ""
+
+
+def _chunked(statistic: Callable[[Floats], Floats], values: Floats, lists: Ints) -> Floats:
+    size = max(1, _CHUNK // max(1, values.size))
+    parts = [statistic(values[lists[i : i + size]]) for i in range(0, len(lists), size)]
+    return np.concatenate(parts) if parts else np.empty((0, values.shape[1]))
+
+
+def _medians(drawn: Floats) -> Floats:
+    """Median along axis 1 of [B, S, C]; NaN sorts last, behind +infinity."""
+    ranked = np.sort(drawn, axis=1)
+    count = np.sum(~np.isnan(drawn), axis=1, keepdims=True)
+    low = np.take_along_axis(ranked, np.maximum(count - 1, 0) // 2, axis=1)
+    high = np.take_along_axis(ranked, np.minimum(count // 2, drawn.shape[1] - 1), axis=1)
+    return np.where(count > 0, (low + high) / 2, np.nan)[:, 0, :]
+
+
+def _means(drawn: Floats) -> Floats:
+    present = ~np.isnan(drawn)
+    count = present.sum(axis=1)
+    total = np.where(present, drawn, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

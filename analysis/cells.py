@@ -1,0 +1,202 @@
+"""Runs that differ only in the seed, and what a cell says: medians, spread and counts.
+
+A run that spent its budget without grokking is +infinity in an order statistic, never a number and never dropped: so
+the median exists only where fewer than half of the runs are censored, and a quartile likewise. A diverged run counts
+the same way (it will not grok). A failed run says nothing about the network and is not counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.estimate import Estimate, absent
+
+_MEDIAN = (
+    "median over seeds; a run that did not reach it within its budget (censored, diverged) counts as +infinity, "
+    "failed runs are not counted"
+)
+_MEAN_L = "mean over the grokked seeds of the logit scale L, each read at the run's own grokking step"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPoint:
+    """One counted run; `grokked_step` and `memorized_step` are +infinity where not reached."""
+
+    run_id: str
+    seed: int | None
+    grokked_step: float
+    memorized_step: float
+    logit_scale: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Order statistics of grokked_step in steps; None where a censored run stands at that rank."""
+
+    minimum: float | None
+    lower_quartile: float | None
+    upper_quartile: float | None
+    maximum: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell. `runs` are those counted (grokked, censored, diverged); `superseded` says why another is used."""
+
+    cell_id: str
+    arm: str
+    rho: float | None
+    tau: float
+    horizon_steps: float | None
+    n_runs: int
+    n_grokked: int
+    n_censored: int
+    n_diverged: int
+    n_failed: int
+    grokked_step: Estimate
+    memorized_step: Estimate
+    delay: Estimate
+    logit_scale: Estimate
+    spread: Spread
+    runs: tuple[RunPoint, ...]
+    superseded: str = ""
+
+    @property
+    def label(self) -> str:
+        """Short name: `clamp, rho 1.15, tau 1.3`."""
+        return f"{self.arm}, {'' if self.rho is None else f'rho {self.rho:g}, '}tau {self.tau:g}"
+
+    @property
+    def n_counted(self) -> int:
+        """Runs that count in the median: all but the failed."""
+        return self.n_grokked + self.n_censored + self.n_diverged
+
+
+def make_cells(runs: pd.DataFrame, missing: frozenset[str]) -> tuple[Cell, ...]:
+    """All cells of one family (clean runs), ordered by arm, rho, tau."""
+    fallback = ["clamp_from_step", "control_id", "max_steps", "eval_every"] if "cell_id" in missing else ["cell_id"]
+    groups = runs.groupby(["arm", "rho", "tau", *fallback], dropna=False, sort=False)
+    cells = [_cell(group, missing) for _, group in groups]
+    cells.sort(key=lambda c: (c.arm != "free", c.arm, c.rho or 0.0, c.tau))
+    return preferred(cells)
+
+
+def preferred(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Mark all but one clamp cell at each (rho, tau): the one with the longest budget, then the most runs, is used."""
+    best: dict[tuple[float | None, float], Cell] = {}
+    for cell in cells:
+        if cell.arm == "clamp":
+            rival = best.get((cell.rho, cell.tau))
+            if rival is None or _rank(cell) > _rank(rival):
+                best[cell.rho, cell.tau] = cell
+    return tuple(_supersede(c, best.get((c.rho, c.tau)) if c.arm == "clamp" else None) for c in cells)
+
+
+def order_statistic(values: Sequence[float], quantile: float) -> float | None:
+    """Quantile by linear interpolation between ranks, None where a rank that it needs is +infinity or n is 0."""
+    if not values:
+        return None
+    ranked = sorted(values)
+    at = quantile * (len(ranked) - 1)
+    low, high = ranked[math.floor(at)], ranked[math.ceil(at)]
+    return None if math.isinf(high) else low + (high - low) * (at - math.floor(at))
+
+
+def _rank(cell: Cell) -> tuple[float, int]:
+    return (cell.horizon_steps or 0.0, cell.n_runs)
+
+
+def _supersede(cell: Cell, best: Cell | None) -> Cell:
+    if best is None or best is cell:
+        return cell
+    why = f"another cell has the same rho and tau and a longer budget or more runs ({best.cell_id})"
+    return Cell(**{f: getattr(cell, f) for f in Cell.__slots__ if f != "superseded"}, superseded=why)
+
+
+def _cell(group: pd.DataFrame, missing: frozenset[str]) -> Cell:
+    first = group.iloc[0]
+    outcome = group["outcome"]
+    counted = group[outcome.isin(["grokked", "censored", "diverged"]).to_numpy()]
+    points = _points(counted)
+    n_failed, n_unknown = int((outcome == "failed").sum()), int(outcome.isna().sum())
+    left_out = tuple(
+        f"{n} {what}"
+        for n, what in ((n_failed, "failed runs"), (n_unknown, "runs with an unknown or contradictory outcome"))
+        if n
+    )
+    grokked = [r.grokked_step for r in points]
+    memorized = [r.memorized_step for r in points]
+    n_odd = sum(math.isinf(m) and math.isfinite(g) for m, g in zip(memorized, grokked, strict=True))
+    odd = (f"{n_odd} grokked runs without memorized_step",) if n_odd else ()
+    delay = [g - m if math.isfinite(g) else math.inf for g, m in zip(grokked, memorized, strict=True)]
+    delay = [d for d in delay if d != -math.inf]
+    scales = [r.logit_scale for r in points if r.logit_scale is not None]
+    no_grokked = "the table has no column grokked_step" if "grokked_step" in missing else ""
+    no_memorized = "the table has no column memorized_step" if "memorized_step" in missing else ""
+    horizons = group["max_steps"].dropna()
+    return Cell(
+        cell_id=_text(first["cell_id"]),
+        arm=_text(first["arm"]),
+        rho=None if math.isnan(first["rho"]) else float(first["rho"]),
+        tau=float(first["tau"]),
+        horizon_steps=float(horizons.max()) if len(horizons) else None,
+        n_runs=len(group),
+        n_grokked=int((outcome == "grokked").sum()),
+        n_censored=int((outcome == "censored").sum()),
+        n_diverged=int((outcome == "diverged").sum()),
+        n_failed=n_failed,
+        grokked_step=_median("median_grokked_step", grokked, left_out, no_grokked),
+        memorized_step=_median("median_memorized_step", memorized, left_out, no_memorized),
+        delay=_median("median_delay", delay, (*left_out, *odd), no_grokked or no_memorized),
+        logit_scale=_mean_scale(scales, len(group), missing),
+        spread=Spread(*(None if no_grokked else order_statistic(grokked, q) for q in (0.0, 0.25, 0.75, 1.0))),
+        runs=points,
+    )
+
+
+def _points(counted: pd.DataFrame) -> tuple[RunPoint, ...]:
+    names = ("seed", "grokked_step", "memorized_step", "logit_scale_at_grok")
+    numbers = (counted[name].to_numpy(dtype=np.float64) for name in names)
+    rows = zip(counted["run_id"], counted["outcome"], *numbers, strict=True)
+    return tuple(
+        RunPoint(
+            str(run_id),
+            None if math.isnan(seed) else int(seed),
+            math.inf if math.isnan(grokked) else float(grokked),
+            math.inf if math.isnan(memorized) else float(memorized),
+            None if math.isnan(scale) or outcome != "grokked" else float(scale),
+        )
+        for run_id, outcome, seed, grokked, memorized, scale in rows
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "unknown"
+
+
+def _median(name: str, values: Sequence[float], left_out: tuple[str, ...], missing: str) -> Estimate:
+    never = sum(map(math.isinf, values))
+    value = None if missing else order_statistic(values, 0.5)
+    if value is not None:
+        return Estimate(name, value, "step", _MEDIAN, n_runs=len(values), n_cells=1, left_out=left_out)
+    reason = missing or (
+        f"{never} of {len(values)} runs did not reach it within their budget, so the median is beyond it or undefined"
+        if values
+        else "no run of the cell counts"
+    )
+    return absent(name, "step", _MEDIAN, reason, n_runs=len(values), n_cells=1, left_out=left_out)
+
+
+def _mean_scale(scales: Sequence[float], n_runs: int, missing: frozenset[str]) -> Estimate:
+    left_out = (f"{n_runs - len(scales)} runs without L at grokking",) if len(scales) < n_runs else ()
+    if scales:
+        mean = math.fsum(scales) / len(scales)
+        return Estimate("mean_logit_scale", mean, "1", _MEAN_L, n_runs=len(scales), n_cells=1, left_out=left_out)
+    lacks = "logit_scale_at_grok" in missing
+    reason = "the table has no column logit_scale_at_grok" if lacks else "no run of the cell has L at grokking"
+    return absent("mean_logit_scale", "1", _MEAN_L, reason, n_cells=1, left_out=left_out)

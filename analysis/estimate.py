@@ -1,0 +1,64 @@
+"""One number of an analysis together with everything needed to judge it.
+
+A number that cannot be had is an `Estimate` without a value and with a reason, never NaN and never an exception, so a
+report on half a sweep is still a report.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+LEVEL = 0.95
+"""Coverage that every interval aims at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A named number with its unit, method, sample sizes and, where it has no value or interval, the reason.
+
+    `interval` is (lo, hi) at `level`. `left_out` names what was not used and why. `reason` says why `value` is None;
+    `interval_reason` why `interval` is None although there is a value (empty where none was asked for).
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    method: str
+    interval: tuple[float, float] | None = None
+    level: float = LEVEL
+    n_runs: int = 0
+    n_cells: int = 0
+    left_out: tuple[str, ...] = ()
+    reason: str = ""
+    interval_reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not math.isfinite(self.value):
+            raise ValueError(f"estimate {self.name!r} is {self.value}: use value=None with a reason")
+        if (self.value is None) != bool(self.reason):
+            raise ValueError(f"estimate {self.name!r} needs a reason exactly where it has no value")
+
+
+def absent(
+    name: str,
+    unit: str,
+    method: str,
+    reason: str,
+    *,
+    n_runs: int = 0,
+    n_cells: int = 0,
+    left_out: tuple[str, ...] = (),
+) -> Estimate:
+    """An estimate without a value, and why."""
+    return Estimate(
+        name,
+        None,
+        unit,
+        method,
+        n_runs=n_runs,
+        n_cells=n_cells,
+        left_out=left_out,
+        reason=reason,
+        interval_reason=reason,
+    )

@@ -1,0 +1,104 @@
+"""Train and test accuracy over training: one panel a dose, one colour a temperature.
+
+A grid of hundreds of cells would be unreadable: at most PANELS doses and TAUS temperatures are drawn, spread over what
+there is, and the caption names how many were not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.curves import Band, CellCurve
+from analysis.render import numbers
+from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, log_steps, tau_colours, words
+from analysis.result import Family
+
+PANELS, TAUS = 6, 6
+ARMS = ("free", "clamp")
+
+Item = TypeVar("Item")
+
+
+def accuracy(family: Family, name: str) -> Drawing:
+    """Draw the accuracy curves of one family's free and clamp cells."""
+    curves = [c for c in family.curves if c.cell.arm in ARMS]
+    panels = _spread(sorted({_panel(c) for c in curves}), PANELS)
+    taus = _spread(sorted({c.cell.tau for c in curves}), TAUS)
+    shown = [c for c in curves if _panel(c) in panels and c.cell.tau in taus]
+    omitted = len(family.curves) - len(shown)
+    caption = (
+        "Solid: test accuracy; dashed: train accuracy; line: median over seeds, band: minimum to maximum. A run that "
+        "ended keeps its last reading, so the median is over all runs of the cell with readings; failed runs are left "
+        "out. Dotted: the thresholds 0.90 (grokked, test) and 0.99 (memorised, train). "
+        f"{numbers.count(len(shown), 'cell')}, {numbers.count(sum(c.n_runs for c in shown), 'run')}"
+        + (f"; {numbers.count(omitted, 'cell')} not drawn, to keep it readable." if omitted else ".")
+    )
+    heading = "Accuracy over training"
+    alt = "Train and test accuracy over step, one panel for each of: " + ", ".join(_title(p) for p in panels)
+    if not shown:
+        return Drawing(name, heading, caption, alt, lambda: words("the curves table has no readings of these runs."))
+    return Drawing(name, heading, caption, alt, lambda: _paint(shown, panels, taus, family.key.title))
+
+
+def _panel(curve: CellCurve) -> float:
+    """The dose; 0 stands for the free arm, so that it comes first."""
+    return 0.0 if curve.cell.rho is None else curve.cell.rho
+
+
+def _title(panel: float) -> str:
+    return f"ρ = {panel:g}" if panel else "free norm"
+
+
+def _spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most that many of the items, first and last included, evenly spread."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def _paint(shown: Sequence[CellCurve], panels: Sequence[float], taus: Sequence[float], title: str) -> Figure:
+    columns = min(len(panels), 3 if len(panels) != 4 else 2)
+    rows = math.ceil(len(panels) / columns)
+    figure = blank_figure(max(5.2, 3.1 * columns), 0.9 + 2.35 * rows)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    colours = tau_colours(taus)
+    last = max(float(c.step[-1]) for c in shown)
+    first = max(1.0, min(float(c.step[0]) for c in shown))
+    for place, axes in enumerate(grid.flat):
+        if place >= len(panels):
+            axes.set_visible(False)
+            continue
+        for curve in shown:
+            if _panel(curve) == panels[place]:
+                _band(axes, curve, curve.train, colours[curve.cell.tau], (0, (3, 1.5)), 0.9)
+                _band(axes, curve, curve.test, colours[curve.cell.tau], "-", 1.7)
+        for threshold in (0.90, 0.99):
+            axes.axhline(threshold, color=MUTED, linewidth=0.7, linestyle=":", zorder=1)
+        axes.set_title(_title(panels[place]))
+        log_steps(axes, "x", first, max(last, 2 * first))
+        axes.set(ylim=(-0.02, 1.04), xlim=(first, last * 1.1))
+        below = place + columns
+        if below >= len(panels):
+            axes.set_xlabel("step (log)")
+            axes.tick_params(labelbottom=True)
+        if place % columns == 0:
+            axes.set_ylabel("accuracy")
+    marks = [Line2D([], [], color=colours[t], linewidth=2, label=f"τ = {t:g}") for t in taus]
+    marks += [
+        Line2D([], [], color=INK, linewidth=1.7, label="test"),
+        Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (3, 1.5)), label="train"),
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 4 if columns < 3 else 8))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    return figure
+
+
+def _band(axes: Axes, curve: CellCurve, band: Band, colour: object, style: object, width: float) -> None:
+    axes.fill_between(curve.step, band.low, band.high, color=colour, alpha=0.16, linewidth=0, zorder=2)
+    axes.plot(curve.step, band.median, color=colour, linestyle=style, linewidth=width, zorder=3)

@@ -1,0 +1,122 @@
+"""The common look of the figures, and their bytes.
+
+Colours are sequential in lightness, so they survive greyscale and colour blindness; tau has its own marker too.
+Output is deterministic: no dates, and SVG ids from the figure's name.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+PNG_DPI = 200
+INK, MUTED, FAINT = "#1f2328", "#57606a", "#d0d7de"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
+
+_STYLE = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "hatch.color": "#8c959f",
+    "hatch.linewidth": 0.6,
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One figure to be painted: file stem, heading, what it shows and how, and the words for who cannot see it."""
+
+    name: str
+    heading: str
+    caption: str
+    alt: str
+    paint: Callable[[], Figure]
+
+
+def png(drawing: Drawing) -> bytes:
+    """The figure as PNG at 200 dpi."""
+    return _encode(drawing, format="png", dpi=PNG_DPI)
+
+
+def svg(drawing: Drawing) -> bytes:
+    """The figure as SVG, letters as paths."""
+    return _encode(drawing, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _encode(drawing: Drawing, **options: Any) -> bytes:
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": drawing.name}):
+        buffer = io.BytesIO()
+        drawing.paint().savefig(buffer, **options)
+    return buffer.getvalue()
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    """A white figure of that many inches with its own canvas, laid out to fit its labels."""
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def words(reason: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure = blank_figure(6.4, 2.2)
+    text = "\n".join(textwrap.wrap(f"Nothing to draw: {reason}", 70))
+    figure.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, fontsize=11)
+    return figure
+
+
+def tau_colours(taus: Sequence[float]) -> dict[float, tuple[float, float, float, float]]:
+    """One colour a tau, dark to light with rising tau, none too light for white paper."""
+    ramp = mpl.colormaps["viridis"]
+    last = max(1, len(taus) - 1)
+    return {tau: ramp(0.82 * i / last) for i, tau in enumerate(sorted(taus))}
+
+
+def tau_markers(taus: Sequence[float]) -> dict[float, str]:
+    """One marker a tau."""
+    return {tau: MARKERS[i % len(MARKERS)] for i, tau in enumerate(sorted(taus))}
+
+
+def log_steps(axes: Axes, which: str, low: float, high: float) -> None:
+    """Log axis of steps with plain numbers at 1, 2 and 5, also where it spans less than a decade."""
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    (axes.set_yscale if which == "y" else axes.set_xscale)("log")
+    axis.set_major_locator(LogLocator(subs=_ticks(high / low)))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def log_bar(bar: Any, low: float, high: float) -> None:
+    """Plain numbers on a colour bar of steps."""
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=_ticks(high / low)))
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _ticks(ratio: float) -> tuple[float, ...]:
+    if ratio > 300:
+        return (1.0,)
+    return (1.0, 2.0, 5.0) if ratio > 4 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)

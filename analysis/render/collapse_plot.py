@@ -1,0 +1,121 @@
+"""The collapse: the same medians against the dose and against the logit scale, on one log axis of steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.cells import Cell
+from analysis.collapse import CAVEAT, Collapse
+from analysis.estimate import Estimate
+from analysis.render import numbers
+from analysis.render.canvas import (
+    INK,
+    MUTED,
+    Drawing,
+    blank_figure,
+    log_steps,
+    tau_colours,
+    tau_markers,
+    words,
+)
+from analysis.result import Family
+
+
+def collapse_plot(family: Family, name: str) -> Drawing:
+    """Draw the usable cells of one family's collapse regression, with its fits and R2."""
+    fit = family.collapse
+    on_scale = fit["r2_logit_scale"]
+    left_out = " Left out: " + "; ".join(on_scale.left_out) + "." if on_scale.left_out else ""
+    caption = (
+        "Large: cell medians of grokked_step; small: single runs; line: least squares of ln(median) on the horizontal "
+        f"axis. {numbers.count(len(fit.cells), 'cell')}, {numbers.count(on_scale.n_runs, 'run')}. "
+        f"Brackets: {on_scale.level:.0%} bootstrap interval over seeds.{left_out} {CAVEAT}"
+    )
+    alt = (
+        f"Two scatter plots of median grokked step on a log axis: against dose, R² {numbers.value(fit['r2_rho'])}; "
+        f"against logit scale, R² {numbers.value(on_scale)}."
+    )
+    heading = "Collapse: grokking step against dose and against logit scale"
+    if not fit.cells:
+        why = "no cell has both a median grokked_step and L at grokking (see what was left out below)."
+        return Drawing(name, heading, caption, alt, lambda: words(why))
+    return Drawing(name, heading, caption, alt, lambda: _paint(fit, family.key.title))
+
+
+def _paint(fit: Collapse, title: str) -> Figure:
+    cells = fit.cells
+    taus = sorted({c.tau for c in cells})
+    colours, markers = tau_colours(taus), tau_markers(taus)
+    figure = blank_figure(9.0, 4.5)
+    left, right = figure.subplots(1, 2, sharey=True)
+    rhos = sorted({c.rho or 0.0 for c in cells})
+    gap = min(np.diff(rhos), default=0.1)
+    shift = {tau: gap * 0.11 * (i - (len(taus) - 1) / 2) for i, tau in enumerate(taus)}
+    if len(taus) > 6:
+        shift = {tau: s * 6 / len(taus) for tau, s in shift.items()}
+    for cell in cells:
+        look = {"color": colours[cell.tau], "marker": markers[cell.tau], "linestyle": "none"}
+        runs = [r for r in cell.runs if math.isfinite(r.grokked_step)]
+        small = {**look, "markersize": 2.8, "alpha": 0.4, "markeredgewidth": 0, "zorder": 2}
+        large = {**look, "markersize": 8, "markeredgecolor": "white", "markeredgewidth": 0.9, "zorder": 4}
+        x = (cell.rho or 0.0) + shift[cell.tau]
+        left.plot([x] * len(runs), [r.grokked_step for r in runs], **small)
+        left.plot([x], [cell.grokked_step.value], **large)
+        read = [r for r in runs if r.logit_scale is not None]
+        right.plot([r.logit_scale for r in read], [r.grokked_step for r in read], **small)
+        right.plot([cell.logit_scale.value], [cell.grokked_step.value], **large)
+    steps = [r.grokked_step for c in cells for r in c.runs if math.isfinite(r.grokked_step)]
+    log_steps(left, "y", min(steps), max(steps))
+    _line(left, cells, [c.rho or 0.0 for c in cells], fit["slope_rho"])
+    _line(right, cells, [c.logit_scale.value or 0.0 for c in cells], fit["slope_logit_scale"])
+    _note(left, fit["r2_rho"])
+    _note(right, fit["r2_logit_scale"])
+    left.set_xticks(rhos if len(rhos) <= 9 else rhos[:: math.ceil(len(rhos) / 9)])
+    left.xaxis.set_major_formatter(lambda v, _: f"{v:.2f}")
+    left.set(xlabel="dose ρ (held norm / w_c), points set apart by τ", ylabel="grokked step (log)", title=title)
+    right.set(xlabel="logit scale L at grokking, mean over seeds")
+    right.tick_params(labelleft=False)
+    for axes in (left, right):
+        axes.grid(axis="y", color="#eaeef2", linewidth=0.8)
+        axes.set_axisbelow(True)
+    marks = [
+        Line2D([], [], color=colours[t], marker=markers[t], linestyle="none", markersize=7, label=f"τ = {t:g}")
+        for t in taus
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=min(8, len(taus)), handletextpad=0.2)
+    return figure
+
+
+def _line(axes: Axes, cells: Sequence[Cell], x: list[float], slope: Estimate) -> None:
+    if slope.value is None:
+        return
+    y = [math.log(c.grokked_step.value or 1.0) for c in cells]
+    ends = np.array([min(x), max(x)])
+    line = np.exp(np.mean(y) + slope.value * (ends - np.mean(x)))
+    axes.plot(ends, line, color=INK, linewidth=1.1, linestyle=(0, (5, 3)), zorder=3)
+
+
+def _note(axes: Axes, r2: Estimate) -> None:
+    if r2.value is None:
+        text = f"no fit: {r2.reason}"
+    else:
+        text = f"R² = {numbers.value(r2)}" + (
+            f"\n{r2.level:.0%} interval {numbers.interval(r2)}" if r2.interval else ""
+        )
+    axes.text(
+        0.03,
+        0.97,
+        text,
+        transform=axes.transAxes,
+        va="top",
+        fontsize=9.5 if r2.value is not None else 8,
+        color=INK if r2.value is not None else MUTED,
+        zorder=5,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2},
+    )

@@ -1,0 +1,39 @@
+"""How numbers are written for people: the same in the terminal, the report and the figures."""
+
+from __future__ import annotations
+
+from analysis.estimate import Estimate
+
+NONE = "–"
+
+
+def steps(value: float | None) -> str:
+    """Steps with separators, `12,600` or `2,087.5`."""
+    if value is None:
+        return NONE
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def plain(value: float | None) -> str:
+    """Three decimals, or four significant digits from 100 on."""
+    if value is None:
+        return NONE
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def value(estimate: Estimate) -> str:
+    """The value of an estimate in the way of its unit."""
+    return steps(estimate.value) if estimate.unit == "step" else plain(estimate.value)
+
+
+def interval(estimate: Estimate) -> str:
+    """`[0.817, 0.852]`, or a dash."""
+    if estimate.interval is None:
+        return NONE
+    write = steps if estimate.unit == "step" else plain
+    return "[{}, {}]".format(*(write(v) for v in estimate.interval))
+
+
+def count(number: int, noun: str) -> str:
+    """`1 run`, `1,200 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Run sweeps with Ray Tune, and the command line."""

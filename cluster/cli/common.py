@@ -1,0 +1,54 @@
+"""What all commands share: the app, the consoles, and options that mean the same everywhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cluster.settings import STORE_VARIABLE, default_store
+from grok_sweeps.results import Store, open_store
+
+app = typer.Typer(
+    name="grok-sweeps",
+    help="Sweeps of grokking experiments: plan, run, resume, query, analyse.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URI", help=f"Directory of the results; default ${STORE_VARIABLE} or ./sweeps."),
+]
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file or the name of a preset.")]
+SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep in the store.")]
+
+
+def console() -> Console:
+    """Standard output; unbounded in width where it is not a terminal, so that nothing is cut."""
+    return Console() if sys.stdout.isatty() else Console(width=10_000)
+
+
+def error_line(text: str) -> None:
+    """Print one line on standard error."""
+    Console(stderr=True, soft_wrap=True).print(
+        f"error: {' '.join(text.split())}", style="red", markup=False, highlight=False
+    )
+
+
+def store_at(uri: str | None) -> Store:
+    """The store named by `--store`, the environment or the default."""
+    return open_store(uri or default_store())
+
+
+def print_tables(tables: list[Table]) -> None:
+    """Print rich tables with an empty line after each."""
+    out = console()
+    for table in tables:
+        out.print(table)
+        out.print()

@@ -1,0 +1,169 @@
+"""plan, run, resume and status."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from cluster.cli.common import SpecArgument, StoreOption, SweepArgument, app, console, error_line, store_at
+from cluster.driver import RunReport, run_sweep
+from cluster.resources import Resources, choose_resources
+from cluster.settings import this_machine
+from cluster.views import duration, open_view, panel, plain_line
+from grok_sweeps.errors import QueryError
+from grok_sweeps.plan import Plan, make_packs, make_plan
+from grok_sweeps.plan.estimate import ASSUMPTIONS, estimate
+from grok_sweeps.progress import Progress, measure_progress
+from grok_sweeps.results import Store
+from grok_sweeps.spec import SweepSpec, load_spec, preset_names
+from grok_sweeps.store import SweepStore
+from grok_sweeps.store.rows import RowLog
+
+WATCH_EVERY_S = 2.0
+
+
+@app.command()
+def plan(spec: SpecArgument) -> None:
+    """Print what a spec would train and cost. Writes nothing."""
+    sweep, _ = load_spec(spec)
+    planned = make_plan(sweep)
+    resources = _resources(sweep)
+    console().print(_plan_table(planned, resources))
+    console().print(f"The estimate assumes that {ASSUMPTIONS}.", highlight=False, style="dim")
+
+
+@app.command()
+def presets() -> None:
+    """List the shipped presets."""
+    table = Table("preset", "runs", "what it is")
+    for name in preset_names():
+        spec, _ = load_spec(name)
+        table.add_row(name, f"{len(make_plan(spec).runs):,}", spec.description)
+    console().print(table)
+
+
+@app.command()
+def run(spec: SpecArgument, store: StoreOption = None) -> None:
+    """Train the runs of a spec that have no row yet; again and again until all have."""
+    sweep, text = load_spec(spec)
+    _run(sweep, text, store_at(store))
+
+
+@app.command()
+def resume(sweep: SweepArgument, store: StoreOption = None) -> None:
+    """Go on with a sweep from the store alone: `run` with the spec that the store keeps."""
+    opened = store_at(store)
+    sweep_store = opened.sweep(sweep)
+    spec = sweep_store.load_spec()
+    text = sweep_store.objects.get(sweep_store.layout.spec)
+    assert spec is not None
+    assert text is not None
+    _run(spec, text.decode(), opened)
+
+
+@app.command()
+def status(
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="A sweep; without one, all.")] = None,
+    store: StoreOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep looking until the sweep ends.")] = False,
+) -> None:
+    """Show how far a sweep is, from the store alone."""
+    opened = store_at(store)
+    if sweep is None:
+        for name in opened.sweep_names():
+            console().print(plain_line(_Reader(opened.sweep(name)).read()), highlight=False)
+        return
+    reader, out = _Reader(opened.sweep(sweep)), console()
+    if not watch:
+        out.print(panel(reader.read()))
+        return
+    with Live(console=out, refresh_per_second=4) as live:
+        while True:
+            progress = reader.read()
+            live.update(panel(progress))
+            if progress.state != "running":
+                return
+            time.sleep(WATCH_EVERY_S)
+
+
+def _run(spec: SweepSpec, text: str, store: Store) -> None:
+    planned = make_plan(spec)
+    sweep_store = SweepStore(store.objects, spec.name)
+    sweep_store.check_same(planned)
+    out = console()
+    began = time.monotonic()
+    with open_view(out) as view:
+        report = run_sweep(sweep_store, text, planned, spec.execution, _resources(spec), view)
+    _conclude(spec.name, report, time.monotonic() - began)
+
+
+def _conclude(name: str, report: RunReport, seconds: float) -> None:
+    out = console()
+    progress = report.progress
+    if report.state == "finished":
+        if report.trials:
+            out.print(f"{plain_line(progress)} in {duration(seconds)}", highlight=False)
+        else:
+            out.print(f"{plain_line(progress)}; nothing to do", highlight=False)
+        return
+    left = progress.runs - progress.finished
+    if report.state == "interrupted":
+        error_line(f"sweep '{name}' was stopped with {left} runs left; run the same command again to go on.")
+        raise typer.Exit(130)
+    why = "; ".join(report.errors) or "their packs ended without a result"
+    error_line(
+        f"sweep '{name}': {left} of {progress.runs} runs have no result: {why} Run the same command again to go on."
+    )
+    raise typer.Exit(1)
+
+
+def _resources(spec: SweepSpec) -> Resources:
+    machine = this_machine(look_for_gpus=spec.execution.device != "cpu")
+    return choose_resources(spec.execution, machine)
+
+
+def _plan_table(planned: Plan, resources: Resources) -> Table:
+    cost = estimate(planned, workers=resources.workers, lanes=resources.lanes)
+    packs = [
+        len(
+            make_packs(
+                planned.stage(k), workers=resources.workers, lanes=resources.lanes, pack_runs=resources.pack_runs
+            )
+        )
+        for k in range(planned.n_stages)
+    ]
+    added = sum(r.added for r in planned.runs)
+    table = Table(title=f"plan of {planned.sweep}", title_justify="left", show_header=False)
+    table.add_row("runs", f"{len(planned.runs):,}" + (f" ({added} control runs added)" if added else ""))
+    table.add_row("cells", f"{planned.n_cells:,}")
+    table.add_row(
+        "stages",
+        f"{planned.n_stages} ({', '.join(f'{len(planned.stage(k)):,} runs' for k in range(planned.n_stages))})",
+    )
+    table.add_row(
+        "packs", f"{sum(packs):,} on {resources.workers} {resources.device} workers x {resources.lanes} lanes"
+    )
+    table.add_row("run-steps", f"about {cost.run_steps:,}")
+    if resources.device == "cpu":
+        table.add_row("time", f"about {duration(cost.seconds)}")
+    table.add_row("checkpoints", f"about {cost.checkpoint_bytes / 1e6:,.1f} MB at any time")
+    return table
+
+
+class _Reader:
+    """Reads a sweep's progress again and again, each row file once."""
+
+    def __init__(self, store: SweepStore) -> None:
+        self._store, self._log = store, RowLog(store)
+        loaded = store.load_plan()
+        if loaded is None:
+            raise QueryError(f"sweep '{store.sweep}' has no plan yet; run it first.")
+        self._plan = loaded
+
+    def read(self) -> Progress:
+        self._log.refresh()
+        return measure_progress(self._store.sweep, self._plan, self._log.rows, self._store.load_status())

@@ -1,0 +1,155 @@
+"""Watches a sweep from the driver: reads new rows, collects the trials' summaries, writes the heartbeat, feeds a view.
+
+It runs in a thread of its own, so that the heartbeat does not depend on Tune's event loop. A heartbeat that cannot be
+written is an event, not an error: the rows decide.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from grok_sweeps.errors import StoreError
+from grok_sweeps.plan import Plan
+from grok_sweeps.progress import HEARTBEAT_S, Progress, measure_progress
+from grok_sweeps.store import SweepStore
+from grok_sweeps.store.rows import RowLog
+
+REFRESH_S = 0.5
+KEPT_EVENTS = 8
+
+
+class View(Protocol):
+    """Shows progress to a person."""
+
+    def update(self, progress: Progress) -> None:
+        """Show the sweep as it is now."""
+
+    def event(self, text: str) -> None:
+        """Show something that happened."""
+
+
+class Monitor:
+    """The driver's picture of a sweep under way."""
+
+    def __init__(self, store: SweepStore, plan: Plan, view: View) -> None:
+        self._store, self._plan, self._view = store, plan, view
+        self.log = RowLog(store)
+        self._lock = threading.Lock()
+        self._summaries: dict[str, Mapping[str, Any]] = {}
+        self._packs = {"pending": 0, "running": 0, "done": 0, "failed": 0}
+        self._events: deque[str] = deque(maxlen=KEPT_EVENTS)
+        self._state = "running"
+        self._started_at = datetime.now(UTC)
+        self._last_heartbeat = float("-inf")
+        self._reported_cells: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
+
+    def start(self) -> None:
+        """Read what is there and begin to watch."""
+        self.log.refresh()
+        self._reported_cells = {cell for cell, left in self._cells_left().items() if not left}
+        self._thread.start()
+
+    def finish(self, state: str) -> Progress:
+        """Stop watching, write the last heartbeat with `state` and return the final progress."""
+        self._stop.set()
+        self._thread.join()
+        self._state = state
+        return self._refresh(force=True)
+
+    def event(self, text: str) -> None:
+        """Record and show something that happened."""
+        with self._lock:
+            self._events.append(f"{datetime.now():%H:%M:%S} {text}")
+        self._view.event(text)
+
+    def packs_planned(self, n_packs: int) -> None:
+        """A stage begins with `n_packs` packs."""
+        with self._lock:
+            self._summaries.clear()
+            self._packs = {"pending": n_packs, "running": 0, "done": 0, "failed": 0}
+
+    def pack_started(self, pack_id: str) -> None:
+        """A pack's trial began, or began again."""
+        with self._lock:
+            if pack_id not in self._summaries:
+                self._summaries[pack_id] = {}
+                self._packs["pending"] -= 1
+                self._packs["running"] += 1
+
+    def pack_reported(self, pack_id: str, summary: Mapping[str, Any]) -> None:
+        """A pack's trial reported."""
+        with self._lock:
+            self._summaries[pack_id] = summary
+
+    def pack_ended(self, pack_id: str, *, failed: bool) -> None:
+        """A pack's trial ended."""
+        with self._lock:
+            self._summaries.pop(pack_id, None)
+            self._packs["running"] -= 1
+            self._packs["failed" if failed else "done"] += 1
+
+    def _loop(self) -> None:
+        while not self._stop.wait(REFRESH_S):
+            self._refresh()
+
+    def _refresh(self, *, force: bool = False) -> Progress:
+        new_rows = []
+        try:
+            new_rows = self.log.refresh()
+        except StoreError as error:
+            self.event(str(error))
+        if new_rows:
+            self._report_cells()
+        status = self._status()
+        if force or time.monotonic() - self._last_heartbeat >= HEARTBEAT_S:
+            self._last_heartbeat = time.monotonic()
+            try:
+                self._store.put_status(status)
+            except StoreError as error:
+                self.event(str(error))
+        progress = measure_progress(self._store.sweep, self._plan, self.log.rows, status)
+        self._view.update(progress)
+        return progress
+
+    def _status(self) -> dict[str, Any]:
+        with self._lock:
+            summaries = [s for s in self._summaries.values() if s]
+            return {
+                "sweep": self._store.sweep,
+                "state": self._state,
+                "started_at": self._started_at.isoformat(),
+                "heartbeat_at": datetime.now(UTC).isoformat(),
+                "packs": dict(self._packs),
+                "steps_per_s": sum(s["steps_per_s"] for s in summaries),
+                "lanes_active": sum(s["lanes_active"] for s in summaries),
+                "run_steps_under_way": sum(s["run_steps_under_way"] for s in summaries),
+                "events": list(self._events),
+            }
+
+    def _cells_left(self) -> dict[str, int]:
+        left: dict[str, int] = {}
+        for run in self._plan.runs:
+            left[run.cell_id] = left.get(run.cell_id, 0) + (run.run_id not in self.log.rows)
+        return left
+
+    def _report_cells(self) -> None:
+        for cell_id, left in self._cells_left().items():
+            if not left and cell_id not in self._reported_cells:
+                self._reported_cells.add(cell_id)
+                runs = [r for r in self._plan.runs if r.cell_id == cell_id]
+                self.event(describe_cell(runs[0].config, [self.log.rows[r.run_id] for r in runs]))
+
+
+def describe_cell(config: Any, rows: list[dict[str, Any]]) -> str:
+    """One line about a finished cell."""
+    steps = sorted(row["grokked_step"] for row in rows if row["outcome"] == "grokked")
+    where = f"p {config.p} {config.arm}" + (f" rho {config.rho:g}" if config.rho is not None else "")
+    span = f", grokked at {steps[0]:,}–{steps[-1]:,}" if steps else ""
+    return f"cell {where} tau {config.tau:g}: {len(steps)} of {len(rows)} grokked{span}"

@@ -1,0 +1,52 @@
+"""What the environment decides. The only module that reads it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+STORE_VARIABLE = "GROK_SWEEPS_STORE"
+DEFAULT_STORE = "./sweeps"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this machine offers."""
+
+    cpus: int
+    gpus: int
+
+
+def default_store() -> str:
+    """The store's URI where no `--store` names one."""
+    return os.environ.get(STORE_VARIABLE) or DEFAULT_STORE
+
+
+def this_machine(*, look_for_gpus: bool) -> Machine:
+    """CPUs this process may use, and CUDA devices.
+
+    Asking torch costs its import, two seconds, so it is asked only where an NVIDIA driver is in sight.
+    """
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = 0
+    if look_for_gpus and (Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi")):
+        import torch
+
+        gpus = torch.cuda.device_count()
+    return Machine(cpus, gpus)
+
+
+def quiet_ray() -> None:
+    """Keep Ray from writing result files, counting usage, and printing what a sweep's user cannot act on."""
+    os.environ.update(
+        {
+            "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+            "TUNE_DISABLE_SIGINT_HANDLER": "1",
+            "TUNE_MAX_PENDING_TRIALS_PG": "auto",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AIR_NEW_OUTPUT": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        }
+    )

@@ -1,0 +1,83 @@
+"""One Ray Tune trial is one pack: a class Trainable around `PackTrainer`.
+
+The trial is started with the pack's id alone and finds everything else in the store, also after its worker was killed,
+so Tune's own checkpoints are not used. SIGTERM (a preempted node) leads to a checkpoint before the end; without the
+handler it would be a kill.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import torch
+from ray import tune
+
+from grok_sweeps.provenance import provenance
+from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.train.pack import PackTrainer
+from grok_sweeps.train.work import load_work
+
+REPORT_EVERY_S = 1.0
+
+
+class PackTrial(tune.Trainable):
+    """Trains the pack `config["pack"]` of the sweep `config["sweep"]` in the store `config["store"]`."""
+
+    _trainer: PackTrainer | None = None
+    _stopping = False
+    _stepping = False
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start the pack from whatever the store has of it."""
+        self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take on another pack in the same worker."""
+        self._leave()
+        self._start(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train for a second and report a summary of the pack."""
+        assert self._trainer is not None
+        self._stepping = True
+        summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: self._stopping)
+        self._stepping = False
+        if self._stopping:
+            sys.exit(128 + signal.SIGTERM)
+        return summary.to_dict()
+
+    def cleanup(self) -> None:
+        """Write the lanes' states and give the signal handler back: it would swallow Ray's own stop."""
+        self._leave()
+        signal.signal(signal.SIGTERM, self._previous_handler or signal.SIG_DFL)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: states are in the store."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: states are in the store."""
+
+    def _start(self, config: dict[str, Any]) -> None:
+        store = SweepStore(open_objects(config["store"]), config["sweep"])
+        work, content = load_work(store, config["pack"])
+        device = torch.device(content["device"])
+        if device.type == "cpu":
+            torch.set_num_threads(1)
+        attempt = secrets.token_hex(4)
+        self._trainer = PackTrainer(store, work, attempt, device, provenance(content["git_sha"]))
+
+    def _leave(self) -> None:
+        if self._trainer is not None and not self._trainer.done:
+            self._trainer.checkpoint()
+        self._trainer = None
+
+    def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if not self._stepping:
+            sys.exit(128 + signum)
+        self._stopping = True

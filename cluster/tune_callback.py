@@ -1,0 +1,62 @@
+"""What Tune tells the monitor, and how the driver asks Tune to stop."""
+
+from __future__ import annotations
+
+from threading import Event
+from typing import Any
+
+from ray import tune
+from ray.tune import Callback
+
+from cluster.monitor import Monitor
+
+
+class _Unpickled:
+    """Tune pickles callbacks and stoppers for a restore that this project never does; what they hold stays here."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Progress(_Unpickled, Callback):
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor = monitor
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._monitor.pack_started(trial.config["pack"])
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._monitor.pack_reported(trial.config["pack"], result)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._monitor.event(f"pack {trial.config['pack']}: worker lost, starting again from its newest state")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._monitor.pack_ended(trial.config["pack"], failed=False)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._monitor.pack_ended(trial.config["pack"], failed=True)
+        self._monitor.event(f"pack {trial.config['pack']}: gave up after repeated failures")
+
+
+class _StopWhen(_Unpickled, tune.Stopper):
+    def __init__(self, stopped: Event) -> None:
+        self._stopped = stopped
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._stopped.is_set()
+
+
+def progress_callback(monitor: Monitor) -> Callback:
+    """A Tune callback that keeps `monitor` informed."""
+    return _Progress(monitor)
+
+
+def stopper(stopped: Event) -> tune.Stopper:
+    """A Tune stopper that ends all trials once `stopped` is set."""
+    return _StopWhen(stopped)

@@ -1,0 +1,158 @@
+"""How progress looks: a live panel in a terminal, plain lines elsewhere. Both are drawn from one `Progress`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from grok_sweeps.progress import CellProgress, Progress
+
+PLAIN_EVERY_S = 10.0
+MAX_GRID = 12
+"""Rows and columns up to which the grid of cells is drawn."""
+
+_COLOURS = {"grokked": "green", "censored": "yellow", "diverged": "magenta", "failed": "red"}
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as `2 h 05 min`, `3 min 20 s` or `12 s`; an em dash for None."""
+    if seconds is None:
+        return "—"
+    whole = max(0, round(seconds))
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
+def plain_line(progress: Progress) -> str:
+    """The sweep in one line."""
+    parts = [f"{progress.sweep}: {progress.state}", f"{progress.finished:,}/{progress.runs:,} runs"]
+    parts += [f"{n:,} {name}" for name, n in progress.outcomes.items()]
+    if progress.steps_per_s:
+        parts += [f"{progress.steps_per_s:,.0f} run-steps/s", f"{duration(progress.eta_s)} left"]
+    return ", ".join(parts)
+
+
+def panel(progress: Progress) -> RenderableType:
+    """The sweep as a panel: stages, packs, outcomes, rate, time left, the grid of cells, the last events."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column()
+    done = Table.grid(padding=(0, 1))
+    done.add_row(
+        ProgressBar(total=max(progress.run_steps_expected, 1), completed=progress.run_steps_done, width=32),
+        f"{progress.finished:,} of {progress.runs:,} runs",
+    )
+    facts.add_row("runs", done)
+    outcomes = Text("  ").join(Text(f"{n:,} {k}", style=_COLOURS[k]) for k, n in progress.outcomes.items())
+    facts.add_row("outcomes", outcomes or Text("none yet", style="dim"))
+    for stage in progress.stages:
+        facts.add_row(f"stage {stage.stage}", f"{stage.finished:,} of {stage.runs:,} runs")
+    if progress.packs:
+        facts.add_row("packs", ", ".join(f"{n:,} {name}" for name, n in progress.packs.items() if n) or "none")
+    if progress.steps_per_s:
+        facts.add_row("rate", f"{progress.steps_per_s:,.0f} run-steps/s in {progress.lanes_active} lanes")
+        facts.add_row("time left", f"about {duration(progress.eta_s)}")
+    if progress.state == "interrupted" and progress.heartbeat_age_s is not None:
+        facts.add_row("driver", f"last heard of {duration(progress.heartbeat_age_s)} ago; run the sweep again to go on")
+    parts: list[RenderableType] = [facts]
+    parts += [_grid(p, cells) for p, cells in _grids(progress.cells)]
+    if progress.events:
+        parts.append(Text("\n".join(progress.events), style="dim", overflow="ellipsis", no_wrap=True))
+    return Panel(Group(*parts), title=f"{progress.sweep} · {progress.state}", title_align="left", expand=False)
+
+
+def _grids(cells: Sequence[CellProgress]) -> list[tuple[int, list[CellProgress]]]:
+    by_p: dict[int, list[CellProgress]] = {}
+    for cell in cells:
+        if cell.rho is not None:
+            by_p.setdefault(cell.p, []).append(cell)
+    return [
+        (p, members)
+        for p, members in by_p.items()
+        if len({c.rho for c in members}) <= MAX_GRID and len({c.tau for c in members}) <= MAX_GRID
+    ]
+
+
+def _grid(p: int, cells: Sequence[CellProgress]) -> Table:
+    """ρ down, τ across, finished runs in each cell."""
+    taus = sorted({c.tau for c in cells})
+    table = Table(title=f"p = {p}: finished runs by dose and temperature", title_justify="left", title_style="dim")
+    table.add_column("ρ \\ τ", justify="right", style="dim")
+    for tau in taus:
+        table.add_column(f"{tau:g}", justify="right")
+    for rho in sorted({c.rho for c in cells if c.rho is not None}):
+        row = []
+        for tau in taus:
+            here = [c for c in cells if c.rho == rho and c.tau == tau]
+            runs, finished = sum(c.runs for c in here), sum(c.finished for c in here)
+            grokked = sum(c.grokked for c in here)
+            style = "dim" if not finished else "bold green" if grokked == runs else "yellow" if finished == runs else ""
+            row.append(Text(f"{finished}/{runs}" if here else "", style=style))
+        table.add_row(f"{rho:g}", *row)
+    return table
+
+
+class LiveView:
+    """A panel that is redrawn in place; use as a context."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, refresh_per_second=4, transient=False)
+
+    def __enter__(self) -> LiveView:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def update(self, progress: Progress) -> None:
+        """Redraw."""
+        self._live.update(panel(progress))
+
+    def event(self, text: str) -> None:
+        """Nothing: the panel shows the last events."""
+
+
+class PlainView:
+    """Events as they happen, and a line every few seconds; use as a context."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = time.monotonic()
+
+    def __enter__(self) -> PlainView:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def update(self, progress: Progress) -> None:
+        """Print a line when it is time for one."""
+        if progress.state == "running" and time.monotonic() - self._last >= PLAIN_EVERY_S:
+            self._last = time.monotonic()
+            self._print(plain_line(progress))
+
+    def event(self, text: str) -> None:
+        """Print the event."""
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def open_view(console: Console) -> LiveView | PlainView:
+    """The view that fits where the output goes."""
+    return LiveView(console) if console.is_terminal else PlainView(console)

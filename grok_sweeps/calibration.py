@@ -1,0 +1,47 @@
+"""Resolve a control: the norm w_c at which its runs grok, and each layer's share of it.
+
+w_c is the median over the control's runs of each run's own weight norm at its own grokking step (protocol, Weight norm
+and arms). A control that grokked in less than a majority of its runs has no such number, and none is invented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from grok_sweeps.errors import CalibrationError
+
+_LAYERS = ("embedding", "hidden", "readout")
+
+
+def resolve_control(control_id: str, run_ids: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Resolve one control from the finished rows of its runs.
+
+    Returns:
+        w_c, the layers' shares of the norm (their squares sum to 1), and the counts behind them.
+
+    Raises:
+        CalibrationError: half of the runs or more did not grok.
+    """
+    known = [rows[r] for r in run_ids if r in rows]
+    grokked = [row for row in known if row["outcome"] == "grokked"]
+    if 2 * len(grokked) <= len(run_ids):
+        horizon = max((row["max_steps"] for row in known), default=0)
+        p = known[0]["p"] if known else "?"
+        raise CalibrationError(
+            f"w_c: control {control_id} (p = {p}) grokked in {len(grokked)} of {len(run_ids)} runs within max_steps = "
+            f"{horizon}, and w_c is the median of a majority; raise max_steps, or pin w_c as a number."
+        )
+    shares = {
+        f"share_{layer}": median(row[f"norm_{layer}_at_grok"] / row["weight_norm_at_grok"] for row in grokked)
+        for layer in _LAYERS
+    }
+    scale = sum(v * v for v in shares.values()) ** 0.5
+    return {
+        "w_c": median(row["weight_norm_at_grok"] for row in grokked),
+        **{name: value / scale for name, value in shares.items()},
+        "n_runs": len(run_ids),
+        "n_grokked": len(grokked),
+        "run_ids": sorted(run_ids),
+    }

@@ -1,0 +1,52 @@
+"""Every error that a user can cause or must act on.
+
+A message says what was wrong, where, what is allowed and the fix. The command line prints it as one line and exits
+with `exit_code`; a traceback is reserved for our own bugs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class GrokSweepsError(Exception):
+    """Base of all errors with a message meant for the user."""
+
+    exit_code = 1
+
+
+class SpecError(GrokSweepsError):
+    """A spec that cannot become a plan. Raised before anything is written."""
+
+    exit_code = 2
+
+
+class SweepConflictError(GrokSweepsError):
+    """The store already holds a sweep of this name with another spec."""
+
+    exit_code = 2
+
+
+class StoreError(GrokSweepsError):
+    """The store cannot be read or written (missing, read-only, full, unreachable)."""
+
+
+class CorruptObjectError(StoreError):
+    """An object of the store is not what its name says (truncated, foreign, of a newer schema)."""
+
+
+class CalibrationError(GrokSweepsError):
+    """A later stage cannot start because its control did not give the number it needs."""
+
+
+class QueryError(GrokSweepsError):
+    """A query that DuckDB refuses, or a sweep that is not in the store."""
+
+    exit_code = 2
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """Return ` Did you mean 'x'?` for the nearest allowed word, or an empty string."""
+    close = get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f" Did you mean '{close[0]}'?" if close else ""

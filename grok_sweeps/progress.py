@@ -1,0 +1,145 @@
+"""How far a sweep is, worked out from the store alone: plan, rows, and the driver's last heartbeat.
+
+The live view of `run` and the `status` command of another process show this same value.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from grok_sweeps.plan.estimate import expected_steps
+from grok_sweeps.plan.plan import Plan
+from grok_sweeps.schema import OUTCOMES
+
+HEARTBEAT_S = 2.0
+"""The driver writes `status.json` this often."""
+STALE_S = 30.0
+"""A running sweep whose heartbeat is older than this has lost its driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """Runs of one stage."""
+
+    stage: int
+    runs: int
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellProgress:
+    """Runs of one cell, in the order of the plan."""
+
+    p: int
+    arm: str
+    rho: float | None
+    tau: float
+    runs: int
+    finished: int
+    grokked: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """State of a sweep. `eta_s` and `steps_per_s` are None where no driver is at work."""
+
+    sweep: str
+    state: str
+    runs: int
+    outcomes: Mapping[str, int]
+    stages: tuple[StageProgress, ...]
+    cells: tuple[CellProgress, ...]
+    run_steps_done: int
+    run_steps_expected: int
+    packs: Mapping[str, int] = field(default_factory=dict)
+    steps_per_s: float | None = None
+    eta_s: float | None = None
+    lanes_active: int = 0
+    events: tuple[str, ...] = ()
+    heartbeat_age_s: float | None = None
+
+    @property
+    def finished(self) -> int:
+        """Runs that have their row."""
+        return sum(self.outcomes.values())
+
+
+def measure_progress(
+    sweep: str,
+    plan: Plan,
+    rows: Mapping[str, Mapping[str, Any]],
+    status: Mapping[str, Any] | None,
+    now: datetime | None = None,
+) -> Progress:
+    """Sum up a sweep from its plan, its finished rows and the driver's last heartbeat (None: never started).
+
+    Time left is expected run-steps over the present rate. The expected steps of a run to come are the delay law's,
+    scaled by how the finished runs have compared with it.
+    """
+    counts = Counter(row["outcome"] for run_id, row in rows.items() if run_id in plan.run_ids())
+    stages = tuple(
+        StageProgress(k, len(members), sum(r.run_id in rows for r in members))
+        for k in range(plan.n_stages)
+        for members in [plan.stage(k)]
+    )
+    done_steps = foreseen_done = foreseen_left = 0
+    for run in plan.runs:
+        row = rows.get(run.run_id)
+        if row is None:
+            foreseen_left += expected_steps(run.config)
+        else:
+            done_steps += row["steps_run"]
+            foreseen_done += expected_steps(run.config)
+    scale = done_steps / foreseen_done if foreseen_done else 1.0
+    left = foreseen_left * scale
+    status = status or {}
+    state, age = _state(len(plan.runs), sum(counts.values()), status, now or datetime.now(UTC))
+    under_way = min(status.get("run_steps_under_way", 0), left) if state == "running" else 0
+    rate = status.get("steps_per_s") if state == "running" else None
+    return Progress(
+        sweep=sweep,
+        state=state,
+        runs=len(plan.runs),
+        outcomes={name: counts[name] for name in OUTCOMES if counts[name]},
+        stages=stages,
+        cells=_cells(plan, rows),
+        run_steps_done=done_steps + under_way,
+        run_steps_expected=round(done_steps + left),
+        packs=status.get("packs", {}),
+        steps_per_s=rate,
+        eta_s=(left - under_way) / rate if rate else None,
+        lanes_active=status.get("lanes_active", 0) if state == "running" else 0,
+        events=tuple(status.get("events", ())),
+        heartbeat_age_s=age,
+    )
+
+
+def _state(runs: int, finished: int, status: Mapping[str, Any], now: datetime) -> tuple[str, float | None]:
+    age = (now - datetime.fromisoformat(status["heartbeat_at"])).total_seconds() if "heartbeat_at" in status else None
+    if finished >= runs:
+        return "finished", age
+    if not status:
+        return "not started", None
+    if status["state"] == "running" and age is not None and age > STALE_S:
+        return "interrupted", age
+    return str(status["state"]), age
+
+
+def _cells(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> tuple[CellProgress, ...]:
+    members: dict[str, list[Any]] = {}
+    for run in plan.runs:
+        members.setdefault(run.cell_id, []).append(run)
+    cells = []
+    for runs in members.values():
+        config = runs[0].config
+        outcomes = [rows[r.run_id]["outcome"] for r in runs if r.run_id in rows]
+        cells.append(
+            CellProgress(
+                config.p, config.arm, config.rho, config.tau, len(runs), len(outcomes), outcomes.count("grokked")
+            )
+        )
+    return tuple(cells)

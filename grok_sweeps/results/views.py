@@ -1,0 +1,94 @@
+"""The views `runs`, `curves`, `cells` and `sweeps`, as SQL over the store's Parquet files.
+
+`runs` keeps one row a run of a sweep: the one with the most steps, then the earliest finished. `curves` keeps the
+readings of exactly the attempt whose row won. A cell's median counts a run that did not grok within its budget as
+later than every number, so it is null where half of the runs or more are censored; failed runs are left out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from grok_sweeps.schema import CONFIG, CURVE_COLUMNS, RUN_COLUMNS, Column
+
+_DUCKDB_TYPES = {
+    "string": "VARCHAR",
+    "int64": "BIGINT",
+    "double": "DOUBLE",
+    "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
+}
+
+CELL_KEYS = ("sweep", "cell_id", *(c.name for c in CONFIG if c.name != "seed"))
+_MEDIANS = ("grokked_step", "memorized_step", "delay")
+_MEANS = ("logit_scale_at_grok", "weight_norm_at_grok")
+
+
+def runs_view(files: Sequence[str]) -> str:
+    """SQL of the view `runs` over row files."""
+    rank = "PARTITION BY sweep, run_id ORDER BY steps_run DESC, finished_at, attempt"
+    return f"""CREATE OR REPLACE VIEW runs AS SELECT {_names(RUN_COLUMNS)} FROM ({_read(files, RUN_COLUMNS)})
+        QUALIFY row_number() OVER ({rank}) = 1"""
+
+
+def curves_view(files: Sequence[str]) -> str:
+    """SQL of the view `curves` over curve files."""
+    return f"""CREATE OR REPLACE VIEW curves AS SELECT {_names(CURVE_COLUMNS)} FROM ({_read(files, CURVE_COLUMNS)})
+        SEMI JOIN runs USING (sweep, run_id, attempt)"""
+
+
+def cells_view() -> str:
+    """SQL of the view `cells`: counts, medians and means of each cell."""
+    late = "CASE outcome WHEN 'grokked' THEN {0} WHEN 'failed' THEN NULL ELSE 'infinity'::DOUBLE END"
+    plain = "CASE WHEN outcome <> 'failed' THEN coalesce({0}::DOUBLE, 'infinity'::DOUBLE) END"
+    medians = ", ".join(
+        f"nullif(median({(plain if name == 'memorized_step' else late).format(name)}), 'infinity'::DOUBLE) AS median_{name}"
+        for name in _MEDIANS
+    )
+    means = ", ".join(f"avg({name}) AS mean_{name}" for name in _MEANS)
+    counts = ", ".join(
+        f"count(*) FILTER (outcome = '{outcome}') AS n_{outcome}"
+        for outcome in ("grokked", "censored", "diverged", "failed")
+    )
+    return f"""CREATE OR REPLACE VIEW cells AS
+        SELECT {", ".join(CELL_KEYS)}, any_value(w_c) AS w_c, any_value(held_norm) AS held_norm,
+               count(*) AS n_runs, {counts}, {medians}, {means}
+        FROM runs GROUP BY ALL ORDER BY sweep, p, arm, rho, tau"""
+
+
+def sweeps_view(files: Sequence[str]) -> str:
+    """SQL of the view `sweeps` over plan files: what was planned and how far it is."""
+    if files:
+        planned = f"SELECT split_part(filename, '/', -2) AS sweep, cell_id FROM {_parquet(files, 'filename = true')}"
+    else:
+        planned = "SELECT NULL::VARCHAR AS sweep, NULL::VARCHAR AS cell_id WHERE false"
+    return f"""CREATE OR REPLACE VIEW sweeps AS
+        WITH planned AS (SELECT sweep, count(*) AS runs_planned, count(DISTINCT cell_id) AS cells_planned
+                         FROM ({planned}) GROUP BY sweep),
+             finished AS (SELECT sweep, count(*) AS runs_finished,
+                                 count(*) FILTER (outcome = 'grokked') AS runs_grokked,
+                                 count(*) FILTER (outcome = 'censored') AS runs_censored,
+                                 count(*) FILTER (outcome IN ('diverged', 'failed')) AS runs_broken,
+                                 sum(steps_run)::BIGINT AS run_steps, sum(wall_s) AS lane_s,
+                                 min(started_at) AS started_at, max(finished_at) AS finished_at
+                          FROM runs GROUP BY sweep)
+        SELECT sweep, runs_planned, cells_planned, coalesce(runs_finished, 0) AS runs_finished,
+               coalesce(runs_grokked, 0) AS runs_grokked, coalesce(runs_censored, 0) AS runs_censored,
+               coalesce(runs_broken, 0) AS runs_broken, coalesce(run_steps, 0) AS run_steps, lane_s,
+               started_at, finished_at
+        FROM planned LEFT JOIN finished USING (sweep) ORDER BY sweep"""
+
+
+def _read(files: Sequence[str], columns: tuple[Column, ...]) -> str:
+    """Read `files`, giving columns that an older version did not write as null."""
+    empty = ", ".join(f"NULL::{_DUCKDB_TYPES[str(c.dtype)]} AS {c.name}" for c in columns)
+    nothing = f"SELECT {empty} WHERE false"
+    return f"{nothing} UNION ALL BY NAME SELECT * FROM {_parquet(files)}" if files else nothing
+
+
+def _parquet(files: Sequence[str], option: str = "union_by_name = true") -> str:
+    quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
+    return f"read_parquet([{quoted}], {option})"
+
+
+def _names(columns: tuple[Column, ...]) -> str:
+    return ", ".join(c.name for c in columns)

@@ -1,0 +1,149 @@
+"""The columns of the results table: one source for the Parquet schema, the checks and the documentation.
+
+Rows are immutable and old stores stay readable: columns are only ever added, and a reader fills what an older file
+lacks with null. `SCHEMA_VERSION` is raised when a column changes its meaning, and written into every file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+OUTCOMES = ("grokked", "censored", "diverged", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `null` says when it is null (empty: never)."""
+
+    name: str
+    dtype: pa.DataType
+    unit: str
+    meaning: str
+    null: str = ""
+
+
+_STR, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
+_TIME = pa.timestamp("us", tz="UTC")
+
+_NOT_CLAMPED = "arm does not clamp"
+_NOT_GROKKED = "outcome is not grokked"
+
+IDENTITY = (
+    Column("sweep", _STR, "", "name of the sweep"),
+    Column("run_id", _STR, "", "hash of everything that decides the run's numbers"),
+    Column("cell_id", _STR, "", "the same hash without the seed: runs of one cell differ only in the seed"),
+)
+
+CONFIG = (
+    Column("arch", _STR, "", "network architecture"),
+    Column("task", _STR, "", "binary operation modulo p that is learnt"),
+    Column("p", _INT, "", "modulus: residues, classes; p*p ordered pairs"),
+    Column("train_fraction", _FLOAT, "1", "share of the pairs that is trained on (floor)"),
+    Column("d_model", _INT, "", "width of the embedding"),
+    Column("hidden", _INT, "", "width of the hidden layer"),
+    Column("loss", _STR, "", "training loss"),
+    Column("optimizer", _STR, "", "optimiser"),
+    Column("lr", _FLOAT, "1/step", "learning rate"),
+    Column("weight_decay", _FLOAT, "1", "decoupled weight decay on the weight matrices"),
+    Column("arm", _STR, "", "intervention on the weight norm: free or clamp"),
+    Column("rho", _FLOAT, "1", "dose: held norm as a multiple of w_c", _NOT_CLAMPED),
+    Column("tau", _FLOAT, "1", "temperature: the loss sees logits / tau"),
+    Column("clamp_from_step", _INT, "step", "first step after which the norm is held", _NOT_CLAMPED),
+    Column("seeding", _STR, "", "run: own generator a run; paper: a cell of seeds drawn as one block"),
+    Column("seed", _INT, "", "seed of initialisation and split"),
+    Column("seeds_in_block", _INT, "", "seeds drawn as one block", "seeding is not paper"),
+    Column("dtype", _STR, "", "floating-point type of training"),
+    Column("max_steps", _INT, "step", "budget: the censoring horizon"),
+    Column("eval_every", _INT, "step", "steps between two readings"),
+    Column("control_id", _STR, "", "control whose median norm gave w_c", "w_c is pinned, or the arm does not clamp"),
+)
+
+OUTCOME = (
+    Column("outcome", _STR, "", "grokked, censored (budget spent), diverged or failed"),
+    Column("memorized_step", _INT, "step", "first reading with train accuracy >= 0.99", "not reached"),
+    Column("grokked_step", _INT, "step", "first reading with test accuracy >= 0.90", _NOT_GROKKED),
+    Column("delay", _INT, "step", "grokked_step - memorized_step", "either is null"),
+    Column("steps_run", _INT, "step", "steps trained; for a censored run its horizon"),
+    Column("error", _STR, "", "what went wrong", "outcome is not failed or diverged"),
+)
+
+RESOLVED = (
+    Column("w_c", _FLOAT, "norm", "weight norm at which the control groks", _NOT_CLAMPED),
+    Column("held_norm", _FLOAT, "norm", "rho * w_c", _NOT_CLAMPED),
+)
+
+READINGS = (
+    Column("train_loss", _FLOAT, "nat", "mean loss over the train pairs"),
+    Column("test_loss", _FLOAT, "nat", "mean loss over the test pairs"),
+    Column("train_accuracy", _FLOAT, "1", "share of train pairs answered correctly"),
+    Column("test_accuracy", _FLOAT, "1", "share of test pairs answered correctly"),
+    Column("logit_scale", _FLOAT, "1", "L: mean over all pairs of the L2 norm of logits / tau"),
+    Column("softmax_collapse", _FLOAT, "1", "share of train pairs whose correct-class probability rounds to 1"),
+    Column("saturation", _FLOAT, "1", "share of all pairs whose largest probability exceeds 0.999"),
+    Column("weight_norm", _FLOAT, "norm", "Frobenius norm of all weight matrices"),
+    Column("norm_embedding", _FLOAT, "norm", "Frobenius norm of the embedding E"),
+    Column("norm_hidden", _FLOAT, "norm", "Frobenius norm of the hidden layer W1"),
+    Column("norm_readout", _FLOAT, "norm", "Frobenius norm of the readout W2"),
+)
+"""What is read every `eval_every` steps and at step 1, in the order in which the engine returns it."""
+
+_AT_GROK_NAMES = (
+    "test_accuracy",
+    "logit_scale",
+    "saturation",
+    "weight_norm",
+    "norm_embedding",
+    "norm_hidden",
+    "norm_readout",
+)
+_READING = {c.name: c for c in READINGS}
+
+AT_GROK = (
+    *(
+        Column(f"{n}_at_grok", _FLOAT, _READING[n].unit, f"{_READING[n].meaning}, at grokked_step", _NOT_GROKKED)
+        for n in _AT_GROK_NAMES
+    ),
+    Column("softmax_collapse_max", _FLOAT, "1", "largest softmax_collapse over the run's readings"),
+    Column(
+        "final_state_sha256", _STR, "", "SHA-256 of weights, moments and step at the run's end", "outcome is failed"
+    ),
+)
+
+PROVENANCE = (
+    Column("attempt", _STR, "", "the worker attempt that finished the run; joins rows to curves"),
+    Column("version", _STR, "", "grok-sweeps version"),
+    Column("git_sha", _STR, "", "commit of the working tree, with + when it was changed", "not run from a checkout"),
+    Column("torch", _STR, "", "torch version"),
+    Column("ray", _STR, "", "ray version", "trained without Ray"),
+    Column("device", _STR, "", "device that trained the run"),
+    Column("host", _STR, "", "host name of the worker"),
+    Column("lanes", _INT, "", "width of the stack of lanes the run was part of when it finished"),
+    Column("started_at", _TIME, "UTC", "first step, also over interruptions"),
+    Column("finished_at", _TIME, "UTC", "end of the run"),
+    Column("wall_s", _FLOAT, "s", "time in training, its share of the lanes' common time, over all attempts"),
+)
+
+RUN_COLUMNS: tuple[Column, ...] = (*IDENTITY, *CONFIG, *OUTCOME, *RESOLVED, *AT_GROK, *PROVENANCE)
+CURVE_COLUMNS: tuple[Column, ...] = (
+    *IDENTITY[:2],
+    PROVENANCE[0],
+    Column("step", _INT, "step", "step after which the reading was taken"),
+    *READINGS,
+)
+READING_NAMES: tuple[str, ...] = tuple(c.name for c in READINGS)
+
+
+def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """Arrow schema of a table, with the schema version in its metadata."""
+    return pa.schema(
+        [pa.field(c.name, c.dtype, nullable=bool(c.null) or c.dtype == _FLOAT) for c in columns],
+        metadata={b"grok_sweeps_schema": str(SCHEMA_VERSION).encode()},
+    )
+
+
+RUNS_SCHEMA = arrow_schema(RUN_COLUMNS)
+CURVES_SCHEMA = arrow_schema(CURVE_COLUMNS)

@@ -1,0 +1,154 @@
+"""Find a spec (a file or a shipped preset), read it, and turn every fault into one clear line."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from grok_sweeps.errors import SpecError, did_you_mean
+from grok_sweeps.spec.model import AXES, NAME_PATTERN, Execution, SweepSpec
+from grok_sweeps.spec.yaml import MAX_BYTES, read_yaml
+
+_KEYS: dict[str, tuple[str, ...]] = {
+    "": tuple(SweepSpec.model_fields),
+    "runs": AXES,
+    "blocks": AXES,
+    "execution": tuple(Execution.model_fields),
+}
+
+
+def preset_names() -> tuple[str, ...]:
+    """Names of the shipped presets, such as `paper/collapse`."""
+    return tuple(sorted(name for name, _ in _presets()))
+
+
+def load_spec(spec: str) -> tuple[SweepSpec, str]:
+    """Read the spec named by `spec`, a path or a preset; return it with its text as submitted.
+
+    Raises:
+        SpecError: one line that names the file, the field, the value, what is allowed and the fix.
+    """
+    text, source = _find(spec)
+    return parse_spec(text, source), text
+
+
+def parse_spec(text: str, source: str = "spec") -> SweepSpec:
+    """Validate the YAML `text` of a spec; `source` names it in errors."""
+    data = read_yaml(text, source)
+    if isinstance(data, dict) and "name" not in data and source.endswith((".yaml", ".yml")):
+        data = {"name": Path(source).stem, **data}
+    try:
+        return SweepSpec.model_validate(data)
+    except SpecError as error:
+        raise SpecError(f"{source}: {error}") from None
+    except ValidationError as error:
+        raise SpecError(f"{source}: {_one_line(error)}") from None
+
+
+def _find(spec: str) -> tuple[str, str]:
+    path = Path(spec)
+    if path.is_file():
+        if path.stat().st_size > MAX_BYTES:
+            raise SpecError(f"{spec}: {path.stat().st_size:,} bytes; a spec may have {MAX_BYTES:,} at most.")
+        try:
+            return path.read_text(encoding="utf-8"), path.name
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"{spec}: cannot be read as UTF-8 text: {error}.") from None
+    for name, preset in _presets():
+        if name == spec:
+            return preset.read_text(encoding="utf-8"), f"preset {name}"
+    names = preset_names()
+    raise SpecError(
+        f"no file and no preset '{spec}'.{did_you_mean(spec, names)} Presets: {', '.join(names)}; or give a path to a YAML file."
+    )
+
+
+def _presets() -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+
+    def walk(folder: Any, prefix: str) -> None:
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                walk(entry, f"{prefix}{entry.name}/")
+            elif entry.name.endswith(".yaml"):
+                found.append((f"{prefix}{entry.name.removesuffix('.yaml')}", entry))
+
+    walk(resources.files("grok_sweeps") / "presets", "")
+    return found
+
+
+def _one_line(error: ValidationError) -> str:
+    faults = error.errors(include_url=False, include_context=True)
+    # A union reports one fault a branch; the one that got furthest into the value says most.
+    first = faults[0]
+    more = len({_field_path(f) for f in faults}) - 1
+    return _describe(first, faults) + (f" (and {more} more field{'s' if more > 1 else ''} at fault)" if more else "")
+
+
+def _field_path(fault: ErrorDetails) -> str:
+    path = ""
+    for part in fault["loc"]:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not _is_union_branch(part):
+            path += f".{part}" if path else str(part)
+    return path
+
+
+def _is_union_branch(part: str) -> bool:
+    return "[" in part or "(" in part or part in ("int", "float", "str", "constrained-int", "constrained-float")
+
+
+def _describe(fault: ErrorDetails, faults: list[ErrorDetails]) -> str:
+    path = _field_path(fault)
+    kind, value = fault["type"], fault.get("input")
+    key = str(fault["loc"][-1]) if fault["loc"] else ""
+    section = str(fault["loc"][0]) if len(fault["loc"]) > 1 else ""
+    if kind == "extra_forbidden":
+        allowed = _KEYS.get(section, _KEYS[""])
+        noun = "axis" if section in ("runs", "blocks") else "key"
+        return f"{path}: unknown {noun} '{key}'.{did_you_mean(key, allowed)} Allowed: {', '.join(allowed)}."
+    if kind == "missing":
+        return f"{path}: required; add it."
+    if kind == "too_short":
+        return (
+            f"{path.split('[')[0] or path}: empty axis; give at least one value, or leave the key out for its default."
+        )
+    if kind == "string_pattern_mismatch" and path == "name":
+        return f"name: {value!r} cannot name a sweep; allowed are letters, digits, '.', '_' and '-' ({NAME_PATTERN})."
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{path}: is {value!r}; write a mapping such as `{path.split('[')[0]}: {{p: 59}}`."
+    if kind in ("tuple_type", "list_type"):
+        return f"{path}: is {value!r}; write a list."
+    same = [f for f in faults if _field_path(f) == path]
+    allowed_text = "; or ".join(dict.fromkeys(_requirement(f) for f in same))
+    return f"{path}: {value!r} is not allowed; {allowed_text}."
+
+
+def _requirement(fault: ErrorDetails) -> str:
+    context = fault.get("ctx", {})
+    match fault["type"]:
+        case "greater_than":
+            return f"it must be greater than {context['gt']:g}"
+        case "greater_than_equal":
+            return f"it must be at least {context['ge']:g}"
+        case "less_than":
+            return f"it must be less than {context['lt']:g}"
+        case "less_than_equal":
+            return f"it must be at most {context['le']:g}"
+        case "literal_error":
+            return f"it must be {context['expected']}"
+        case "int_type" | "int_from_float" | "int_parsing":
+            return "it must be a whole number"
+        case "float_type" | "float_parsing" | "finite_number":
+            return "it must be a finite number"
+        case "string_type":
+            return "it must be text"
+        case "value_error":
+            return str(context.get("error", fault["msg"]))
+        case _:
+            return fault["msg"].lower()

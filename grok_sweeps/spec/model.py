@@ -1,0 +1,118 @@
+"""The spec as the user writes it: every value of `runs` and of a block may be a list, which makes it an axis.
+
+The keys are the config columns of the results table. Pydantic checks each value by itself; what depends on several
+keys is checked in `grok_sweeps.plan.expand`, where they meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from grok_sweeps.errors import SpecError
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+MAX_SEED = 2**31 - 1
+
+
+def _as_axis(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _seed_list(value: Any) -> Any:
+    """A count n means seeds 0 … n−1. Kept lazy (a range) so that an accidental 10⁹ costs nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | list):
+        raise ValueError("give a count (12) or a list of seeds ([0, 3])")
+    if isinstance(value, int):
+        if value < 1:
+            raise ValueError("a count of seeds must be at least 1")
+        return range(value)
+    if not value:
+        raise ValueError("empty axis; give at least one seed, or leave the key out")
+    for seed in value:
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+            raise ValueError(f"seed {seed!r} is not a whole number from 0 to {MAX_SEED}")
+    return tuple(value)
+
+
+_NonEmpty = Field(min_length=1)
+_Int = Annotated[int, Field(strict=True)]
+_Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+Modulus = Annotated[_Int, Field(ge=2, le=2048)]
+Width = Annotated[_Int, Field(ge=1, le=65536)]
+Steps = Annotated[_Int, Field(ge=1, le=10**9)]
+Positive = Annotated[_Float, Field(gt=0)]
+Fraction = Annotated[_Float, Field(gt=0, lt=1)]
+NonNegative = Annotated[_Float, Field(ge=0)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class RunAxes(_Frozen):
+    """Values and axes of runs. Defaults are the paper's (arXiv:2606.18465)."""
+
+    p: Annotated[tuple[Modulus, ...], BeforeValidator(_as_axis), _NonEmpty] = (59,)
+    train_fraction: Annotated[tuple[Fraction, ...], BeforeValidator(_as_axis), _NonEmpty] = (0.4,)
+    d_model: Annotated[tuple[Width, ...], BeforeValidator(_as_axis), _NonEmpty] = (128,)
+    hidden: Annotated[tuple[Width, ...], BeforeValidator(_as_axis), _NonEmpty] = (256,)
+    lr: Annotated[tuple[Positive, ...], BeforeValidator(_as_axis), _NonEmpty] = (1e-3,)
+    weight_decay: Annotated[tuple[NonNegative, ...], BeforeValidator(_as_axis), _NonEmpty] = (1.0,)
+    arm: Annotated[tuple[Literal["free", "clamp"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("free",)
+    rho: Annotated[tuple[Positive, ...], BeforeValidator(_as_axis), _NonEmpty] = (1.0,)
+    tau: Annotated[tuple[Positive, ...], BeforeValidator(_as_axis), _NonEmpty] = (1.0,)
+    w_c: Annotated[tuple[Positive | Literal["control"], ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
+    clamp_from_step: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty] = (500,)
+    seeds: Annotated[Sequence[int], BeforeValidator(_seed_list)] = range(12)
+    seeding: Annotated[tuple[Literal["run", "paper"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("run",)
+    seeds_in_block: Annotated[int, Field(strict=True, ge=1, le=4096)] | None = None
+    max_steps: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty] = (60_000,)
+    eval_every: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty] = (25,)
+    arch: Annotated[tuple[Literal["mlp"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("mlp",)
+    task: Annotated[tuple[Literal["add"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("add",)
+    loss: Annotated[tuple[Literal["ce"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("ce",)
+    optimizer: Annotated[tuple[Literal["adamw"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("adamw",)
+    dtype: Annotated[tuple[Literal["float32"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("float32",)
+
+    def overlaid(self, block: RunAxes) -> RunAxes:
+        """These axes with the keys that `block` sets laid over them."""
+        return self.model_copy(update={name: getattr(block, name) for name in block.model_fields_set})
+
+
+AXES: tuple[str, ...] = tuple(RunAxes.model_fields)
+
+
+class Execution(_Frozen):
+    """How the runs are trained, never what they are: no part of any identity, and free to change on a resume."""
+
+    lanes: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=65536)] = "auto"
+    pack_runs: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=10**6)] = "auto"
+    workers: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=10**5)] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_every_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    max_failures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 3
+
+
+class SweepSpec(_Frozen):
+    """A sweep: `runs`, laid over by each of `blocks` in turn; equal runs count once."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    runs: RunAxes = RunAxes()
+    blocks: Annotated[tuple[RunAxes, ...], _NonEmpty] | None = None
+    execution: Execution = Execution()
+    description: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sections_are_mappings(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise SpecError("a spec is a mapping with the keys name, runs, blocks and execution.")
+        return value
+
+    def resolved_blocks(self) -> tuple[RunAxes, ...]:
+        """The axes of every block, complete with what they take from `runs` and the defaults."""
+        return tuple(self.runs.overlaid(b) for b in self.blocks) if self.blocks else (self.runs,)

@@ -1,0 +1,149 @@
+"""Lane states as safetensors: written whole, found by their headers, read one lane at a time.
+
+The file's JSON header names every lane's run, step and bookkeeping, so a search for the newest state of a run costs a
+small read a file. Every tensor is stored under `<run_id>/<name>`. A SHA-256 over each lane's tensors stands in the
+header; a lane that does not match it, or a file that does not parse, is skipped with a warning and the older state is
+used. Safetensors hold no code, so reading a foreign file is safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors.numpy import save
+
+from grok_sweeps.errors import CorruptObjectError
+from grok_sweeps.schema import SCHEMA_VERSION
+from grok_sweeps.store.rows import UnreadableObjectWarning
+from grok_sweeps.store.sweep import SweepStore
+
+MAX_HEADER_BYTES = 100 << 20
+_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+
+
+@dataclass(frozen=True)
+class LaneState:
+    """Everything a run needs to go on: tensors by name, and small facts (JSON values) such as time spent."""
+
+    run_id: str
+    step: int
+    tensors: Mapping[str, np.ndarray]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def sha256(self, names: Iterable[str] | None = None) -> str:
+        """SHA-256 over step, names, shapes and bytes of the tensors (all, or `names`)."""
+        digest = hashlib.sha256(str(self.step).encode())
+        for name in sorted(self.tensors if names is None else names):
+            array = np.ascontiguousarray(self.tensors[name])
+            digest.update(f"|{name}:{array.dtype.str}{array.shape}|".encode())
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class StateRef:
+    """Where the newest state of a run lies."""
+
+    run_id: str
+    step: int
+    object_name: str
+
+
+def encode_states(states: Sequence[LaneState]) -> bytes:
+    """Safetensors bytes of `states`."""
+    lanes = [{"run_id": s.run_id, "step": s.step, "facts": dict(s.facts), "sha256": s.sha256()} for s in states]
+    tensors = {f"{s.run_id}/{k}": np.ascontiguousarray(v) for s in states for k, v in s.tensors.items()}
+    return bytes(save(tensors, metadata={"schema": str(SCHEMA_VERSION), "lanes": json.dumps(lanes)}))
+
+
+def load_newest(store: SweepStore, run_ids: Iterable[str]) -> dict[str, LaneState]:
+    """Load the newest whole state of each of `run_ids`; a damaged one gives way to the next older."""
+    wanted = frozenset(run_ids)
+    refs = sorted((r for r in _all_states(store) if r.run_id in wanted), key=lambda r: -r.step)
+    loaded: dict[str, LaneState] = {}
+    for ref in refs:
+        if ref.run_id in loaded:
+            continue
+        try:
+            state = _load(store, ref)
+        except CorruptObjectError as error:
+            warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
+            continue
+        if state is not None:
+            loaded[ref.run_id] = state
+    return loaded
+
+
+def delete_finished(store: SweepStore, finished: Iterable[str]) -> None:
+    """Delete checkpoints whose every run has a row."""
+    done = frozenset(finished)
+    runs_of: dict[str, set[str]] = {}
+    for ref in _all_states(store):
+        runs_of.setdefault(ref.object_name, set()).add(ref.run_id)
+    for name, runs in runs_of.items():
+        if runs <= done:
+            store.objects.delete(name)
+
+
+def _all_states(store: SweepStore) -> list[StateRef]:
+    refs = []
+    for info in store.objects.list(store.layout.checkpoints):
+        if not info.name.endswith(".safetensors"):
+            continue
+        file = store.objects.open(info.name)
+        if file is None:
+            continue
+        with file:
+            try:
+                lanes, _, _ = _read_header(file, info.name)
+            except CorruptObjectError as error:
+                warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
+                continue
+        refs += [StateRef(lane["run_id"], lane["step"], info.name) for lane in lanes.values()]
+    return refs
+
+
+def _load(store: SweepStore, ref: StateRef) -> LaneState | None:
+    file = store.objects.open(ref.object_name)
+    if file is None:
+        return None
+    with file:
+        lanes, entries, start = _read_header(file, ref.object_name)
+        lane = lanes[ref.run_id]
+        tensors = {}
+        for key, entry in entries.items():
+            run_id, _, name = key.partition("/")
+            if run_id != ref.run_id:
+                continue
+            begin, end = entry["data_offsets"]
+            file.seek(start + begin)
+            data = file.read(end - begin)
+            if len(data) != end - begin or entry["dtype"] not in _DTYPES:
+                raise CorruptObjectError(f"{ref.object_name}: truncated or foreign at tensor {key}.")
+            tensors[name] = np.frombuffer(data, _DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    state = LaneState(ref.run_id, ref.step, tensors, lane["facts"])
+    if state.sha256() != lane["sha256"]:
+        raise CorruptObjectError(f"{ref.object_name}: the state of run {ref.run_id} does not match its checksum.")
+    return state
+
+
+def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Lanes by run_id, tensor entries by key, and where the data starts."""
+    try:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= MAX_HEADER_BYTES:
+            raise ValueError("no header")
+        header = json.loads(file.read(length))
+        metadata = header.pop("__metadata__")
+        if int(metadata["schema"]) > SCHEMA_VERSION:
+            raise CorruptObjectError(f"{name}: written with schema {metadata['schema']}; upgrade grok-sweeps.")
+        lanes = {lane["run_id"]: lane for lane in json.loads(metadata["lanes"])}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptObjectError(f"{name}: not a checkpoint of this project.") from error
+    return lanes, header, 8 + length

@@ -1,0 +1,65 @@
+"""Names of the objects of one sweep. Object names of one writer carry its attempt, so two never collide.
+
+```
+<sweep>/spec.yaml  plan.parquet  calibration.json  status.json
+        packs/<pack>.json                 the runs of a pack and how to train them
+        checkpoints/<pack>/<seq>.safetensors
+        rows/<pack>-<seq>.parquet         curves/<pack>-<seq>.parquet
+        analysis/
+```
+`<seq>` is `<attempt>-<number>`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Object names of the sweep `sweep`."""
+
+    sweep: str
+
+    @property
+    def spec(self) -> str:
+        return f"{self.sweep}/spec.yaml"
+
+    @property
+    def plan(self) -> str:
+        return f"{self.sweep}/plan.parquet"
+
+    @property
+    def calibration(self) -> str:
+        return f"{self.sweep}/calibration.json"
+
+    @property
+    def status(self) -> str:
+        return f"{self.sweep}/status.json"
+
+    @property
+    def rows(self) -> str:
+        return f"{self.sweep}/rows"
+
+    @property
+    def curves(self) -> str:
+        return f"{self.sweep}/curves"
+
+    @property
+    def checkpoints(self) -> str:
+        return f"{self.sweep}/checkpoints"
+
+    def pack(self, pack_id: str) -> str:
+        return f"{self.sweep}/packs/{pack_id}.json"
+
+    def row_file(self, pack_id: str, attempt: str, number: int) -> str:
+        return f"{self.rows}/{pack_id}-{attempt}-{number:06d}.parquet"
+
+    def curve_file(self, pack_id: str, attempt: str, number: int) -> str:
+        return f"{self.curves}/{pack_id}-{attempt}-{number:06d}.parquet"
+
+    def checkpoint(self, pack_id: str, attempt: str, number: int) -> str:
+        return f"{self.checkpoints}/{pack_id}/{attempt}-{number:06d}.safetensors"
+
+    def analysis(self, file: str) -> str:
+        return f"{self.sweep}/analysis/{file}"

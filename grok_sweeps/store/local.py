@@ -1,0 +1,129 @@
+"""A directory as the store.
+
+Atomic by temporary file, fsync and rename in the same folder; create-once by a hard link, which fails where the name is
+taken. Temporary files of killed writers start with a dot, so no listing shows them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from grok_sweeps.errors import StoreError
+from grok_sweeps.store.objects import ObjectInfo
+
+_FIXES = {
+    errno.ENOSPC: "the disk is full; free space and run the same command again, finished runs are kept",
+    errno.EDQUOT: "the quota is used up; free space and run the same command again, finished runs are kept",
+    errno.EROFS: "the file system is read-only; name a writable directory with --store",
+    errno.EACCES: "permission denied; name a writable directory with --store or change its permissions",
+    errno.EPERM: "permission denied; name a writable directory with --store or change its permissions",
+    errno.ENOTDIR: "a file stands where a directory is needed; name another directory with --store",
+}
+
+
+class LocalObjects:
+    """An `ObjectStore` in the directory `root`, which is made at the first write."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.uri = str(root)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write an object, replacing what was there."""
+        with self._written(name, data) as temporary:
+            os.replace(temporary, self._path(name))
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write an object unless one is there; return whether this call wrote it."""
+        with self._written(name, data) as temporary:
+            try:
+                os.link(temporary, self._path(name))
+            except FileExistsError:
+                return False
+            return True
+
+    def get(self, name: str) -> bytes | None:
+        """Return an object's bytes, or None where there is none."""
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._error("read", name, error) from error
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Open an object for random reads, or None where there is none."""
+        try:
+            return self._path(name).open("rb")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._error("read", name, error) from error
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield every object below a folder, in order of their names."""
+        for folder, subfolders, files in os.walk(self._path(prefix)):
+            subfolders.sort()
+            for file in sorted(files):
+                if file.startswith("."):
+                    continue
+                path = Path(folder, file)
+                with contextlib.suppress(FileNotFoundError):
+                    stat = path.stat()
+                    yield ObjectInfo(path.relative_to(self.root).as_posix(), stat.st_size, stat.st_mtime)
+
+    def folders(self) -> Iterator[str]:
+        """Yield the names of the folders at the top: one a sweep."""
+        if self.root.is_dir():
+            yield from sorted(entry.name for entry in self.root.iterdir() if entry.is_dir())
+
+    def delete(self, name: str) -> None:
+        """Remove an object if it is there."""
+        try:
+            self._path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._error("delete", name, error) from error
+
+    def glob(self, pattern: str) -> str:
+        """Return the address under which DuckDB reads the objects that match `pattern`."""
+        return str(self.root / pattern)
+
+    def _path(self, name: str) -> Path:
+        return self.root / name
+
+    @contextlib.contextmanager
+    def _written(self, name: str, data: bytes) -> Iterator[Path]:
+        path = self._path(name)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise self._error("write", name, error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _error(self, operation: str, name: str, error: OSError) -> StoreError:
+        fix = _FIXES.get(error.errno or 0, f"{error.strerror or error}")
+        return StoreError(f"store {self.uri}: cannot {operation} {name}: {fix}.")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

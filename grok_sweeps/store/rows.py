@@ -1,0 +1,77 @@
+"""Finished runs as immutable Parquet files, read incrementally.
+
+Two attempts at a pack may both write a run (an old worker that went on, a crash between row and checkpoint), so a
+reader keeps one row a run_id: the one with the most steps, then the earliest finished, then by attempt. A file that
+cannot be read is skipped with a warning that names it; the run it held counts as missing and is trained again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from grok_sweeps.errors import CorruptObjectError
+from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
+from grok_sweeps.store.sweep import SweepStore
+from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
+
+
+class UnreadableObjectWarning(UserWarning):
+    """An object in the store was skipped because it cannot be read."""
+
+
+class RowLog:
+    """The finished runs of a sweep as last seen; `refresh` reads only files that are new."""
+
+    def __init__(self, store: SweepStore) -> None:
+        self._store = store
+        self._seen: set[str] = set()
+        self.rows: dict[str, dict[str, Any]] = {}
+
+    def refresh(self) -> list[dict[str, Any]]:
+        """Read new row files; return the rows of runs not known before, in the order in which they finished."""
+        fresh: dict[str, dict[str, Any]] = {}
+        for info in self._store.objects.list(self._store.layout.rows):
+            if info.name in self._seen or not info.name.endswith(".parquet"):
+                continue
+            data = self._store.objects.get(info.name)
+            if data is None:
+                continue
+            self._seen.add(info.name)
+            try:
+                table = decode_table(data, info.name)
+            except CorruptObjectError as error:
+                warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
+                continue
+            for row in table.to_pylist():
+                self._keep(row, fresh)
+        return sorted(fresh.values(), key=lambda row: row["finished_at"])
+
+    def _keep(self, row: dict[str, Any], fresh: dict[str, dict[str, Any]]) -> None:
+        run_id = row["run_id"]
+        known = self.rows.get(run_id)
+        if known is None:
+            fresh[run_id] = row
+        if known is None or _rank(row) < _rank(known):
+            self.rows[run_id] = row
+
+
+def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (-row["steps_run"], row["finished_at"], row["attempt"])
+
+
+def write_results(
+    store: SweepStore,
+    pack_id: str,
+    attempt: str,
+    number: int,
+    rows: Sequence[Mapping[str, Any]],
+    curves: Sequence[pa.Table],
+) -> None:
+    """Write finished runs: the curves first, so that a row in the table always has its curve."""
+    merged = pa.concat_tables(curves).cast(CURVES_SCHEMA)
+    store.objects.put(store.layout.curve_file(pack_id, attempt, number), encode_table(merged))
+    store.objects.put(store.layout.row_file(pack_id, attempt, number), encode_rows(rows, RUNS_SCHEMA))

@@ -1,0 +1,163 @@
+"""One sweep in the store: spec, plan, calibration, packs, rows and status.
+
+What is written once (spec, plan, calibration) is created, never overwritten; the loser of a race reads what the winner
+wrote. `status.json` alone is rewritten, and nothing depends on it but what people see.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from grok_sweeps.config import CONFIG_COLUMNS, run_config_from_dict
+from grok_sweeps.errors import CorruptObjectError, SweepConflictError
+from grok_sweeps.plan.plan import Plan, PlannedRun
+from grok_sweeps.schema import CONFIG, SCHEMA_VERSION, Column, arrow_schema
+from grok_sweeps.spec import SweepSpec, parse_spec
+from grok_sweeps.store.layout import Layout
+from grok_sweeps.store.objects import ObjectStore
+from grok_sweeps.store.tables import decode_table, encode_rows
+
+PLAN_SCHEMA = arrow_schema(
+    (
+        Column("run_id", pa.string(), "", "hash of everything that decides the run's numbers"),
+        Column("cell_id", pa.string(), "", "the same hash without the seed"),
+        Column("stage", pa.int64(), "", "stage in which the run can start"),
+        Column("added", pa.bool_(), "", "control run that the plan added by itself"),
+        *CONFIG,
+        Column("w_c", pa.float64(), "norm", "pinned w_c", "not pinned"),
+    )
+)
+
+
+class SweepStore:
+    """The objects of one sweep."""
+
+    def __init__(self, objects: ObjectStore, sweep: str) -> None:
+        self.objects = objects
+        self.sweep = sweep
+        self.layout = Layout(sweep)
+
+    def exists(self) -> bool:
+        """Whether a spec of this name was ever submitted."""
+        return self.objects.get(self.layout.spec) is not None
+
+    def check_same(self, plan: Plan) -> None:
+        """Refuse a plan of other runs than the stored sweep's.
+
+        Raises:
+            SweepConflictError: the name is taken by other runs.
+        """
+        stored = self.load_plan()
+        if stored is None or stored.run_ids() == plan.run_ids():
+            return
+        added = len(plan.run_ids() - stored.run_ids())
+        gone = len(stored.run_ids() - plan.run_ids())
+        raise SweepConflictError(
+            f"name: sweep '{self.sweep}' is already in {self.objects.uri} with other runs ({added} of this spec's runs are "
+            f"new, {gone} of its own are missing here). A sweep's runs do not change: give this spec another name, or "
+            "restore the old spec."
+        )
+
+    def create(self, spec_text: str, plan: Plan) -> None:
+        """Write spec and plan once; a second call with the same runs changes nothing."""
+        self.check_same(plan)
+        self.objects.create(self.layout.plan, encode_plan(plan))
+        self.objects.create(self.layout.spec, spec_text.encode())
+        self.check_same(plan)
+
+    def load_spec(self) -> SweepSpec | None:
+        """The spec as submitted, or None where the store has no such sweep."""
+        text = self.objects.get(self.layout.spec)
+        return None if text is None else parse_spec(text.decode(), f"{self.sweep}.yaml")
+
+    def load_plan(self) -> Plan | None:
+        """The stored plan, or None."""
+        data = self.objects.get(self.layout.plan)
+        return None if data is None else decode_plan(data, self.layout.plan, self.sweep)
+
+    def load_calibration(self) -> dict[str, Any]:
+        """Resolved controls by `control_id`; empty before they are resolved."""
+        data = self.objects.get(self.layout.calibration)
+        return {} if data is None else dict(_json(data, self.layout.calibration)["controls"])
+
+    def create_calibration(self, controls: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the resolved controls once; return what the store now holds."""
+        self.objects.create(self.layout.calibration, _dump({"schema": SCHEMA_VERSION, "controls": dict(controls)}))
+        return self.load_calibration()
+
+    def put_pack(self, pack_id: str, content: Mapping[str, Any]) -> None:
+        """Write what a worker needs to train a pack."""
+        self.objects.put(self.layout.pack(pack_id), _dump({"schema": SCHEMA_VERSION, **content}))
+
+    def load_pack(self, pack_id: str) -> dict[str, Any]:
+        """Read a pack's content.
+
+        Raises:
+            CorruptObjectError: it is missing or unreadable.
+        """
+        name = self.layout.pack(pack_id)
+        data = self.objects.get(name)
+        if data is None:
+            raise CorruptObjectError(f"{name}: missing; run the sweep again to write it.")
+        return _json(data, name)
+
+    def put_status(self, status: Mapping[str, Any]) -> None:
+        """Write the driver's heartbeat."""
+        self.objects.put(self.layout.status, _dump({"schema": SCHEMA_VERSION, **status}))
+
+    def load_status(self) -> dict[str, Any] | None:
+        """The driver's last heartbeat, or None."""
+        data = self.objects.get(self.layout.status)
+        return None if data is None else _json(data, self.layout.status)
+
+
+def encode_plan(plan: Plan) -> bytes:
+    """Parquet bytes of a plan, one row a run."""
+    metadata = {**PLAN_SCHEMA.metadata, b"controls": json.dumps(plan.controls).encode()}
+    return encode_rows([_plan_row(r) for r in plan.runs], PLAN_SCHEMA.with_metadata(metadata))
+
+
+def decode_plan(data: bytes, name: str, sweep: str) -> Plan:
+    """Read a plan back; the inverse of `encode_plan`."""
+    table = decode_table(data, name)
+    controls = json.loads((table.schema.metadata or {}).get(b"controls", b"{}"))
+    runs = tuple(
+        PlannedRun(row["run_id"], row["cell_id"], row["stage"], row["added"], run_config_from_dict(row))
+        for row in table.to_pylist()
+    )
+    return Plan(sweep, runs, {k: tuple(v) for k, v in controls.items()})
+
+
+def _plan_row(run: PlannedRun) -> dict[str, Any]:
+    values = run.config.to_dict()
+    return {
+        "run_id": run.run_id,
+        "cell_id": run.cell_id,
+        "stage": run.stage,
+        "added": run.added,
+        **{name: values[name] for name in CONFIG_COLUMNS},
+    }
+
+
+def _dump(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _json(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise CorruptObjectError(f"{name}: not valid JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise CorruptObjectError(f"{name}: not a JSON object.")
+    return value
+
+
+def missing_runs(plan: Plan, done: Iterable[str]) -> list[PlannedRun]:
+    """The difference between a plan and its results: what is still to be trained, in the plan's order."""
+    finished = frozenset(done)
+    return [r for r in plan.runs if r.run_id not in finished]
