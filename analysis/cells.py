@@ -126,13 +126,13 @@ def _cell(group: pd.DataFrame, missing: frozenset[str]) -> Cell:
     n_failed, n_unknown = int((outcome == "failed").sum()), int(outcome.isna().sum())
     left_out = tuple(
         f"{n} {what}"
-        for n, what in ((n_failed, "failed runs"), (n_unknown, "runs with an unknown or contradictory outcome"))
+        for n, what in ((n_failed, "failed"), (n_unknown, "with an unknown or contradictory outcome"))
         if n
     )
     grokked = [r.grokked_step for r in points]
     memorized = [r.memorized_step for r in points]
     n_odd = sum(math.isinf(m) and math.isfinite(g) for m, g in zip(memorized, grokked, strict=True))
-    odd = (f"{n_odd} grokked runs without memorized_step",) if n_odd else ()
+    odd = (f"{n_odd} grokked without memorized_step",) if n_odd else ()
     delay = [g - m if math.isfinite(g) else math.inf for g, m in zip(grokked, memorized, strict=True)]
     delay = [d for d in delay if d != -math.inf]
     scales = [r.logit_scale for r in points if r.logit_scale is not None]
@@ -193,7 +193,7 @@ def _median(name: str, values: Sequence[float], left_out: tuple[str, ...], missi
 
 
 def _mean_scale(scales: Sequence[float], n_runs: int, missing: frozenset[str]) -> Estimate:
-    left_out = (f"{n_runs - len(scales)} runs without L at grokking",) if len(scales) < n_runs else ()
+    left_out = (f"{n_runs - len(scales)} without L at grokking",) if len(scales) < n_runs else ()
     if scales:
         mean = math.fsum(scales) / len(scales)
         return Estimate("mean_logit_scale", mean, "1", _MEAN_L, n_runs=len(scales), n_cells=1, left_out=left_out)

@@ -92,7 +92,7 @@ def collapse(cells: Sequence[Cell], *, resamples: int, seed: int) -> Collapse:
     """Fit ln T on L, on rho and on both over the cells of one family; needs 4 cells and 2 doses (arXiv:2606.18465)."""
     used, left_out = usable(cells)
     n_runs = sum(c.n_counted for c in used)
-    problem = "" if len(used) >= MIN_CELLS else f"{len(used)} usable cells, at least {MIN_CELLS} are needed"
+    problem = "" if len(used) >= MIN_CELLS else f"usable cells: {len(used)}, at least {MIN_CELLS} are needed"
     y, scale, rho = (np.array(v, dtype=float) for v in _columns(used))
     if not problem and np.ptp(y) == 0:
         problem = "all cells have the same median grokked_step"

@@ -52,7 +52,7 @@ def _panel(curve: CellCurve) -> float:
 
 
 def _title(panel: float) -> str:
-    return f"ρ = {panel:g}" if panel else "free norm"
+    return f"ρ = {numbers.dose(panel)}" if panel else "free norm"
 
 
 def _spread(items: Sequence[Item], most: int) -> list[Item]:

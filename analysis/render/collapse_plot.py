@@ -77,7 +77,7 @@ def _paint(fit: Collapse, title: str) -> Figure:
     _note(left, fit["r2_rho"])
     _note(right, fit["r2_logit_scale"])
     left.set_xticks(rhos if len(rhos) <= 9 else rhos[:: math.ceil(len(rhos) / 9)])
-    left.xaxis.set_major_formatter(lambda v, _: f"{v:.2f}")
+    left.xaxis.set_major_formatter(lambda v, _: numbers.dose(v))
     left.set(xlabel="dose ρ (held norm / w_c), points set apart by τ", ylabel="grokked step (log)", title=title)
     right.set(xlabel="logit scale L at grokking, mean over seeds")
     right.tick_params(labelleft=False)

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.cells import Cell
 from analysis.render import numbers
-from analysis.render.canvas import FAINT, INK, MUTED, Drawing, blank_figure, log_bar, words
+from analysis.render.canvas import FAINT, MUTED, Drawing, blank_figure, log_bar, words
 from analysis.result import Family
 
 _HATCH = "////"
@@ -81,12 +81,12 @@ def _paint(cells: Sequence[Cell], title: str) -> Figure:
                 ha="center",
                 va="center",
                 fontsize=8.5,
-                color="white" if dark else MUTED if cell is None else INK,
+                color="white" if dark else MUTED if cell is None else "black",
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5} if cell and step is None else None,
             )
     axes.set(xlim=(-0.5, len(taus) - 0.5), ylim=(-0.5, len(rhos) - 0.5))
     axes.set_xticks(np.arange(len(taus)), [f"{t:g}" for t in taus])
-    axes.set_yticks(np.arange(len(rhos)), [f"{r:.2f}" if round(r, 2) == r else f"{r:g}" for r in rhos])
+    axes.set_yticks(np.arange(len(rhos)), [numbers.dose(r) for r in rhos])
     axes.set(xlabel="temperature τ (logits / τ)", ylabel="dose ρ (held norm / w_c)", title=title)
     axes.tick_params(length=0)
     for side in ("left", "bottom"):

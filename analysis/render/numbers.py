@@ -26,6 +26,11 @@ def value(estimate: Estimate) -> str:
     return steps(estimate.value) if estimate.unit == "step" else plain(estimate.value)
 
 
+def dose(value: float) -> str:
+    """Two decimals, `1.10`, or as many as it needs."""
+    return f"{value:.2f}" if abs(value - round(value, 2)) < 1e-9 else f"{value:g}"
+
+
 def interval(estimate: Estimate) -> str:
     """`[0.817, 0.852]`, or a dash."""
     if estimate.interval is None:

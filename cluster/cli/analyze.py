@@ -32,10 +32,11 @@ def analyze(
         seed=seed,
     )
     print_tables(render.terminal_tables(result))
+    figures = render.figures(result)
     files = {
         "estimates.json": render.estimates_json(result).encode(),
-        "report.html": render.report_html(result).encode(),
-        **{f"figures/{name}": data for name, data in render.figures(result).items()},
+        "report.html": render.report_html(result, figures=figures).encode(),
+        **{f"figures/{name}": data for name, data in figures.items()},
     }
     for name, data in files.items():
         opened.objects.put(sweep_store.layout.analysis(name), data)

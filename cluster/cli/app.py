@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import TextIO
 
 from cluster.cli import analyze, query, sweeps  # noqa: F401 (each registers its commands)
-from cluster.cli.common import app, error_line
+from cluster.cli.common import app, error_line, warning_line
 from grok_sweeps.errors import GrokSweepsError
+from grok_sweeps.store.rows import UnreadableObjectWarning
 
 
 def main() -> None:
     """Run the command line."""
+    warnings.showwarning = _warning_line
     try:
         app()
     except GrokSweepsError as error:
@@ -18,3 +22,16 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(1)
+
+
+def _warning_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show our own warnings as one line; other packages' are not for the user."""
+    if issubclass(category, UnreadableObjectWarning):
+        warning_line(str(message))

@@ -35,10 +35,17 @@ def console() -> Console:
 
 
 def error_line(text: str) -> None:
-    """Print one line on standard error."""
-    Console(stderr=True, soft_wrap=True).print(
-        f"error: {' '.join(text.split())}", style="red", markup=False, highlight=False
-    )
+    """Print an error as one line on standard error."""
+    _stderr_line(f"error: {text}", "red")
+
+
+def warning_line(text: str) -> None:
+    """Print a warning as one line on standard error."""
+    _stderr_line(f"warning: {text}", "yellow")
+
+
+def _stderr_line(text: str, style: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(" ".join(text.split()), style=style, markup=False, highlight=False)
 
 
 def store_at(uri: str | None) -> Store:

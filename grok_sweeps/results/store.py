@@ -6,6 +6,7 @@ Each call lists the store anew and reads a consistent set of finished runs, so a
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +14,12 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from grok_sweeps.errors import QueryError, did_you_mean
+from grok_sweeps.errors import CorruptObjectError, QueryError, did_you_mean
 from grok_sweeps.results.views import cells_view, curves_view, runs_view, sweeps_view
 from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 from grok_sweeps.store.layout import Layout
+from grok_sweeps.store.rows import UnreadableObjectWarning
+from grok_sweeps.store.tables import decode_table
 
 
 def open_store(uri: str) -> Store:
@@ -85,46 +88,79 @@ class Store:
         layouts = [Layout(name) for name in names]
         rows = self._files([layout.rows for layout in layouts])
         curves = self._files([layout.curves for layout in layouts])
-        plans = [self.objects.glob(layout.plan) for layout in layouts]
-        connection = duckdb.connect()
-        connection.execute("SET TimeZone = 'UTC'")
-        for view in (runs_view(rows), curves_view(curves), cells_view(), sweeps_view(plans)):
-            connection.execute(view)
-        return _Connection(connection)
+        return _Connection(self.objects, rows, curves, [layout.plan for layout in layouts])
 
     def _files(self, folders: Sequence[str]) -> list[str]:
-        return [
-            self.objects.glob(info.name)
-            for folder in folders
-            for info in self.objects.list(folder)
-            if info.name.endswith(".parquet")
-        ]
+        return [info.name for folder in folders for info in self.objects.list(folder) if info.name.endswith(".parquet")]
 
     def _view(self, view: str, sweep: str | None, order: str, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
         condition = "" if run_ids is None else "WHERE run_id IN (SELECT unnest(?))"
         parameters = [] if run_ids is None else [list(run_ids)]
-        return self.connect(sweep).execute_df(f"SELECT * FROM {view} {condition} ORDER BY {order}", parameters)  # noqa: S608
+        return self.connect(sweep).execute_df(f"SELECT * FROM {view} {condition} ORDER BY {order}", parameters)
 
 
 class _Connection:
-    """A DuckDB connection whose complaints are one line."""
+    """A DuckDB connection whose complaints are one line, and which skips objects that cannot be read.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self.duckdb = connection
+    Objects are looked at one by one only after DuckDB has failed on them, so whole stores pay nothing for it.
+    """
+
+    def __init__(self, objects: ObjectStore, rows: list[str], curves: list[str], plans: list[str]) -> None:
+        self._objects = objects
+        self._rows, self._curves, self._plans = rows, curves, plans
+        self.duckdb = duckdb.connect()
+        self.duckdb.execute("SET TimeZone = 'UTC'")
+        self._define_views()
 
     def execute_df(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """Run a query, as pandas."""
-        return self._run(query, parameters).df()
+        return self.execute_arrow(query, parameters).to_pandas()
 
     def execute_arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Run a query, as Arrow."""
         return self._run(query, parameters).fetch_arrow_table()
 
-    def _run(self, query: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
-        if not query.strip():
-            raise QueryError("the query is empty; write SQL over the views runs, cells, curves and sweeps.")
+    def _define_views(self) -> None:
+        rows, curves, plans = ([self._objects.glob(n) for n in names] for names in self._names())
         try:
-            return self.duckdb.execute(query, list(parameters))
+            for view in (runs_view(rows), curves_view(curves), cells_view(), sweeps_view(plans)):
+                self.duckdb.execute(view)
         except duckdb.Error as error:
-            first = [line.strip() for line in str(error).splitlines() if line.strip()]
-            raise QueryError(f"query: {' '.join(first[:2])}") from None
+            if not self._drop_unreadable():
+                raise _query_error(error) from None
+            self._define_views()
+
+    def _run(self, query: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
+        try:
+            answer = self.duckdb.execute(query, list(parameters))
+        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+            raise _query_error(error) from None
+        except duckdb.Error as error:
+            if not self._drop_unreadable():
+                raise _query_error(error) from None
+            self._define_views()
+            return self._run(query, parameters)
+        if answer is None or answer.description is None:
+            raise QueryError("the query is empty; write SQL over the views runs, cells, curves and sweeps.")
+        return answer
+
+    def _names(self) -> tuple[list[str], list[str], list[str]]:
+        return self._rows, self._curves, self._plans
+
+    def _drop_unreadable(self) -> bool:
+        """Forget the objects that cannot be read, with a warning for each; return whether there were any."""
+        dropped = False
+        for names in self._names():
+            for name in tuple(names):
+                try:
+                    decode_table(self._objects.get(name) or b"", name)
+                except CorruptObjectError as error:
+                    warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
+                    names.remove(name)
+                    dropped = True
+        return dropped
+
+
+def _query_error(error: duckdb.Error) -> QueryError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return QueryError(f"query: {' '.join(lines[:2])}")

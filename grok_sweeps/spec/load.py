@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,6 +20,12 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "blocks": AXES,
     "execution": tuple(Execution.model_fields),
 }
+_MAPPING_EXAMPLES = {"runs": "runs: {p: 59}", "blocks": "blocks: [{tau: 1.3}]", "execution": "execution: {lanes: 2}"}
+
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxother = 80
+_REPR.maxlong = 40
+"""A value is quoted so far, and no further: a spec may hold a megabyte of it."""
 
 
 def preset_names() -> tuple[str, ...]:
@@ -51,7 +58,7 @@ def parse_spec(text: str, source: str = "spec") -> SweepSpec:
 
 def _find(spec: str) -> tuple[str, str]:
     path = Path(spec)
-    if path.is_file():
+    if _is_file(path):
         if path.stat().st_size > MAX_BYTES:
             raise SpecError(f"{spec}: {path.stat().st_size:,} bytes; a spec may have {MAX_BYTES:,} at most.")
         try:
@@ -63,8 +70,16 @@ def _find(spec: str) -> tuple[str, str]:
             return preset.read_text(encoding="utf-8"), f"preset {name}"
     names = preset_names()
     raise SpecError(
-        f"no file and no preset '{spec}'.{did_you_mean(spec, names)} Presets: {', '.join(names)}; or give a path to a YAML file."
+        f"no file and no preset {_REPR.repr(spec)}.{did_you_mean(spec, names)} Presets: {', '.join(names)}; or give a "
+        "path to a YAML file."
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a spec's text where its path is meant: too long for a name
+        return False
 
 
 def _presets() -> list[tuple[str, Any]]:
@@ -82,11 +97,18 @@ def _presets() -> list[tuple[str, Any]]:
 
 
 def _one_line(error: ValidationError) -> str:
-    faults = error.errors(include_url=False, include_context=True)
+    faults = _own_faults(error.errors(include_url=False, include_context=True))
     # A union reports one fault a branch; the one that got furthest into the value says most.
     first = faults[0]
     more = len({_field_path(f) for f in faults}) - 1
-    return _describe(first, faults) + (f" (and {more} more field{'s' if more > 1 else ''} at fault)" if more else "")
+    text = _describe(first, faults) + (f" (and {more} more field{'s' if more > 1 else ''} at fault)" if more else "")
+    return " ".join(text.split())
+
+
+def _own_faults(faults: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without the complaint that a list is too short because its items are at fault."""
+    inner = {fault["loc"][:n] for fault in faults for n in range(len(fault["loc"]))}
+    return [fault for fault in faults if not (fault["type"] == "too_short" and fault["loc"] in inner)]
 
 
 def _field_path(fault: ErrorDetails) -> str:
@@ -105,7 +127,7 @@ def _is_union_branch(part: str) -> bool:
 
 def _describe(fault: ErrorDetails, faults: list[ErrorDetails]) -> str:
     path = _field_path(fault)
-    kind, value = fault["type"], fault.get("input")
+    kind, value = fault["type"], _REPR.repr(fault.get("input"))
     key = str(fault["loc"][-1]) if fault["loc"] else ""
     section = str(fault["loc"][0]) if len(fault["loc"]) > 1 else ""
     if kind == "extra_forbidden":
@@ -115,18 +137,18 @@ def _describe(fault: ErrorDetails, faults: list[ErrorDetails]) -> str:
     if kind == "missing":
         return f"{path}: required; add it."
     if kind == "too_short":
-        return (
-            f"{path.split('[')[0] or path}: empty axis; give at least one value, or leave the key out for its default."
-        )
+        return f"{path}: empty axis; give at least one value, or leave the key out for its default."
+    if kind == "invalid_key":
+        return f"{path}: key {value} is not text; allowed: {', '.join(_KEYS.get(str(fault['loc'][0]), _KEYS['']))}."
     if kind == "string_pattern_mismatch" and path == "name":
-        return f"name: {value!r} cannot name a sweep; allowed are letters, digits, '.', '_' and '-' ({NAME_PATTERN})."
+        return f"name: {value} cannot name a sweep; allowed are letters, digits, '.', '_' and '-' ({NAME_PATTERN})."
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{path}: is {value!r}; write a mapping such as `{path.split('[')[0]}: {{p: 59}}`."
+        return f"{path}: is {value}; write a mapping such as `{_MAPPING_EXAMPLES[path.split('[')[0]]}`."
     if kind in ("tuple_type", "list_type"):
-        return f"{path}: is {value!r}; write a list."
+        return f"{path}: is {value}; write a list."
     same = [f for f in faults if _field_path(f) == path]
     allowed_text = "; or ".join(dict.fromkeys(_requirement(f) for f in same))
-    return f"{path}: {value!r} is not allowed; {allowed_text}."
+    return f"{path}: {value} is not allowed; {allowed_text}."
 
 
 def _requirement(fault: ErrorDetails) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
 from grok_sweeps.errors import SpecError
 
@@ -28,6 +28,8 @@ def _seed_list(value: Any) -> Any:
     if isinstance(value, int):
         if value < 1:
             raise ValueError("a count of seeds must be at least 1")
+        if value > MAX_SEED + 1:
+            raise ValueError(f"a count of seeds must be at most {MAX_SEED + 1}")
         return range(value)
     if not value:
         raise ValueError("empty axis; give at least one seed, or leave the key out")
@@ -67,7 +69,7 @@ class RunAxes(_Frozen):
     tau: Annotated[tuple[Positive, ...], BeforeValidator(_as_axis), _NonEmpty] = (1.0,)
     w_c: Annotated[tuple[Positive | Literal["control"], ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
     clamp_from_step: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty] = (500,)
-    seeds: Annotated[Sequence[int], BeforeValidator(_seed_list)] = range(12)
+    seeds: Annotated[Sequence[int], PlainValidator(_seed_list)] = range(12)
     seeding: Annotated[tuple[Literal["run", "paper"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("run",)
     seeds_in_block: Annotated[int, Field(strict=True, ge=1, le=4096)] | None = None
     max_steps: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty] = (60_000,)
@@ -93,7 +95,7 @@ class Execution(_Frozen):
     pack_runs: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=10**6)] = "auto"
     workers: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=10**5)] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    checkpoint_every_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    checkpoint_every_s: Annotated[_Float, Field(gt=0, le=86_400)] = 60.0
     max_failures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 3
 
 

@@ -33,7 +33,7 @@ class _SpecLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = str(key_node.value)
             if key in seen:
-                raise SpecError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice; keep one.")
+                raise SpecError(f"line {key_node.start_mark.line + 1}: key {key!r} is given twice; keep one.")
             seen.add(key)
         return super().construct_mapping(node, deep)
 

@@ -1,9 +1,9 @@
 """Lane states as safetensors: written whole, found by their headers, read one lane at a time.
 
 The file's JSON header names every lane's run, step and bookkeeping, so a search for the newest state of a run costs a
-small read a file. Every tensor is stored under `<run_id>/<name>`. A SHA-256 over each lane's tensors stands in the
-header; a lane that does not match it, or a file that does not parse, is skipped with a warning and the older state is
-used. Safetensors hold no code, so reading a foreign file is safe.
+small read a file. Every tensor is stored under `<run_id>/<name>`. A SHA-256 over each lane's tensors and facts stands
+in the header; a lane that does not match it, or a file that does not parse, is skipped with a warning and the older
+state is used. Safetensors hold no code, so reading a foreign file is safe.
 """
 
 from __future__ import annotations
@@ -45,6 +45,11 @@ class LaneState:
             digest.update(array.tobytes())
         return digest.hexdigest()
 
+    def checksum(self) -> str:
+        """SHA-256 over the whole state, facts included."""
+        facts = json.dumps(dict(self.facts), sort_keys=True)
+        return hashlib.sha256(f"{self.sha256()}{facts}".encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class StateRef:
@@ -57,7 +62,7 @@ class StateRef:
 
 def encode_states(states: Sequence[LaneState]) -> bytes:
     """Safetensors bytes of `states`."""
-    lanes = [{"run_id": s.run_id, "step": s.step, "facts": dict(s.facts), "sha256": s.sha256()} for s in states]
+    lanes = [{"run_id": s.run_id, "step": s.step, "facts": dict(s.facts), "sha256": s.checksum()} for s in states]
     tensors = {f"{s.run_id}/{k}": np.ascontiguousarray(v) for s in states for k, v in s.tensors.items()}
     return bytes(save(tensors, metadata={"schema": str(SCHEMA_VERSION), "lanes": json.dumps(lanes)}))
 
@@ -115,22 +120,25 @@ def _load(store: SweepStore, ref: StateRef) -> LaneState | None:
         return None
     with file:
         lanes, entries, start = _read_header(file, ref.object_name)
-        lane = lanes[ref.run_id]
-        tensors = {}
-        for key, entry in entries.items():
-            run_id, _, name = key.partition("/")
-            if run_id != ref.run_id:
-                continue
-            begin, end = entry["data_offsets"]
-            file.seek(start + begin)
-            data = file.read(end - begin)
-            if len(data) != end - begin or entry["dtype"] not in _DTYPES:
-                raise CorruptObjectError(f"{ref.object_name}: truncated or foreign at tensor {key}.")
-            tensors[name] = np.frombuffer(data, _DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    state = LaneState(ref.run_id, ref.step, tensors, lane["facts"])
-    if state.sha256() != lane["sha256"]:
+        try:
+            tensors = {
+                key.removeprefix(f"{ref.run_id}/"): _read_tensor(file, entry, start)
+                for key, entry in entries.items()
+                if key.startswith(f"{ref.run_id}/")
+            }
+            state = LaneState(ref.run_id, ref.step, tensors, lanes[ref.run_id]["facts"])
+            whole = state.checksum() == lanes[ref.run_id]["sha256"]
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise CorruptObjectError(f"{ref.object_name}: truncated or foreign at run {ref.run_id}.") from error
+    if not whole:
         raise CorruptObjectError(f"{ref.object_name}: the state of run {ref.run_id} does not match its checksum.")
     return state
+
+
+def _read_tensor(file: BinaryIO, entry: Mapping[str, Any], start: int) -> np.ndarray:
+    begin, end = entry["data_offsets"]
+    file.seek(start + begin)
+    return np.frombuffer(file.read(end - begin), _DTYPES[entry["dtype"]]).reshape(entry["shape"])
 
 
 def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, Any], dict[str, Any], int]:
@@ -143,7 +151,7 @@ def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, Any], dict[str, A
         metadata = header.pop("__metadata__")
         if int(metadata["schema"]) > SCHEMA_VERSION:
             raise CorruptObjectError(f"{name}: written with schema {metadata['schema']}; upgrade grok-sweeps.")
-        lanes = {lane["run_id"]: lane for lane in json.loads(metadata["lanes"])}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        lanes = {str(lane["run_id"]): {**lane, "step": int(lane["step"])} for lane in json.loads(metadata["lanes"])}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CorruptObjectError(f"{name}: not a checkpoint of this project.") from error
     return lanes, header, 8 + length

@@ -1,7 +1,11 @@
-"""Parquet bytes from and to Arrow tables, with the schema version in every file."""
+"""Parquet bytes from and to Arrow tables, with the schema version in every file.
+
+A damaged file must not give wrong numbers: every page carries its checksum, and the footer a digest of the columns.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +16,7 @@ from grok_sweeps.errors import CorruptObjectError
 from grok_sweeps.schema import SCHEMA_VERSION
 
 _VERSION_KEY = b"grok_sweeps_schema"
+_COLUMNS_KEY = b"grok_sweeps_columns"
 
 
 def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
@@ -24,8 +29,9 @@ def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
 
 def encode_table(table: pa.Table) -> bytes:
     """Parquet bytes of `table`."""
+    metadata = {**(table.schema.metadata or {}), _COLUMNS_KEY: _columns_digest(table.schema)}
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue().to_pybytes()
 
 
@@ -33,15 +39,23 @@ def decode_table(data: bytes, name: str) -> pa.Table:
     """Read Parquet bytes.
 
     Raises:
-        CorruptObjectError: truncated, not Parquet, or written by a newer schema.
+        CorruptObjectError: truncated, damaged, not Parquet, or written by a newer schema.
     """
     try:
-        table = pq.read_table(pa.BufferReader(data))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise CorruptObjectError(f"{name}: not a readable Parquet file: {error}.") from error
-    version = int((table.schema.metadata or {}).get(_VERSION_KEY, b"0"))
+        table = pq.read_table(pa.BufferReader(data), use_threads=False, page_checksum_verification=True)
+        metadata = table.schema.metadata or {}
+        version = int(metadata.get(_VERSION_KEY, b"0"))
+        if _COLUMNS_KEY in metadata and metadata[_COLUMNS_KEY] != _columns_digest(table.schema):
+            raise ValueError("its columns are not those that were written.")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CorruptObjectError(f"{name}: not a readable Parquet file: {' '.join(str(error).split())}") from error
     if version > SCHEMA_VERSION:
         raise CorruptObjectError(
             f"{name}: written with schema {version}, this version reads up to {SCHEMA_VERSION}; upgrade grok-sweeps."
         )
     return table
+
+
+def _columns_digest(schema: pa.Schema) -> bytes:
+    columns = "|".join(f"{field.name}:{field.type}" for field in schema)
+    return hashlib.sha256(columns.encode()).hexdigest()[:16].encode()

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import analyze
+from analysis.cells import Cell
 from grok_sweeps.schema import CURVE_COLUMNS, READING_NAMES, RUN_COLUMNS
 
 Row = dict[str, Any]
@@ -43,13 +45,12 @@ DEFAULTS: Row = {
 }
 
 
-def make_runs(rows: Iterable[Row]) -> pd.DataFrame:
+def _make_runs(rows: Iterable[Row]) -> pd.DataFrame:
     """A `runs` table from the values that matter; ids and delay follow from the rest."""
     made = []
     for values in rows:
         row = dict.fromkeys(c.name for c in RUN_COLUMNS) | DEFAULTS | values
         cell = "-".join(str(row[c]) for c in ("arch", "p", "loss", "lr", "arm", "rho", "tau", "max_steps"))
-        row.setdefault("run_id", None)
         row["cell_id"] = row["cell_id"] or cell
         row["run_id"] = row["run_id"] or f"{cell}-{row['seed']}"
         if row["grokked_step"] is not None and row["memorized_step"] is not None:
@@ -58,12 +59,12 @@ def make_runs(rows: Iterable[Row]) -> pd.DataFrame:
     return pd.DataFrame(made, columns=[c.name for c in RUN_COLUMNS])
 
 
-def no_curves() -> pd.DataFrame:
+def _no_curves() -> pd.DataFrame:
     """An empty `curves` table."""
     return pd.DataFrame({c.name: pd.Series(dtype=object) for c in CURVE_COLUMNS})
 
 
-def make_curves(runs: pd.DataFrame, every: int = 25) -> pd.DataFrame:
+def _make_curves(runs: pd.DataFrame, every: int = 25) -> pd.DataFrame:
     """Logistic accuracies that cross 0.99 and 0.90 at each run's own steps, ending where the run ended."""
     parts = []
     for run in runs.itertuples():
@@ -77,7 +78,35 @@ def make_curves(runs: pd.DataFrame, every: int = 25) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)[[c.name for c in CURVE_COLUMNS]]
 
 
+@pytest.fixture(scope="session")
+def make_runs() -> Callable[[Iterable[Row]], pd.DataFrame]:
+    """Builder of a `runs` table."""
+    return _make_runs
+
+
+@pytest.fixture(scope="session")
+def make_curves() -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Builder of a `curves` table for runs."""
+    return _make_curves
+
+
 @pytest.fixture
+def no_curves() -> pd.DataFrame:
+    """An empty `curves` table."""
+    return _no_curves()
+
+
+@pytest.fixture(scope="session")
+def cells_of() -> Callable[[Iterable[Row]], tuple[Cell, ...]]:
+    """Cells of the single family of these rows."""
+
+    def cells(rows: Iterable[Row]) -> tuple[Cell, ...]:
+        return analyze(_make_runs(rows), _no_curves(), sweep="made", resamples=10).families[0].cells
+
+    return cells
+
+
+@pytest.fixture(scope="session")
 def grid() -> Callable[..., list[Row]]:
     """Rows of a rho x tau grid whose T follows L only: ln T = 5 + 0.12 L, with noise by seed."""
 
@@ -112,7 +141,7 @@ def grid() -> Callable[..., list[Row]]:
     return rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def published() -> Callable[[str, int], list[Row]]:
     """One row a cell of arXiv:2606.18465, its printed median T and L as one run; by table and modulus."""
 

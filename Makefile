@@ -1,0 +1,38 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Needs Python >= 3.11, make and PyPI.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STORE ?= ./sweeps
+
+.PHONY: demo test lint check clean
+
+demo: $(VENV)/.installed  ## run the quickstart sweep and analyse it
+	$(BIN)/grok-sweeps run quickstart --store $(STORE)
+	$(BIN)/grok-sweeps analyze quickstart --store $(STORE)
+
+test: $(VENV)/.installed-dev  ## run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev  ## formatting, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test  ## what CI runs
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "grok-sweeps needs Python 3.11 or newer, this is %s; call make PYTHON=python3.12" % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:  ## remove the environment and caches, never results
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

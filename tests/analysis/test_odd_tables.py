@@ -1,0 +1,111 @@
+"""Whatever the table, an analysis is a value and its renderings are files: never a traceback."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analysis import analyze
+from analysis.render import estimates_json, terminal_tables
+from grok_sweeps.schema import CURVE_COLUMNS, RUN_COLUMNS
+
+
+def estimates(analysis):
+    for family in analysis.families:
+        yield from (*family.collapse.estimates, family.recovery)
+        for cell in family.cells:
+            yield from (cell.grokked_step, cell.memorized_step, cell.delay, cell.logit_scale)
+
+
+def check(analysis):
+    for estimate in estimates(analysis):
+        assert (estimate.value is None) == bool(estimate.reason)
+        assert estimate.method
+        assert estimate.interval is None or estimate.interval[0] <= estimate.interval[1]
+    json.loads(estimates_json(analysis), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert terminal_tables(analysis)
+
+
+def test_an_empty_table_has_no_family(no_curves):
+    empty = pd.DataFrame({c.name: pd.Series(dtype=object) for c in RUN_COLUMNS})
+    for runs, curves in ((empty, no_curves), (pd.DataFrame(), pd.DataFrame())):
+        analysis = analyze(runs, curves, sweep="made", n_planned=3)
+        assert analysis.families == ()
+        assert analysis.counts.n_missing == 3
+        check(analysis)
+
+
+def test_a_table_of_censored_runs_has_reasons_only(make_runs, grid, no_curves):
+    rows = [{**r, "grokked_step": None, "outcome": "censored", "logit_scale_at_grok": None} for r in grid()]
+    analysis = analyze(make_runs(rows), no_curves, sweep="made")
+    assert all(e.value is None for e in estimates(analysis) if e.name != "median_memorized_step")
+    check(analysis)
+
+
+@pytest.mark.parametrize("column", [c.name for c in RUN_COLUMNS])
+def test_a_missing_column_of_runs_gives_reasons_not_a_traceback(column, make_runs, grid, no_curves):
+    runs = make_runs(grid(seeds=2)).drop(columns=column)
+    check(analyze(runs, no_curves, sweep="made", resamples=20))
+
+
+@pytest.mark.parametrize("column", [c.name for c in CURVE_COLUMNS])
+def test_a_missing_column_of_curves_gives_notes_not_a_traceback(column, make_runs, make_curves, grid):
+    runs = make_runs(grid(rhos=(1.0,), taus=(1.0,), seeds=2))
+    analysis = analyze(runs, make_curves(runs).drop(columns=column), sweep="made", resamples=20)
+    needed = column in ("run_id", "step", "train_accuracy", "test_accuracy")
+    assert bool(analysis.families[0].curves) is not needed
+    assert any(f"no column {column}" in note for note in analysis.notes) is needed
+
+
+def test_without_the_logit_scale_the_reason_names_the_column(make_runs, grid, no_curves):
+    runs = make_runs(grid()).drop(columns="logit_scale_at_grok")
+    family = analyze(runs, no_curves, sweep="made").families[0]
+    assert "no column logit_scale_at_grok" in family.collapse["r2_rho"].left_out[0]
+    assert "no column logit_scale_at_grok" in family.recovery.reason
+
+
+def test_nullable_arrow_and_text_numbers_are_read_alike(make_runs, grid, no_curves):
+    runs = make_runs(grid(seeds=3))
+    plain = analyze(runs, no_curves, sweep="made", resamples=20)
+    nullable = runs.convert_dtypes()
+    text = runs.astype({"rho": str, "tau": str, "grokked_step": str})
+    for table in (nullable, text):
+        assert estimates_json(analyze(table, no_curves, sweep="made", resamples=20)) == estimates_json(plain)
+
+
+def test_runs_without_seed_have_medians_but_no_intervals(make_runs, grid, no_curves):
+    runs = make_runs(grid()).assign(seed=np.nan)
+    fit = analyze(runs, no_curves, sweep="made").families[0].collapse
+    assert fit["r2_logit_scale"].value is not None
+    assert fit["r2_logit_scale"].interval_reason == "72 runs have no seed"
+
+
+def test_no_resamples_give_no_interval(make_runs, grid, no_curves):
+    fit = analyze(make_runs(grid()), no_curves, sweep="made", resamples=0).families[0].collapse
+    assert fit["r2_rho"].interval is None
+    assert fit["r2_rho"].interval_reason == "no resamples were asked for"
+
+
+ODD = st.fixed_dictionaries(
+    {
+        "seed": st.sampled_from([0, 1, 2, None]),
+        "rho": st.sampled_from([1.0, 1.15, None, float("nan"), float("inf")]),
+        "tau": st.sampled_from([1.0, 1.7, None]),
+        "arm": st.sampled_from(["clamp", "free", "allocation", None]),
+        "outcome": st.sampled_from(["grokked", "censored", "diverged", "failed", "odd", None]),
+        "grokked_step": st.sampled_from([None, -1, 25, 1000, 2500]),
+        "memorized_step": st.sampled_from([None, -1, 175]),
+        "logit_scale_at_grok": st.sampled_from([None, float("nan"), 0.0, 20.0, 31.0]),
+        "p": st.sampled_from([59, 97, None]),
+        "loss": st.sampled_from(["ce", "mse", None]),
+    }
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(ODD, max_size=14))
+def test_any_mixture_of_odd_rows_is_analysed(rows, make_runs, no_curves):
+    check(analyze(make_runs(rows), no_curves, sweep="made", resamples=20))

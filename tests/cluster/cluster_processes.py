@@ -1,0 +1,82 @@
+"""The command line in processes of its own, and how to kill parts of it."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+WAIT_S = 240.0
+"""Bound on every wait for a condition; a slow machine needs a fraction of it."""
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition, not for a time."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen in {WAIT_S:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "cluster.cli", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S * 2,
+        check=False,
+    )
+
+
+class Sweeping:
+    """A `grok-sweeps run` under way."""
+
+    def __init__(self, arguments: list[str], cwd: Path) -> None:
+        with (cwd / "run.log").open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cluster.cli", *arguments], cwd=cwd, stdout=log, stderr=log
+            )
+
+    def descendants(self) -> list[psutil.Process]:
+        """Every process below the command: Ray's daemons and workers."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).children(recursive=True)
+        return []
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that train packs."""
+        found = []
+        for process in self.descendants():
+            with contextlib.suppress(psutil.Error):
+                if "PackTrial" in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    def kill_everything(self) -> None:
+        """SIGKILL the command and all below it, and wait until they are gone."""
+        everyone = [*self.descendants(), psutil.Process(self.process.pid)]
+        kill(everyone)
+        self.process.wait()
+
+    def kill_driver(self) -> None:
+        """SIGKILL the command alone, then wait until Ray has ended what it left."""
+        below = self.descendants()
+        self.process.kill()
+        self.process.wait()
+        _, alive = psutil.wait_procs(below, timeout=WAIT_S)
+        assert not alive, f"orphans: {alive}"
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """SIGKILL processes and wait until they are gone."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=WAIT_S)

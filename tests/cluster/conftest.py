@@ -1,0 +1,26 @@
+"""A `grok-sweeps` in the background that does not outlive its test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from cluster_processes import Sweeping
+
+
+@pytest.fixture
+def sweeping(tmp_path: Path) -> Iterator[Callable[..., Sweeping]]:
+    """Start `grok-sweeps` in the background; what is left of it is killed at the end of the test."""
+    started: list[Sweeping] = []
+
+    def start(*arguments: str) -> Sweeping:
+        started.append(Sweeping(list(arguments), tmp_path))
+        return started[-1]
+
+    yield start
+    for sweep in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            sweep.kill_everything()

@@ -1,0 +1,122 @@
+"""SIGKILL at random moments: nothing finished is lost or repeated, and the numbers do not change."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cluster_processes import Sweeping, cli, kill, wait_until
+
+from grok_sweeps.plan.plan import Plan
+from grok_sweeps.provenance import provenance
+from grok_sweeps.results import open_store
+from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.rows import RowLog
+from grok_sweeps.train.pack import PackTrainer
+from grok_sweeps.train.work import PackWork
+
+RUNS = 12
+AXES = {"rho": [1.0, 1.1, 1.2], "tau": [1.0, 1.3], "seeds": 2}
+
+
+def undisturbed(plan: Plan, store: SweepStore) -> dict[str, dict[str, Any]]:
+    """Rows of the same runs, trained in one go in this process."""
+    work = PackWork(
+        pack_id="whole",
+        run_ids=tuple(r.run_id for r in plan.runs),
+        cell_ids=tuple(r.cell_id for r in plan.runs),
+        configs=tuple(r.config for r in plan.runs),
+        w_c=tuple(r.config.w_c for r in plan.runs),
+        lanes=1,
+        checkpoint_every_s=1e9,
+    )
+    trainer = PackTrainer(store, work, "whole", torch.device("cpu"), provenance(None))
+    while not trainer.advance(1.0).done:
+        pass
+    return finished(store)
+
+
+def finished(store: SweepStore) -> dict[str, dict[str, Any]]:
+    log = RowLog(store)
+    log.refresh()
+    return log.rows
+
+
+def states(store: SweepStore) -> set[str]:
+    return {info.name for info in store.objects.list(store.layout.checkpoints) if info.name.endswith(".safetensors")}
+
+
+def wait_for_work(store: SweepStore, sweep: Sweeping) -> None:
+    """Until this attempt has written a checkpoint or a row, or has ended."""
+    seen, n_rows = states(store), len(finished(store))
+    wait_until(
+        lambda: states(store) - seen or len(finished(store)) > n_rows or sweep.process.poll() is not None,
+        "a checkpoint or a row of this attempt",
+    )
+
+
+def kill_a_worker(sweep: Sweeping) -> None:
+    wait_until(lambda: bool(sweep.workers()) or sweep.process.poll() is not None, "a worker to kill")
+    kill(sweep.workers()[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("victim", "kills"), [("worker", 2), ("driver", 2), ("everything", 2)], ids=["worker", "driver", "everything"]
+)
+def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
+    victim: str,
+    kills: int,
+    tmp_path: Path,
+    sweeping: Callable[..., Sweeping],
+    small_plan: Callable[..., tuple[str, Plan]],
+) -> None:
+    moment = random.Random(f"{victim}")
+    text, plan = small_plan("killed", {"checkpoint_every_s": 0.2, "workers": 2, "pack_runs": 3}, **AXES)
+    assert len(plan.runs) == RUNS
+    (tmp_path / "killed.yaml").write_text(text)
+    store = SweepStore(open_objects(str(tmp_path / "store")), "killed")
+    command = ("run", "killed.yaml", "--store", "store")
+
+    sweep = sweeping(*command)
+    for k in range(kills):
+        seen, n_rows = states(store), len(finished(store))
+        wait_until(
+            lambda s=seen, n=n_rows: (
+                bool(states(store) - s) or len(finished(store)) > n or sweep.process.poll() is not None
+            ),
+            "a checkpoint or a row of this attempt",
+        )
+        time.sleep(moment.uniform(0, 0.6))  # the random moment itself, not a wait for something
+        if victim == "worker":
+            kill_a_worker(sweep)
+        elif victim == "driver":
+            sweep.kill_driver()
+        else:
+            sweep.kill_everything()
+        if victim != "worker":
+            assert k or len(finished(store)) < RUNS, "killed before the end"
+            sweep = sweeping(*command)
+    assert sweep.process.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()
+
+    table = open_store(str(tmp_path / "store")).runs("killed")
+    assert sorted(table["run_id"]) == sorted(plan.run_ids())
+    expected = undisturbed(plan, SweepStore(open_objects(str(tmp_path / "reference")), "killed"))
+    for run_id, row in finished(store).items():
+        assert row["outcome"] == expected[run_id]["outcome"]
+        assert row["grokked_step"] == expected[run_id]["grokked_step"]
+        assert row["final_state_sha256"] == expected[run_id]["final_state_sha256"]
+    assert not states(store), "a finished sweep keeps no checkpoints"
+
+    rows_before = {info.name for info in store.objects.list(store.layout.rows)}
+    began = time.monotonic()
+    again = cli(*command, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stdout
+    assert time.monotonic() - began < 60
+    assert {info.name for info in store.objects.list(store.layout.rows)} == rows_before

@@ -1,0 +1,85 @@
+"""Small runs that grok within seconds, and the means to train them without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from grok_sweeps.config import RunConfig
+from grok_sweeps.plan import make_plan
+from grok_sweeps.plan.plan import Plan
+from grok_sweeps.spec import parse_spec
+from grok_sweeps.store import SweepStore, open_objects
+
+SMALL = {
+    "p": 23,
+    "train_fraction": 0.8,
+    "d_model": 48,
+    "hidden": 96,
+    "lr": 0.005,
+    "weight_decay": 3.0,
+    "clamp_from_step": 50,
+}
+"""A network that memorises at about step 100 and groks at about step 300, in under a second."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Train as a worker does: numbers are compared bit for bit."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def small_config() -> Callable[..., RunConfig]:
+    """Make the config of a small free run; keywords change it."""
+
+    def make(seed: int = 0, **changes: Any) -> RunConfig:
+        values = {**SMALL, "clamp_from_step": None, **changes}
+        config = RunConfig(arm="free", tau=1.0, seed=seed, seeding="run", max_steps=2000, eval_every=25, **{
+            k: v for k, v in values.items() if k in SMALL
+        })
+        return replace(config, **{k: v for k, v in values.items() if k not in SMALL})
+
+    return make
+
+
+@pytest.fixture
+def small_plan() -> Callable[..., tuple[str, Plan]]:
+    """Make spec text and plan of a sweep of small runs; keywords are axes or `execution`."""
+
+    def make(name: str = "small", execution: dict[str, Any] | None = None, **axes: Any) -> tuple[str, Plan]:
+        runs = {**SMALL, "arm": "clamp", "w_c": 27.0, "max_steps": 3000, "seeds": 2, **axes}
+        lines = [f"name: {name}", "runs:", *(f"  {k}: {_yaml(v)}" for k, v in runs.items())]
+        if execution:
+            lines += ["execution:", *(f"  {k}: {_yaml(v)}" for k, v in execution.items())]
+        text = "\n".join(lines) + "\n"
+        return text, make_plan(parse_spec(text))
+
+    return make
+
+
+@pytest.fixture
+def new_sweep(tmp_path: Path, small_plan: Callable[..., tuple[str, Plan]]) -> Callable[[str], SweepStore]:
+    """Make a sweep of the given name, without rows, in the test's store."""
+
+    def make(name: str) -> SweepStore:
+        store = SweepStore(open_objects(str(tmp_path / "store")), name)
+        store.create(*small_plan(name))
+        return store
+
+    return make
+
+
+@pytest.fixture
+def sweep_store(new_sweep: Callable[[str], SweepStore]) -> SweepStore:
+    """A sweep without rows in the test's store."""
+    return new_sweep("small")
+
+
+def _yaml(value: Any) -> str:
+    return "[" + ", ".join(str(v) for v in value) + "]" if isinstance(value, list | tuple) else str(value)

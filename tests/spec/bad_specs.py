@@ -1,0 +1,131 @@
+"""Specs that must be refused, each with what its one line has to say: the field, the value or what is allowed, the fix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BadSpec:
+    """YAML `text`, and the words that its error names."""
+
+    text: str | bytes
+    names: tuple[str, ...]
+
+
+def _runs(axes: str, *names: str) -> BadSpec:
+    return BadSpec(f"name: bad\nruns: {{{axes}}}\n", names)
+
+
+def _execution(keys: str, *names: str) -> BadSpec:
+    return BadSpec(f"name: bad\nexecution: {{{keys}}}\n", names)
+
+
+def _clamp(axes: str, *names: str) -> BadSpec:
+    return _runs(f"arm: clamp, w_c: 54.5, {axes}", *names)
+
+
+def _text(text: str | bytes, *names: str) -> BadSpec:
+    return BadSpec(text, names)
+
+
+_DOUBLINGS = "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefghijklmnopqrs", "bcdefghijklmnopqrst", strict=True))
+_HUNDRED = [1 + k / 100 for k in range(100)]
+
+BAD_SPECS: dict[str, BadSpec] = {
+    # unknown keys
+    "unknown key at the top": _text("name: bad\nrnus: {p: 59}\n", "rnus", "Did you mean 'runs'?", "execution"),
+    "unknown axis in runs": _runs("rh0: 1.0", "runs.rh0", "unknown axis", "Did you mean 'rho'?", "train_fraction"),
+    "unknown axis in a block": _text("name: bad\nblocks: [{p: 59}, {taau: 1}]\n", "blocks[1].taau", "Did you mean 'tau'?"),
+    "unknown key in execution": _execution("lane: 2", "execution.lane", "Did you mean 'lanes'?", "pack_runs"),
+    "key that is not text": _runs("1: 2", "runs", "key 1", "train_fraction"),
+    "key with a line break": _text('name: bad\n"ru\\nns": 3\n', "ru ns", "unknown key"),
+    # wrong types
+    "p is text": _runs("p: 'x'", "runs.p", "'x'", "whole number"),
+    "p is a fraction": _runs("p: 59.5", "runs.p", "59.5", "whole number"),
+    "p is a boolean": _runs("p: true", "runs.p", "True", "whole number"),
+    "p is null": _runs("p: null", "runs.p", "None", "whole number"),
+    "p is nested": _runs("p: [[59]]", "runs.p", "whole number"),
+    "second p is text": _runs("p: [59, 'x']", "runs.p[1]", "'x'", "whole number"),
+    "p is a very long text": _runs(f"p: '{'x' * 5000}'", "runs.p", "whole number"),
+    "rho is text": _clamp("rho: 'a'", "runs.rho", "'a'", "number"),
+    "tau is quoted": _runs("tau: '1.0'", "runs.tau", "'1.0'", "number"),
+    "seeds is text": _runs("seeds: many", "runs.seeds", "'many'", "count"),
+    "seeds is a boolean": _runs("seeds: true", "runs.seeds", "True", "count"),
+    "seeds is a fraction": _runs("seeds: 1.5", "runs.seeds", "1.5", "count"),
+    "seeds is null": _runs("seeds: null", "runs.seeds", "None", "count"),
+    "a seed is text": _runs("seeds: [0, a]", "runs.seeds", "'a'", "whole number"),
+    "a seed is negative": _runs("seeds: [-1]", "runs.seeds", "-1", "from 0 to"),
+    "no seeds": _runs("seeds: 0", "runs.seeds", "at least 1"),
+    "lanes is a fraction": _execution("lanes: 1.5", "execution.lanes", "1.5", "'auto'", "whole number"),
+    "lanes is zero": _execution("lanes: 0", "execution.lanes", "0", "at least 1"),
+    "unknown device": _execution("device: tpu", "execution.device", "'tpu'", "'cpu'", "'cuda'"),
+    "checkpoint time is quoted": _execution("checkpoint_every_s: '60'", "execution.checkpoint_every_s", "number"),
+    "checkpoint time is a boolean": _execution("checkpoint_every_s: true", "execution.checkpoint_every_s", "number"),
+    "checkpoint time is not a number": _execution("checkpoint_every_s: .nan", "execution.checkpoint_every_s", "number"),
+    "runs is a list": _text("name: bad\nruns: [1]\n", "runs", "[1]", "mapping"),
+    "execution is empty": _text("name: bad\nexecution:\n", "execution", "mapping", "execution: {lanes: 2}"),
+    "blocks is a mapping": _text("name: bad\nblocks: {p: 59}\n", "blocks", "list"),
+    "a block is a number": _text("name: bad\nblocks: [3]\n", "blocks[0]", "3", "mapping"),
+    # out of range
+    "empty axis": _runs("p: []", "runs.p", "empty axis", "at least one value"),
+    "empty axis in a block": _text("name: bad\nblocks: [{tau: []}]\n", "blocks[0].tau", "empty axis"),
+    "empty w_c": _runs("arm: clamp, w_c: []", "runs.w_c", "empty axis"),
+    "empty seeds": _runs("seeds: []", "runs.seeds", "empty axis"),
+    "empty blocks": _text("name: bad\nblocks: []\n", "blocks", "at least one"),
+    "rho is zero": _clamp("rho: 0", "runs.rho", "0", "greater than 0"),
+    "rho is negative": _clamp("rho: [1.0, -1.0]", "runs.rho[1]", "-1.0", "greater than 0"),
+    "tau is zero": _runs("tau: 0.0", "runs.tau", "0.0", "greater than 0"),
+    "tau is negative": _runs("tau: -1", "runs.tau", "-1", "greater than 0"),
+    "p is one": _runs("p: 1", "runs.p", "1", "at least 2"),
+    "train_fraction is zero": _runs("train_fraction: 0", "runs.train_fraction", "greater than 0"),
+    "train_fraction is one": _runs("train_fraction: 1", "runs.train_fraction", "less than 1"),
+    "train_fraction is above one": _runs("train_fraction: 1.5", "runs.train_fraction", "1.5", "less than 1"),
+    "train_fraction leaves no train pair": _runs("train_fraction: 1e-6", "runs.train_fraction", "1e-06", "1/3481"),
+    "train_fraction leaves none at one p": _runs("p: [59, 2], train_fraction: 0.2", "train_fraction", "p = 2", "1/4"),
+    "tau is not a number": _runs("tau: .nan", "runs.tau", "nan", "finite"),
+    "tau is infinite": _runs("tau: .inf", "runs.tau", "inf", "finite"),
+    "lr overflows": _runs("lr: 1e400", "runs.lr", "inf", "finite"),
+    "w_c is another word": _runs("arm: clamp, w_c: ctrl", "runs.w_c", "'ctrl'", "'control'"),
+    "w_c is negative": _runs("arm: clamp, w_c: -5.5", "runs.w_c", "-5.5", "greater than 0"),
+    "unknown arm": _runs("arm: fre", "runs.arm", "'fre'", "'free' or 'clamp'"),
+    # keys that contradict each other
+    "clamp without w_c": _runs("arm: clamp", "runs.w_c", "clamp", "'control'"),
+    "clamp without w_c in a block": _text("name: bad\nblocks: [{arm: free}, {arm: clamp}]\n", "blocks[1].w_c", "'control'"),
+    "rho without clamp": _runs("rho: 1.1", "runs.rho", "'free'", "arm: clamp"),
+    "rho without clamp in a block": _text("name: bad\nblocks: [{rho: 1.1}]\n", "blocks[0].rho", "arm: clamp"),
+    "paper seeding of a list of seeds": _runs("seeding: paper, seeds: [0, 1]", "seeds_in_block", "[0, 1]", "12"),
+    "a seed beyond the block": _runs("seeding: paper, seeds: [12], seeds_in_block: 12", "runs.seeds", "12", "Raise"),
+    "block without paper seeding": _runs("seeds_in_block: 12", "runs.seeds_in_block", "seeding: paper"),
+    # too many runs
+    "a billion seeds": _runs("seeds: 1000000000", "runs", "1,000,000,000", "seeds", "1,000,000 at most"),
+    "more seeds than a machine word": _runs(f"seeds: {10**25}", "runs.seeds", "at most 2147483648"),
+    "a billion crossed": _clamp(
+        f"p: {list(range(2, 102))}, rho: {_HUNDRED}, tau: {_HUNDRED}, seeds: 1000", "rho 100 x tau 100", "1,000,000 at most"
+    ),
+    # files that are no spec
+    "alias bomb": _text(f"name: bad\na: &a [1, 1]\n{_DOUBLINGS}", "line 3", "aliases", "write the values out"),
+    "alias": _text("name: bad\nruns: &r {p: 59}\nblocks: [*r]\n", "line 3", "*r", "aliases"),
+    "duplicate key": _text("name: bad\nruns: {p: 59, p: 97}\n", "line 2", "'p'", "twice", "keep one"),
+    "duplicate section": _text("name: bad\nruns: {}\nruns: {}\n", "line 3", "'runs'", "twice"),
+    "unclosed bracket": _text("name: bad\nruns: {p: [59}\n", "line 2", "not valid YAML"),
+    "tab": _text("name: bad\n\truns: 3\n", "line 2, column 1", "not valid YAML"),
+    "two documents": _text("name: bad\n---\nname: b\n", "line 2", "document"),
+    "object of a class": _text("name: !!python/object/apply:os.getcwd []\n", "line 1", "os.getcwd"),
+    "impossible date": _text("name: 2020-13-45\n", "month"),
+    "control character": _text("name: b\x00d\n", "not allowed"),
+    "binary": _text(b"\x80\x02}q\x00.\xff\xfe", "cannot be read as UTF-8 text"),
+    "too large": _text("# " + "x" * (1 << 20) + "\nname: bad\n", "1,048,5", "at most"),
+    "deep lists": _text("name: bad\nruns: " + "[" * 3000 + "]" * 3000, "nested too deeply", "three levels"),
+    "deep mappings": _text("name: bad\nruns: " + "{a: " * 3000 + "}" * 3000, "nested too deeply", "three levels"),
+    "empty": _text("", "mapping", "name, runs, blocks and execution"),
+    "comments only": _text("# nothing\n", "mapping", "name, runs, blocks and execution"),
+    "a list": _text("- 1\n", "mapping"),
+    "a word": _text("hello\n", "mapping"),
+    # names
+    "name with a slash": _text("name: a/b\n", "name", "'a/b'", "letters, digits"),
+    "name is the parent folder": _text("name: ..\n", "name", "'..'", "letters, digits"),
+    "name ends in a line break": _text('name: "a\\n"\n', "name", "letters, digits"),
+    "name is too long": _text(f"name: {'a' * 64}\n", "name", "{0,62}"),
+    "name is a number": _text("name: 12\n", "name", "12", "text"),
+}

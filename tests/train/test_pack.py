@@ -1,0 +1,150 @@
+"""The pack loop: lanes retire and refill, and a run's numbers do not depend on any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from grok_sweeps.config import RunConfig
+from grok_sweeps.results import Store
+from grok_sweeps.schema import READING_NAMES
+from grok_sweeps.store import SweepStore
+from grok_sweeps.store.rows import RowLog
+from grok_sweeps.train.pack import PackTrainer
+
+Make = Callable[..., RunConfig]
+Trainer = Callable[..., PackTrainer]
+NewSweep = Callable[[str], SweepStore]
+
+
+def complete(trainer: PackTrainer) -> None:
+    for _ in range(10_000):
+        if trainer.advance(0.2).done:
+            return
+    pytest.fail("the pack did not end")
+
+
+def rows(store: SweepStore) -> dict[str, dict[str, Any]]:
+    log = RowLog(store)
+    log.refresh()
+    return log.rows
+
+
+def test_a_run_has_the_same_numbers_alone_and_among_twelve_lanes_that_come_and_go(
+    small_config: Make, trainer: Trainer, new_sweep: NewSweep
+) -> None:
+    others = [
+        small_config(seed, tau=tau, arm="clamp", rho=rho, w_c=27.0, clamp_from_step=50)
+        for seed, (tau, rho) in enumerate([(1.0, 0.9), (1.5, 1.0), (2.0, 1.0), (1.0, 1.0), (1.2, 0.8)] * 3)
+    ]
+    mine = small_config(7, tau=1.0, arm="clamp", rho=1.15, w_c=27.0, clamp_from_step=50)
+    together, alone = new_sweep("together"), new_sweep("alone")
+    complete(trainer([*others[:6], mine, *others[6:]], lanes=12, store=together))
+    complete(trainer([mine], lanes=1, store=alone))
+
+    found, row = rows(together), rows(alone)[mine.run_id]
+    assert len(found) == 16
+    assert row["outcome"] == "grokked"
+    assert sum(r["steps_run"] < row["steps_run"] for r in found.values()) >= 4, "lanes retired around the run"
+    for name in ("grokked_step", "memorized_step", "delay"):
+        assert row[name] == found[mine.run_id][name]
+    results = Store(together.objects)
+    mine_together = results.curves("together", run_ids=[mine.run_id])
+    mine_alone = results.curves("alone", run_ids=[mine.run_id])
+    assert len(mine_alone) == row["grokked_step"] // 25 + 1
+    np.testing.assert_allclose(mine_together[["step", *READING_NAMES]], mine_alone[["step", *READING_NAMES]], rtol=1e-4)
+
+
+def test_waiting_runs_take_the_place_of_finished_ones_and_the_stack_shrinks(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore
+) -> None:
+    pack = trainer([small_config(seed) for seed in range(5)], lanes=2)
+    seen = []
+    while not pack.done:
+        summary = pack.advance(0.0 if not seen else 0.02)
+        seen.append((summary.lanes_active, summary.runs_waiting, summary.runs_finished))
+    assert seen[0] == (2, 3, 0)
+    assert seen[-1] == (0, 0, 5)
+    assert all(active <= 2 and sum((active, waiting, done)) == 5 for active, waiting, done in seen)
+    assert all(active == 2 for active, waiting, _ in seen if waiting)
+    assert len(rows(sweep_store)) == 5
+
+
+def test_a_diverging_lane_ends_as_diverged_and_leaves_its_neighbours_alone(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore
+) -> None:
+    healthy, wild = small_config(1), small_config(1, lr=1e30)
+    complete(trainer([healthy, wild], lanes=2))
+    found = rows(sweep_store)
+    assert found[wild.run_id]["outcome"] == "diverged"
+    assert found[wild.run_id]["steps_run"] <= 25
+    assert found[wild.run_id]["grokked_step"] is None
+    assert found[healthy.run_id]["outcome"] == "grokked"
+
+
+def test_a_resumed_pack_is_bit_identical_and_repeats_no_finished_run(
+    small_config: Make, trainer: Trainer, new_sweep: NewSweep
+) -> None:
+    configs = [small_config(seed, tau=tau) for seed in (0, 1) for tau in (1.0, 1.4)]
+    undisturbed, disturbed = new_sweep("undisturbed"), new_sweep("disturbed")
+    complete(trainer(configs, lanes=2, store=undisturbed))
+
+    first = trainer(configs, lanes=2, attempt="first", store=disturbed)
+    while first.advance(0.05).runs_finished < 1:
+        pass
+    first.checkpoint()
+    states = {s.run_id: s.sha256() for s in first.lane_states()}
+    first.advance(0.05)  # work after the checkpoint, lost with the worker
+
+    second = trainer(configs, lanes=2, attempt="second", store=disturbed)
+    assert {s.run_id: s.sha256() for s in second.lane_states()} == states
+    complete(second)
+    expected, found = rows(undisturbed), rows(disturbed)
+    assert set(found) == set(expected) == {c.run_id for c in configs}
+    assert {r["attempt"] for r in found.values()} == {"first", "second"}
+    for run_id, row in found.items():
+        assert row["final_state_sha256"] == expected[run_id]["final_state_sha256"]
+        assert row["grokked_step"] == expected[run_id]["grokked_step"]
+    results = Store(disturbed.objects)
+    curves = [results.curves(sweep).drop(columns=["sweep", "attempt"]) for sweep in ("undisturbed", "disturbed")]
+    assert len(curves[0]) > 40
+    assert curves[0].equals(curves[1])
+
+
+def test_a_resume_with_another_width_gives_the_same_steps(
+    small_config: Make, trainer: Trainer, new_sweep: NewSweep
+) -> None:
+    configs = [small_config(seed) for seed in range(4)]
+    undisturbed, resumed = new_sweep("undisturbed"), new_sweep("resumed")
+    complete(trainer(configs, lanes=2, store=undisturbed))
+    narrow = trainer(configs, lanes=1, pack_id="narrow", attempt="n", store=resumed)
+    narrow.advance(0.1)
+    narrow.checkpoint()
+    wide = trainer(configs, lanes=4, pack_id="wide", attempt="w", store=resumed)
+    assert max(s.step for s in wide.lane_states()) > 0, "goes on from the other pack's state"
+    complete(wide)
+    steps = [{run: row["grokked_step"] for run, row in rows(store).items()} for store in (undisturbed, resumed)]
+    assert steps[0] == steps[1]
+
+
+def test_only_the_newest_checkpoint_of_an_attempt_stays_and_none_when_it_is_done(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore
+) -> None:
+    pack = trainer([small_config(seed) for seed in range(2)], lanes=2, checkpoint_every_s=0.0)
+    counts = set()
+    while not pack.advance(0.02).done:
+        counts.add(len(list(sweep_store.objects.list(sweep_store.layout.checkpoints))))
+    assert counts == {1}
+    assert not list(sweep_store.objects.list(sweep_store.layout.checkpoints))
+
+
+def test_a_stop_request_writes_the_states_before_the_call_returns(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore
+) -> None:
+    pack = trainer([small_config(0)], lanes=1)
+    pack.advance(0.05)
+    pack.advance(60.0, stop=lambda: True)
+    assert list(sweep_store.objects.list(sweep_store.layout.checkpoints))

@@ -1,0 +1,100 @@
+"""One train step against the protocol, written out plainly in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from grok_sweeps.config import RunConfig
+from grok_sweeps.train.data import labels, train_rows
+from grok_sweeps.train.lanes import LaneStack, LaneTensors
+from grok_sweeps.train.mlp import MlpShape, initial_weights
+
+Make = Callable[..., RunConfig]
+CPU = torch.device("cpu")
+
+
+def norm_of(config: RunConfig, weights: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(weights[: MlpShape.of(config).n_weights].double()))
+
+
+def plain_training(config: RunConfig, n_steps: int, held: float | None) -> torch.Tensor:
+    """Adam, then decay, then clamp, one network, autograd on the concatenated form; flat weights in float64."""
+    shape = MlpShape.of(config)
+    flat = initial_weights(config).double()[None]
+    m, v = torch.zeros_like(flat), torch.zeros_like(flat)
+    rows = train_rows(config)
+    targets = labels(config.p)[rows]
+    for t in range(1, n_steps + 1):
+        leaf = flat.clone().requires_grad_()
+        w = {name: view[0] for name, view in shape.views(leaf).items()}
+        pair = torch.cat([w["E"][rows // config.p], w["E"][rows % config.p]], dim=1)
+        logits = F.gelu(pair @ w["W1"] + w["b1"]) @ w["W2"] + w["b2"]
+        F.cross_entropy(logits / config.tau, targets).backward()
+        g = leaf.grad
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        flat = flat - config.lr * (m / (1 - 0.9**t)) / ((v / (1 - 0.999**t)).sqrt() + 1e-8)
+        matrices = flat[:, : shape.n_weights]
+        matrices *= 1 - config.lr * config.weight_decay
+        if held is not None and t >= (config.clamp_from_step or 0):
+            matrices *= held / matrices.norm()
+    return flat[0]
+
+
+@pytest.mark.parametrize("held", [None, 20.0])
+def test_twenty_steps_follow_the_protocol(small_config: Make, held: float | None) -> None:
+    changes = {} if held is None else {"arm": "clamp", "rho": 1.0, "w_c": held, "clamp_from_step": 7, "tau": 1.5}
+    config = small_config(3, **changes)
+    stack = LaneStack([config], [held], [LaneTensors.fresh(config)], CPU)
+    stack.advance(20)
+    expected = plain_training(config, 20, held)
+    difference = (stack.state(0).weights.double() - expected).norm() / expected.norm()
+    assert difference < 2e-5
+
+
+def test_the_norm_is_held_from_its_step_on_and_free_before(small_config: Make) -> None:
+    config = small_config(arm="clamp", rho=1.1, w_c=20.0, clamp_from_step=30)
+    stack = LaneStack([config], [22.0], [LaneTensors.fresh(config)], CPU)
+    stack.advance(29)
+    assert abs(norm_of(config, stack.state(0).weights) - 22.0) > 0.1
+    for _ in range(40):
+        stack.advance(1)
+        assert norm_of(config, stack.state(0).weights) == pytest.approx(22.0, rel=1e-6)
+
+
+def test_lanes_of_different_rates_and_arms_do_not_touch_each_other(small_config: Make) -> None:
+    configs = [
+        small_config(0),
+        small_config(1, lr=0.002, weight_decay=1.0),
+        small_config(2, arm="clamp", rho=1.0, w_c=25.0, clamp_from_step=10, tau=1.7),
+    ]
+    held = [None, None, 25.0]
+    together = LaneStack(configs, held, [LaneTensors.fresh(c) for c in configs], CPU)
+    together.advance(60)
+    for lane, (config, norm) in enumerate(zip(configs, held, strict=True)):
+        alone = LaneStack([config], [norm], [LaneTensors.fresh(config)], CPU)
+        alone.advance(60)
+        assert torch.equal(alone.state(0).weights, together.state(lane).weights)
+        assert torch.equal(alone.state(0).moment2, together.state(lane).moment2)
+
+
+def test_paper_seeding_takes_a_slice_of_one_block(small_config: Make) -> None:
+    config = small_config(2, seeding="paper", seeds_in_block=4)
+    generator = torch.Generator().manual_seed(0)
+    e = torch.randn(4, 23, 48, generator=generator) / 48**0.5
+    w1 = torch.randn(4, 96, 96, generator=generator) / 96**0.5
+    w2 = torch.randn(4, 96, 23, generator=generator) / 96**0.5
+    expected = torch.cat([e[2].flatten(), w1[2].flatten(), w2[2].flatten(), torch.zeros(96 + 23)])
+    assert torch.equal(initial_weights(config), expected)
+
+
+def test_the_split_has_floor_of_the_fraction_and_depends_on_the_seed_alone(small_config: Make) -> None:
+    rows = train_rows(small_config(1))
+    assert len(rows) == int(0.8 * 23 * 23) == len(rows.unique())
+    expected = torch.randperm(23 * 23, generator=torch.Generator().manual_seed(1001))[: len(rows)]
+    assert set(rows.tolist()) == set(expected.tolist())
+    assert torch.equal(rows, train_rows(small_config(1, tau=2.0, lr=0.1)))
+    assert not torch.equal(rows, train_rows(small_config(2)))
