@@ -192,10 +192,11 @@ class _Tune:
 
         logging.getLogger("ray.tune").setLevel(logging.ERROR)
         return tune.Tuner(
-            tune.with_resources(PackTrial, self._resources.bundle),
+            PackTrial,
             param_space={
                 "store": self._store.objects.uri,
                 "sweep": self._store.sweep,
+                "bundle": self._resources.bundle,
                 "pack": tune.grid_search(list(pack_ids)),
             },
             tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=self._resources.workers),

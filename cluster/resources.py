@@ -25,7 +25,7 @@ class Resources:
     @property
     def bundle(self) -> dict[str, float]:
         """Ray resources of one worker."""
-        return {"cpu": 1, "gpu": 1} if self.device == "cuda" else {"cpu": 1}
+        return {"CPU": 1.0, "GPU": 1.0} if self.device == "cuda" else {"CPU": 1.0}
 
 
 def choose_resources(execution: Execution, machine: Machine) -> Resources:

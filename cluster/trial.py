@@ -25,11 +25,16 @@ REPORT_EVERY_S = 1.0
 
 
 class PackTrial(tune.Trainable):
-    """Trains the pack `config["pack"]` of the sweep `config["sweep"]` in the store `config["store"]`."""
+    """Trains pack `config["pack"]` of sweep `config["sweep"]` in store `config["store"]`, on `config["bundle"]`."""
 
     _trainer: PackTrainer | None = None
     _stopping = False
     _stepping = False
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """The bundle that the driver put beside the pack's id."""
+        return tune.PlacementGroupFactory([config["bundle"]])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the pack from whatever the store has of it."""

@@ -40,9 +40,15 @@ def small_config() -> Callable[..., RunConfig]:
 
     def make(seed: int = 0, **changes: Any) -> RunConfig:
         values = {**SMALL, "clamp_from_step": None, **changes}
-        config = RunConfig(arm="free", tau=1.0, seed=seed, seeding="run", max_steps=2000, eval_every=25, **{
-            k: v for k, v in values.items() if k in SMALL
-        })
+        config = RunConfig(
+            arm="free",
+            tau=1.0,
+            seed=seed,
+            seeding="run",
+            max_steps=2000,
+            eval_every=25,
+            **{k: v for k, v in values.items() if k in SMALL},
+        )
         return replace(config, **{k: v for k, v in values.items() if k not in SMALL})
 
     return make

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import TextIO
 
 from cluster.cli import analyze, query, sweeps  # noqa: F401 (each registers its commands)
 from cluster.cli.common import app, error_line, warning_line
@@ -14,7 +13,7 @@ from grok_sweeps.store.rows import UnreadableObjectWarning
 
 def main() -> None:
     """Run the command line."""
-    warnings.showwarning = _warning_line
+    warnings.showwarning = _warning_line  # type: ignore[assignment]
     try:
         app()
     except GrokSweepsError as error:
@@ -24,14 +23,7 @@ def main() -> None:
         sys.exit(1)
 
 
-def _warning_line(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+def _warning_line(message: Warning | str, category: type[Warning], *_place: object) -> None:
     """Show our own warnings as one line; other packages' are not for the user."""
     if issubclass(category, UnreadableObjectWarning):
         warning_line(str(message))

@@ -57,7 +57,8 @@ def check_size(spec: SweepSpec) -> int:
         axes = {name: len(getattr(blocks[largest], name) or (None,)) for name in (*CROSSED, "seeds")}
         factors = " x ".join(f"{name} {n:,}" for name, n in axes.items() if n > 1)
         raise SpecError(
-            f"runs: {total:,} runs ({factors}); a sweep may have {MAX_RUNS:,} at most. Shorten an axis or split the sweep."
+            f"runs: {total:,} runs ({factors}); a sweep may have {MAX_RUNS:,} at most. Shorten an axis or split the "
+            "sweep."
         )
     return total
 
@@ -137,6 +138,6 @@ def _seeds_in_block(axes: RunAxes) -> int:
     if isinstance(axes.seeds, range):
         return len(axes.seeds)
     raise SpecError(
-        f"seeds_in_block: with `seeding: paper` and a list of seeds ({list(axes.seeds)[:4]}…) the block they are slices "
-        "of must be named; add for example `seeds_in_block: 12`."
+        f"seeds_in_block: with `seeding: paper` and a list of seeds ({list(axes.seeds)[:4]}…) the block they are "
+        "slices of must be named; add for example `seeds_in_block: 12`."
     )

@@ -114,11 +114,23 @@ class _Connection:
 
     def execute_df(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """Run a query, as pandas."""
-        return self.execute_arrow(query, parameters).to_pandas()
+        frame: pd.DataFrame = self.execute_arrow(query, parameters).to_pandas()
+        return frame
 
     def execute_arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Run a query, as Arrow."""
-        return self._run(query, parameters).fetch_arrow_table()
+        try:
+            answer = self.duckdb.sql(query, params=list(parameters))
+            if answer is None:
+                raise QueryError("the query gives no table; write SELECT over the views runs, cells, curves and sweeps.")
+            return answer.to_arrow_table()
+        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+            raise _query_error(error) from None
+        except duckdb.Error as error:
+            if not self._drop_unreadable():
+                raise _query_error(error) from None
+            self._define_views()
+            return self.execute_arrow(query, parameters)
 
     def _define_views(self) -> None:
         rows, curves, plans = ([self._objects.glob(n) for n in names] for names in self._names())
@@ -129,20 +141,6 @@ class _Connection:
             if not self._drop_unreadable():
                 raise _query_error(error) from None
             self._define_views()
-
-    def _run(self, query: str, parameters: Sequence[Any]) -> duckdb.DuckDBPyConnection:
-        try:
-            answer = self.duckdb.execute(query, list(parameters))
-        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
-            raise _query_error(error) from None
-        except duckdb.Error as error:
-            if not self._drop_unreadable():
-                raise _query_error(error) from None
-            self._define_views()
-            return self._run(query, parameters)
-        if answer is None or answer.description is None:
-            raise QueryError("the query is empty; write SQL over the views runs, cells, curves and sweeps.")
-        return answer
 
     def _names(self) -> tuple[list[str], list[str], list[str]]:
         return self._rows, self._curves, self._plans

@@ -40,9 +40,9 @@ def cells_view() -> str:
     """SQL of the view `cells`: counts, medians and means of each cell."""
     late = "CASE outcome WHEN 'grokked' THEN {0} WHEN 'failed' THEN NULL ELSE 'infinity'::DOUBLE END"
     plain = "CASE WHEN outcome <> 'failed' THEN coalesce({0}::DOUBLE, 'infinity'::DOUBLE) END"
+    values = {name: (plain if name == "memorized_step" else late).format(name) for name in _MEDIANS}
     medians = ", ".join(
-        f"nullif(median({(plain if name == 'memorized_step' else late).format(name)}), 'infinity'::DOUBLE) AS median_{name}"
-        for name in _MEDIANS
+        f"nullif(median({value}), 'infinity'::DOUBLE) AS median_{name}" for name, value in values.items()
     )
     means = ", ".join(f"avg({name}) AS mean_{name}" for name in _MEANS)
     counts = ", ".join(

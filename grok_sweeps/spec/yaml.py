@@ -20,7 +20,7 @@ MAX_BYTES = 1 << 20
 
 class _SpecLoader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
-        if self.check_event(AliasEvent):  # type: ignore[no-untyped-call]
+        if self.check_event(AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]
             raise SpecError(
                 f"line {event.start_mark.line + 1}: YAML aliases (*{event.anchor}) are not allowed in a spec; "

@@ -24,7 +24,7 @@ from grok_sweeps.store.rows import UnreadableObjectWarning
 from grok_sweeps.store.sweep import SweepStore
 
 MAX_HEADER_BYTES = 100 << 20
-_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,8 @@ def _load(store: SweepStore, ref: StateRef) -> LaneState | None:
 def _read_tensor(file: BinaryIO, entry: Mapping[str, Any], start: int) -> np.ndarray:
     begin, end = entry["data_offsets"]
     file.seek(start + begin)
-    return np.frombuffer(file.read(end - begin), _DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    flat: np.ndarray = np.frombuffer(file.read(end - begin), _DTYPES[entry["dtype"]])
+    return flat.reshape(entry["shape"])
 
 
 def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, Any], dict[str, Any], int]:

@@ -57,9 +57,9 @@ class SweepStore:
         added = len(plan.run_ids() - stored.run_ids())
         gone = len(stored.run_ids() - plan.run_ids())
         raise SweepConflictError(
-            f"name: sweep '{self.sweep}' is already in {self.objects.uri} with other runs ({added} of this spec's runs are "
-            f"new, {gone} of its own are missing here). A sweep's runs do not change: give this spec another name, or "
-            "restore the old spec."
+            f"name: sweep '{self.sweep}' is already in {self.objects.uri} with other runs ({added} of this spec's runs "
+            f"are new, {gone} of its own are missing here). A sweep's runs do not change: give this spec another name, "
+            "or restore the old spec."
         )
 
     def create(self, spec_text: str, plan: Plan) -> None:

@@ -32,7 +32,8 @@ def encode_table(table: pa.Table) -> bytes:
     metadata = {**(table.schema.metadata or {}), _COLUMNS_KEY: _columns_digest(table.schema)}
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True)
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def decode_table(data: bytes, name: str) -> pa.Table:

@@ -1,9 +1,9 @@
 """A stack of lanes: the tensors of L runs, and the one train step that moves them all.
 
-One step is: gradient, Adam, decoupled decay of the matrices, clamp of the norm (protocol, Optimiser). For a clamped lane
-decay and clamp together are one scaling to the held norm. What differs between lanes (tau, lr, decay, held norm, step
-count) is a value in a tensor. Runs enter and leave only between steps, and no operation mixes lanes, so a lane's numbers
-do not depend on its neighbours.
+One step is: gradient, Adam, decoupled decay of the matrices, clamp of the norm (protocol, Optimiser). For a clamped
+lane decay and clamp together are one scaling to the held norm. What differs between lanes (tau, lr, decay, held norm,
+step count) is a value in a tensor. Runs enter and leave only between steps, and no operation mixes lanes, so a lane's
+numbers do not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class LaneStack:
         self.dtype = DTYPES[configs[0].dtype]
         self.shape = MlpShape.of(configs[0])
         self.targets = labels(self.shape.p).to(device)
+        self.steps: list[int] = []
         self._load(list(configs), list(held_norms), list(states))
 
     @property
@@ -77,8 +78,11 @@ class LaneStack:
 
     def state(self, lane: int) -> LaneTensors:
         """A copy of one lane's state on the CPU."""
-        parts = (buffer[lane].to("cpu", copy=True) for buffer in (self._weights, self._moment1, self._moment2))
-        return LaneTensors(*parts, step=self.steps[lane])
+
+        def copied(buffer: Tensor) -> Tensor:
+            return buffer[lane].to("cpu", copy=True)
+
+        return LaneTensors(copied(self._weights), copied(self._moment1), copied(self._moment2), step=self.steps[lane])
 
     def advance(self, n_steps: int) -> None:
         """Do `n_steps` train steps in every lane."""
@@ -95,20 +99,22 @@ class LaneStack:
     def _load(self, configs: list[RunConfig], held_norms: list[float | None], states: list[LaneTensors]) -> None:
         self.configs, self.held_norms = configs, held_norms
         self.steps = [state.step for state in states]
-        n_lanes, place = len(configs), {"dtype": self.dtype, "device": self.device}
-        self._weights = torch.stack([s.weights for s in states]).to(**place)
-        self._moment1 = torch.stack([s.moment1 for s in states]).to(**place)
-        self._moment2 = torch.stack([s.moment2 for s in states]).to(**place)
+        self._weights = self._placed(torch.stack([s.weights for s in states]))
+        self._moment1 = self._placed(torch.stack([s.moment1 for s in states]))
+        self._moment2 = self._placed(torch.stack([s.moment2 for s in states]))
         self._gradient = torch.empty_like(self._weights)
         self._scratch = torch.empty_like(self._weights)
         self._views = self.shape.views(self._weights)
         self._gradient_views = self.shape.views(self._gradient)
         rows = torch.stack([train_rows(c) for c in configs]).to(self.device)
-        self._is_train = torch.zeros(n_lanes, self.shape.p**2, dtype=torch.bool, device=self.device)
+        self._is_train = torch.zeros(len(configs), self.shape.p**2, dtype=torch.bool, device=self.device)
         self._is_train.scatter_(1, rows, True)
-        self._inverse_tau = torch.tensor([1 / c.tau for c in configs], **place).view(-1, 1, 1)
-        self._held = torch.tensor([norm or 1.0 for norm in held_norms], **place).view(-1, 1)
+        self._inverse_tau = self._placed(torch.tensor([1 / c.tau for c in configs])).view(-1, 1, 1)
+        self._held = self._placed(torch.tensor([norm or 1.0 for norm in held_norms])).view(-1, 1)
         self._gradient_of = MlpGradient(self.shape, rows, self.targets[rows], self.dtype)
+
+    def _placed(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device, self.dtype)
 
     def _schedule(self, n_steps: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Per-step scalars of the next steps, each [n_steps, L, 1].

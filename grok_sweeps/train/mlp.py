@@ -107,12 +107,13 @@ class MlpGradient:
         self._scatter_offsets = counts.cumsum(0) - counts
         self._target = (torch.arange(n_lanes * n, device=device) * p) + targets.flatten()
         self._minus_one = torch.full((n_lanes * n,), -1.0, dtype=dtype, device=device)
-        empty = {"dtype": dtype, "device": device}
-        self._tables = torch.empty(n_lanes, 2 * p, h, **empty)
-        self._pre = torch.empty(n_lanes, n, h, **empty)
-        self._activation = torch.empty(n_lanes, n, h, **empty)
-        self._d_activation = torch.empty(n_lanes, n, h, **empty)
-        self._logits = torch.empty(n_lanes, n, p, **empty)
+
+        def buffer(*size: int) -> Tensor:
+            return torch.empty(n_lanes, *size, dtype=dtype, device=device)
+
+        self._tables = buffer(2 * p, h)
+        self._pre, self._activation, self._d_activation = buffer(n, h), buffer(n, h), buffer(n, h)
+        self._logits = buffer(n, p)
 
     def __call__(self, weights: dict[str, Tensor], inverse_tau: Tensor, out: dict[str, Tensor]) -> None:
         """Write the gradient of the mean cross-entropy of logits/tau into `out`.

@@ -188,7 +188,7 @@ class PackTrainer:
         ended = {k for k, lane in enumerate(self._lanes) if lane.record.outcome is not None}
         if ended:
             self._settle({k: stack.state(k) for k in range(n_lanes)}, ended)
-        return n_steps * n_lanes
+        return int(n_steps * n_lanes)
 
     def _settle(self, states: Mapping[int, LaneTensors], ended: frozenset[int] | set[int] = frozenset()) -> None:
         """Retire the lanes in `ended`, fill their places with waiting runs, and rebuild or shrink the stack."""
@@ -259,6 +259,6 @@ def _to_state(run_id: str, tensors: LaneTensors, record: RunRecord) -> LaneState
 
 
 def _from_state(config: RunConfig, state: LaneState) -> tuple[LaneTensors, RunRecord]:
-    tensors = LaneTensors(*(torch.from_numpy(state.tensors[n].copy()) for n in STATE_TENSORS), step=state.step)
+    tensors = LaneTensors(**{n: torch.from_numpy(state.tensors[n].copy()) for n in STATE_TENSORS}, step=state.step)
     record = RunRecord.restored(config, state.facts, state.tensors["reading_steps"], state.tensors["readings"])
     return tensors, record

@@ -1,4 +1,4 @@
-"""Specs that must be refused, each with what its one line has to say: the field, the value or what is allowed, the fix."""
+"""Specs that must be refused, each with what its one line has to say: field, value or what is allowed, and fix."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ def _text(text: str | bytes, *names: str) -> BadSpec:
     return BadSpec(text, names)
 
 
-_DOUBLINGS = "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefghijklmnopqrs", "bcdefghijklmnopqrst", strict=True))
+_DOUBLINGS = "".join(
+    f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefghijklmnopqrs", "bcdefghijklmnopqrst", strict=True)
+)
 _HUNDRED = [1 + k / 100 for k in range(100)]
 
 BAD_SPECS: dict[str, BadSpec] = {
     # unknown keys
     "unknown key at the top": _text("name: bad\nrnus: {p: 59}\n", "rnus", "Did you mean 'runs'?", "execution"),
     "unknown axis in runs": _runs("rh0: 1.0", "runs.rh0", "unknown axis", "Did you mean 'rho'?", "train_fraction"),
-    "unknown axis in a block": _text("name: bad\nblocks: [{p: 59}, {taau: 1}]\n", "blocks[1].taau", "Did you mean 'tau'?"),
+    "unknown axis in a block": _text(
+        "name: bad\nblocks: [{p: 59}, {taau: 1}]\n", "blocks[1].taau", "Did you mean 'tau'?"
+    ),
     "unknown key in execution": _execution("lane: 2", "execution.lane", "Did you mean 'lanes'?", "pack_runs"),
     "key that is not text": _runs("1: 2", "runs", "key 1", "train_fraction"),
     "key with a line break": _text('name: bad\n"ru\\nns": 3\n', "ru ns", "unknown key"),
@@ -91,7 +95,9 @@ BAD_SPECS: dict[str, BadSpec] = {
     "unknown arm": _runs("arm: fre", "runs.arm", "'fre'", "'free' or 'clamp'"),
     # keys that contradict each other
     "clamp without w_c": _runs("arm: clamp", "runs.w_c", "clamp", "'control'"),
-    "clamp without w_c in a block": _text("name: bad\nblocks: [{arm: free}, {arm: clamp}]\n", "blocks[1].w_c", "'control'"),
+    "clamp without w_c in a block": _text(
+        "name: bad\nblocks: [{arm: free}, {arm: clamp}]\n", "blocks[1].w_c", "'control'"
+    ),
     "rho without clamp": _runs("rho: 1.1", "runs.rho", "'free'", "arm: clamp"),
     "rho without clamp in a block": _text("name: bad\nblocks: [{rho: 1.1}]\n", "blocks[0].rho", "arm: clamp"),
     "paper seeding of a list of seeds": _runs("seeding: paper, seeds: [0, 1]", "seeds_in_block", "[0, 1]", "12"),
@@ -101,7 +107,9 @@ BAD_SPECS: dict[str, BadSpec] = {
     "a billion seeds": _runs("seeds: 1000000000", "runs", "1,000,000,000", "seeds", "1,000,000 at most"),
     "more seeds than a machine word": _runs(f"seeds: {10**25}", "runs.seeds", "at most 2147483648"),
     "a billion crossed": _clamp(
-        f"p: {list(range(2, 102))}, rho: {_HUNDRED}, tau: {_HUNDRED}, seeds: 1000", "rho 100 x tau 100", "1,000,000 at most"
+        f"p: {list(range(2, 102))}, rho: {_HUNDRED}, tau: {_HUNDRED}, seeds: 1000",
+        "rho 100 x tau 100",
+        "1,000,000 at most",
     ),
     # files that are no spec
     "alias bomb": _text(f"name: bad\na: &a [1, 1]\n{_DOUBLINGS}", "line 3", "aliases", "write the values out"),
@@ -116,8 +124,8 @@ BAD_SPECS: dict[str, BadSpec] = {
     "control character": _text("name: b\x00d\n", "not allowed"),
     "binary": _text(b"\x80\x02}q\x00.\xff\xfe", "cannot be read as UTF-8 text"),
     "too large": _text("# " + "x" * (1 << 20) + "\nname: bad\n", "1,048,5", "at most"),
-    "deep lists": _text("name: bad\nruns: " + "[" * 3000 + "]" * 3000, "nested too deeply", "three levels"),
-    "deep mappings": _text("name: bad\nruns: " + "{a: " * 3000 + "}" * 3000, "nested too deeply", "three levels"),
+    "deep lists": _text("name: bad\nruns: " + "[" * 1500 + "]" * 1500, "nested too deeply", "three levels"),
+    "deep mappings": _text("name: bad\nruns: " + "{a: " * 1500 + "}" * 1500, "nested too deeply", "three levels"),
     "empty": _text("", "mapping", "name, runs, blocks and execution"),
     "comments only": _text("# nothing\n", "mapping", "name, runs, blocks and execution"),
     "a list": _text("- 1\n", "mapping"),

@@ -1,0 +1,129 @@
+"""A whole sweep through the command line, in processes of its own: two stages, status, query, analysis, again."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from cluster_processes import Sweeping, cli, wait_until
+
+from grok_sweeps.plan.plan import Plan
+from grok_sweeps.results import open_store
+from grok_sweeps.store import SweepStore, open_objects
+
+SmallPlan = Callable[..., tuple[str, Plan]]
+
+
+def written(folder: Path) -> dict[str, int]:
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_sweep_with_a_control_stage_from_spec_to_report(tmp_path: Path, small_plan: SmallPlan) -> None:
+    text, plan = small_plan("whole", w_c="control", rho=[0.95, 1.0, 1.05], tau=[1.0, 1.4], seeds=3)
+    (tmp_path / "whole.yaml").write_text(text)
+
+    shown = cli("plan", "whole.yaml", cwd=tmp_path)
+    assert shown.returncode == 0
+    assert re.search(r"runs\W+21 \(3 control runs added\)", shown.stdout)
+    assert list(written(tmp_path)) == ["whole.yaml"], "plan writes nothing"
+
+    done = cli("run", "whole.yaml", "--store", "store", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "21/21 runs" in done.stdout
+    assert "w_c = " in done.stdout
+
+    runs = open_store(str(tmp_path / "store")).runs("whole")
+    assert sorted(runs.run_id) == sorted(plan.run_ids())
+    assert set(runs.outcome) == {"grokked"}
+    control, dose = runs[runs.arm == "free"], runs[runs.arm == "clamp"]
+    assert dose.w_c.tolist() == [control.weight_norm_at_grok.median()] * 18
+    assert dose.held_norm.tolist() == pytest.approx((dose.rho * dose.w_c).tolist())
+    assert dose.weight_norm_at_grok.tolist() == pytest.approx(dose.held_norm.tolist(), rel=1e-6)
+    assert dose.started_at.min() >= control.finished_at.max(), "dose runs wait for their control"
+    assert control.w_c.isna().all()
+    for column in ("version", "torch", "ray", "host", "attempt", "device"):
+        assert runs[column].notna().all()
+
+    before = written(tmp_path / "store")
+    for command in (("run", "whole.yaml"), ("resume", "whole")):
+        again = cli(*command, "--store", "store", cwd=tmp_path)
+        assert again.returncode == 0
+        assert "nothing to do" in again.stdout
+    after = written(tmp_path / "store")
+    assert {k: v for k, v in after.items() if "status.json" not in k} == {
+        k: v for k, v in before.items() if "status.json" not in k
+    }
+
+    status = cli("status", "whole", "--store", "store", cwd=tmp_path)
+    assert "whole · finished" in status.stdout
+    assert "21 of 21 runs" in status.stdout
+    assert "whole: finished, 21/21 runs, 21 grokked" in cli("status", "--store", "store", cwd=tmp_path).stdout
+
+    sql = "SELECT rho, tau, median(grokked_step) AS step FROM runs WHERE arm = 'clamp' GROUP BY ALL ORDER BY ALL"
+    as_csv = cli("query", sql, "--store", "store", "--format", "csv", cwd=tmp_path).stdout
+    as_json = cli("query", sql, "--store", "store", "--format", "json", cwd=tmp_path).stdout
+    expected = dose.groupby(["rho", "tau"]).grokked_step.median()
+    assert pd.read_csv(io.StringIO(as_csv)).step.tolist() == expected.tolist()
+    assert [row["step"] for row in json.loads(as_json)] == expected.tolist()
+
+    analysed = cli("analyze", "whole", "--store", "store", "--resamples", "200", cwd=tmp_path)
+    assert analysed.returncode == 0, analysed.stderr
+    folder = tmp_path / "store" / "whole" / "analysis"
+    report = (folder / "report.html").read_text()
+    assert str(folder / "report.html") in analysed.stdout
+    assert not re.search(r'(src|href)="https?:', report)
+    json.loads((folder / "estimates.json").read_text())
+    for figure in ("heatmap", "collapse", "accuracy"):
+        assert (folder / "figures" / f"{figure}.png").stat().st_size > 10_000
+
+
+def test_an_interrupt_writes_the_states_and_the_sweep_goes_on_from_them(
+    tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping]
+) -> None:
+    text, plan = small_plan("stopped", {"workers": 2}, rho=[1.2, 1.3], seeds=3, max_steps=20000, eval_every=5)
+    (tmp_path / "stopped.yaml").write_text(text)
+    store = SweepStore(open_objects(str(tmp_path / "store")), "stopped")
+    sweep = sweeping("run", "stopped.yaml", "--store", "store")
+    wait_until(lambda: (store.load_status() or {}).get("run_steps_under_way", 0) > 0, "lanes under way")
+    sweep.process.send_signal(signal.SIGINT)
+    assert sweep.process.wait(timeout=120) == 130
+    log = (tmp_path / "run.log").read_text()
+    assert "run the same command again to go on" in log
+    assert "Traceback" not in log
+    assert list(store.objects.list(store.layout.checkpoints)), "states were written on the way out"
+    status = store.load_status()
+    assert status is not None
+    assert status["state"] == "interrupted"
+    assert cli("resume", "stopped", "--store", "store", cwd=tmp_path).returncode == 0
+    assert len(open_store(str(tmp_path / "store")).runs("stopped")) == len(plan.runs)
+
+
+def test_a_control_that_does_not_grok_stops_the_sweep_with_its_reason(tmp_path: Path, small_plan: SmallPlan) -> None:
+    text, _ = small_plan("blocked", w_c="control", max_steps=50)
+    (tmp_path / "blocked.yaml").write_text(text)
+    stopped = cli("run", "blocked.yaml", "--store", "store", cwd=tmp_path)
+    assert stopped.returncode == 1
+    errors = [line for line in stopped.stderr.splitlines() if line]
+    assert len(errors) == 1
+    assert errors[0].startswith("error: w_c: control")
+    assert "raise max_steps" in errors[0]
+    runs = open_store(str(tmp_path / "store")).runs("blocked")
+    assert set(runs.outcome) == {"censored"}
+    assert not (tmp_path / "store" / "blocked" / "calibration.json").exists()
+
+
+def test_another_spec_under_the_same_name_is_refused_and_changes_nothing(tmp_path: Path, small_plan: SmallPlan) -> None:
+    text, plan = small_plan("taken")
+    SweepStore(open_objects(str(tmp_path / "store")), "taken").create(text, plan)
+    before = written(tmp_path / "store")
+    (tmp_path / "taken.yaml").write_text(small_plan("taken", tau=2.0)[0])
+    refused = cli("run", "taken.yaml", "--store", "store", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert re.fullmatch(r"error: name: sweep 'taken' is already in .* another name.*\n", refused.stderr)
+    assert written(tmp_path / "store") == before

@@ -1,0 +1,73 @@
+"""The README is checked: its specs plan, its commands parse, its Python runs, and it leaves no command or key out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from cluster.cli.app import app
+from grok_sweeps.plan import make_plan
+from grok_sweeps.plan.plan import Plan
+from grok_sweeps.spec import parse_spec, preset_names
+from grok_sweeps.spec.model import AXES, Execution
+from grok_sweeps.store import SweepStore, open_objects
+
+README = Path(__file__).parents[2] / "README.md"
+TEXT = README.read_text()
+COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+
+
+def command_lines() -> list[str]:
+    return [line for block in blocks("bash") for line in block.splitlines() if line.startswith("grok-sweeps")]
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_every_command_in_the_readme_parses(line: str) -> None:
+    _, name, *arguments = shlex.split(line)
+    COMMANDS[name].make_context(name, arguments)
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_every_spec_in_the_readme_plans(text: str) -> None:
+    assert len(make_plan(parse_spec(text)).runs) > 50
+
+
+def test_the_python_in_the_readme_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_plan: Callable[..., tuple[str, Plan]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    SweepStore(open_objects("./sweeps"), "small").create(*small_plan())
+    (code,) = blocks("python")
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert list(names["store"].sweeps().sweep) == ["small"]  # type: ignore[attr-defined]
+
+
+def test_the_readme_names_every_command_option_key_and_preset() -> None:
+    for name, command in COMMANDS.items():
+        assert f"`{name}`" in TEXT or f"grok-sweeps {name}" in TEXT, f"command {name}"
+        for parameter in command.params:
+            for option in parameter.opts:
+                if option.startswith("--") and option != "--help":
+                    assert option in TEXT, f"{name} {option}"
+    for key in AXES:
+        assert f"`{key}`" in TEXT, key
+    for key in Execution.model_fields:
+        assert f"`execution.{key}`" in TEXT, key
+    for name in preset_names():
+        assert f"`{name.removesuffix('-control')}`" in TEXT, name
+
+
+def test_the_make_targets_that_the_readme_names_exist() -> None:
+    makefile = (README.parent / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", TEXT, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target

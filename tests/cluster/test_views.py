@@ -1,0 +1,90 @@
+"""What people see: the panel, the plain line, and the machine's share of a plan."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cluster.resources import choose_resources
+from cluster.settings import Machine
+from cluster.views import PlainView, duration, panel, plain_line
+from grok_sweeps.errors import SpecError
+from grok_sweeps.plan.plan import Plan
+from grok_sweeps.progress import measure_progress
+from grok_sweeps.spec import Execution
+
+SmallPlan = Callable[..., tuple[str, Plan]]
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    return {
+        "state": "running",
+        "heartbeat_at": (NOW - timedelta(seconds=3)).isoformat(),
+        "packs": {"pending": 1, "running": 2, "done": 0, "failed": 0},
+        "steps_per_s": 400.0,
+        "lanes_active": 2,
+        "run_steps_under_way": 100,
+        "events": ["12:00:00 stage 0: 8 runs in 3 packs"],
+        **changes,
+    }
+
+
+def rows(plan: Plan, n: int) -> dict[str, dict[str, Any]]:
+    return {r.run_id: {"outcome": "grokked", "steps_run": 500} for r in plan.runs[:n]}
+
+
+def text_of(renderable: Any) -> str:
+    out = io.StringIO()
+    Console(file=out, width=100).print(renderable)
+    return out.getvalue()
+
+
+def test_the_panel_shows_stages_packs_outcomes_rate_grid_and_events(small_plan: SmallPlan) -> None:
+    _, plan = small_plan(rho=[1.0, 1.1], tau=[1.0, 1.5])
+    text = text_of(panel(measure_progress("small", plan, rows(plan, 3), status(), NOW)))
+    for part in ("small · running", "3 of 8 runs", "3 grokked", "stage 0", "1 pending, 2 running", "400 run-steps/s"):
+        assert part in text
+    assert "12:00:00 stage 0" in text
+    grid = [line for line in text.splitlines() if "1.1" in line or "│     1 │" in line]
+    assert any("2/2" in line and "1/2" in line for line in grid)
+
+
+def test_a_lost_driver_is_said_and_what_to_do(small_plan: SmallPlan) -> None:
+    _, plan = small_plan()
+    old = status(heartbeat_at=(NOW - timedelta(minutes=5)).isoformat())
+    progress = measure_progress("small", plan, {}, old, NOW)
+    assert progress.state == "interrupted"
+    assert progress.eta_s is None
+    assert "last heard of 5 min 00 s ago; run the sweep again to go on" in text_of(panel(progress))
+
+
+def test_the_plain_line_and_durations(small_plan: SmallPlan) -> None:
+    _, plan = small_plan()
+    line = plain_line(measure_progress("small", plan, rows(plan, 1), status(), NOW))
+    assert line.startswith("small: running, 1/2 runs, 1 grokked, 400 run-steps/s, ")
+    assert [duration(s) for s in (None, 0.4, 61, 7322)] == ["—", "0 s", "1 min 01 s", "2 h 02 min"]
+
+
+def test_a_plain_view_prints_events_whole(small_plan: SmallPlan) -> None:
+    out = io.StringIO()
+    with PlainView(Console(file=out, width=40)) as view:
+        view.event("pack [bold]abc[/bold] " + "x" * 80)
+    assert out.getvalue() == "pack [bold]abc[/bold] " + "x" * 80 + "\n"
+
+
+def test_resources_fit_the_machine_unless_the_spec_says_otherwise() -> None:
+    auto = choose_resources(Execution(), Machine(cpus=6, gpus=0))
+    assert (auto.workers, auto.lanes, auto.device, auto.bundle) == (6, 1, "cpu", {"CPU": 1.0})
+    gpu = choose_resources(Execution(), Machine(cpus=6, gpus=2))
+    assert (gpu.workers, gpu.device, gpu.bundle) == (2, "cuda", {"CPU": 1.0, "GPU": 1.0})
+    assert gpu.lanes > 1
+    fixed = choose_resources(Execution(workers=3, lanes=12, pack_runs=40, device="cpu"), Machine(cpus=6, gpus=2))
+    assert (fixed.workers, fixed.lanes, fixed.pack_runs, fixed.device) == (3, 12, 40, "cpu")
+    with pytest.raises(SpecError, match="no CUDA device; use auto or cpu"):
+        choose_resources(Execution(device="cuda"), Machine(cpus=6, gpus=0))
