@@ -67,8 +67,9 @@ def run_sweep(
                 monitor.log.refresh()
                 if stopped.is_set() or any(r.stage == stage for r in missing_runs(plan, monitor.log.rows)):
                     break
-            errors += tune.errors
-            state = "interrupted" if stopped.is_set() else "failed" if _unfinished(plan, monitor) else "finished"
+            errors = [*monitor.store_errors, *tune.errors]
+            unfinished = bool(missing_runs(plan, monitor.log.rows))
+            state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
             if state == "finished":
                 delete_finished(store, monitor.log.rows)
     except CalibrationError as error:
@@ -76,11 +77,7 @@ def run_sweep(
         raise
     finally:
         progress = monitor.finish(state)
-    return RunReport(state, progress, tuple(dict.fromkeys(errors)), trials)
-
-
-def _unfinished(plan: Plan, monitor: Monitor) -> bool:
-    return bool(missing_runs(plan, monitor.log.rows))
+    return RunReport(state, progress, tuple(errors), trials)
 
 
 def _packs_to_do(plan: Plan, stage: int, monitor: Monitor, resources: Resources) -> list[Pack]:
@@ -190,7 +187,7 @@ class _Tune:
         from cluster.trial import PackTrial
         from cluster.tune_callback import progress_callback, stopper
 
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line
         return tune.Tuner(
             PackTrial,
             param_space={
@@ -205,7 +202,7 @@ class _Tune:
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=self._execution.max_failures),
                 callbacks=[progress_callback(self._monitor)],
-                stop=stopper(self._stopped),
+                stop=stopper(lambda: self._stopped.is_set() or bool(self._monitor.store_errors)),
             ),
         )
 

@@ -44,6 +44,7 @@ class Monitor:
         self._packs = {"pending": 0, "running": 0, "done": 0, "failed": 0}
         self._events: deque[str] = deque(maxlen=KEPT_EVENTS)
         self._state = "running"
+        self.store_errors: list[str] = []
         self._started_at = datetime.now(UTC)
         self._last_heartbeat = float("-inf")
         self._reported_cells: set[str] = set()
@@ -64,8 +65,10 @@ class Monitor:
         return self._refresh(force=True)
 
     def event(self, text: str) -> None:
-        """Record and show something that happened."""
+        """Record and show something that happened; what repeats itself is said once."""
         with self._lock:
+            if self._events and self._events[-1].endswith(f" {text}"):
+                return
             self._events.append(f"{datetime.now():%H:%M:%S} {text}")
         self._view.event(text)
 
@@ -87,6 +90,11 @@ class Monitor:
         """A pack's trial reported."""
         with self._lock:
             self._summaries[pack_id] = summary
+
+    def store_failed(self, error: str) -> None:
+        """A worker could not write: no pack can go on."""
+        with self._lock:
+            self.store_errors.append(error)
 
     def pack_ended(self, pack_id: str, *, failed: bool) -> None:
         """A pack's trial ended."""

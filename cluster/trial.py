@@ -7,6 +7,7 @@ handler it would be a kill.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import signal
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from ray import tune
 
+from grok_sweeps.errors import StoreError
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.train.pack import PackTrainer
@@ -51,8 +53,13 @@ class PackTrial(tune.Trainable):
         """Train for a second and report a summary of the pack."""
         assert self._trainer is not None
         self._stepping = True
-        summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: self._stopping)
-        self._stepping = False
+        try:
+            summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: self._stopping)
+        except StoreError as error:  # another worker would meet the same store: end the trial, tell the driver why
+            self._trainer = None
+            return {"store_error": str(error), "done": True}
+        finally:
+            self._stepping = False
         if self._stopping:
             sys.exit(128 + signal.SIGTERM)
         return summary.to_dict()
@@ -79,7 +86,8 @@ class PackTrial(tune.Trainable):
 
     def _leave(self) -> None:
         if self._trainer is not None and not self._trainer.done:
-            self._trainer.checkpoint()
+            with contextlib.suppress(StoreError):  # the older state stays
+                self._trainer.checkpoint()
         self._trainer = None
 
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from threading import Event
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
@@ -28,7 +28,10 @@ class _Progress(_Unpickled, Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        self._monitor.pack_reported(trial.config["pack"], result)
+        if "store_error" in result:
+            self._monitor.store_failed(result["store_error"])
+        else:
+            self._monitor.pack_reported(trial.config["pack"], result)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._monitor.event(f"pack {trial.config['pack']}: worker lost, starting again from its newest state")
@@ -42,14 +45,14 @@ class _Progress(_Unpickled, Callback):
 
 
 class _StopWhen(_Unpickled, tune.Stopper):
-    def __init__(self, stopped: Event) -> None:
-        self._stopped = stopped
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self._should_stop = should_stop
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        return self._stopped.is_set()
+        return self._should_stop()
 
 
 def progress_callback(monitor: Monitor) -> Callback:
@@ -57,6 +60,6 @@ def progress_callback(monitor: Monitor) -> Callback:
     return _Progress(monitor)
 
 
-def stopper(stopped: Event) -> tune.Stopper:
-    """A Tune stopper that ends all trials once `stopped` is set."""
-    return _StopWhen(stopped)
+def stopper(should_stop: Callable[[], bool]) -> tune.Stopper:
+    """A Tune stopper that ends all trials once `should_stop` says so."""
+    return _StopWhen(should_stop)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 ID_LENGTH = 16
@@ -88,7 +88,7 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Field values by column name."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in CONFIG_COLUMNS}
 
 
 CONFIG_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(RunConfig))

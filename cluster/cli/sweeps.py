@@ -114,7 +114,9 @@ def _conclude(name: str, report: RunReport, seconds: float) -> None:
     if report.state == "interrupted":
         error_line(f"sweep '{name}' was stopped with {left} runs left; run the same command again to go on.")
         raise typer.Exit(130)
-    why = "; ".join(report.errors) or "their packs ended without a result"
+    why = report.errors[0] if report.errors else "their packs ended without a result."
+    if len(report.errors) > 1:
+        why += f" ({len(report.errors)} packs failed; this is the first error.)"
     error_line(
         f"sweep '{name}': {left} of {progress.runs} runs have no result: {why} Run the same command again to go on."
     )

@@ -122,7 +122,9 @@ class _Connection:
         try:
             answer = self.duckdb.sql(query, params=list(parameters))
             if answer is None:
-                raise QueryError("the query gives no table; write SELECT over the views runs, cells, curves and sweeps.")
+                raise QueryError(
+                    "the query gives no table; write SELECT over the views runs, cells, curves and sweeps."
+                )
             return answer.to_arrow_table()
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
             raise _query_error(error) from None

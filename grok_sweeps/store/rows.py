@@ -7,8 +7,9 @@ cannot be read is skipped with a warning that names it; the run it held counts a
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -24,16 +25,31 @@ class UnreadableObjectWarning(UserWarning):
 
 
 class RowLog:
-    """The finished runs of a sweep as last seen; `refresh` reads only files that are new."""
+    """The finished runs of a sweep as last seen; `refresh` reads only files that are new.
+
+    Safe between threads: `rows` is replaced, never changed, and one `refresh` runs at a time, so whoever has called it
+    sees every row that was written before.
+    """
 
     def __init__(self, store: SweepStore) -> None:
         self._store = store
         self._seen: set[str] = set()
-        self.rows: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self.rows: Mapping[str, dict[str, Any]] = {}
 
     def refresh(self) -> list[dict[str, Any]]:
         """Read new row files; return the rows of runs not known before, in the order in which they finished."""
-        fresh: dict[str, dict[str, Any]] = {}
+        with self._lock:
+            known, rows = self.rows, dict(self.rows)
+            for row in self._new_rows():
+                older = rows.get(row["run_id"])
+                if older is None or _rank(row) < _rank(older):
+                    rows[row["run_id"]] = row
+            self.rows = rows
+        fresh = [row for run_id, row in rows.items() if run_id not in known]
+        return sorted(fresh, key=lambda row: row["finished_at"])
+
+    def _new_rows(self) -> Iterator[dict[str, Any]]:
         for info in self._store.objects.list(self._store.layout.rows):
             if info.name in self._seen or not info.name.endswith(".parquet"):
                 continue
@@ -42,21 +58,9 @@ class RowLog:
                 continue
             self._seen.add(info.name)
             try:
-                table = decode_table(data, info.name)
+                yield from decode_table(data, info.name).to_pylist()
             except CorruptObjectError as error:
                 warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
-                continue
-            for row in table.to_pylist():
-                self._keep(row, fresh)
-        return sorted(fresh.values(), key=lambda row: row["finished_at"])
-
-    def _keep(self, row: dict[str, Any], fresh: dict[str, dict[str, Any]]) -> None:
-        run_id = row["run_id"]
-        known = self.rows.get(run_id)
-        if known is None:
-            fresh[run_id] = row
-        if known is None or _rank(row) < _rank(known):
-            self.rows[run_id] = row
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:

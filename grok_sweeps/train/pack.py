@@ -109,10 +109,12 @@ class PackTrainer:
         began, run_steps = self.clock(), 0
         while self._lanes and self.clock() - began < seconds and not stop():
             run_steps += self._to_next_reading()
+            if self.clock() - self._last_checkpoint >= self.work.checkpoint_every_s:
+                self.checkpoint()
         elapsed = max(self.clock() - began, 1e-9)
         self._run_steps += run_steps
         self.write_finished()
-        if stop() or self.clock() - self._last_checkpoint >= self.work.checkpoint_every_s:
+        if stop():
             self.checkpoint()
         if self.done:
             self._drop_checkpoint()

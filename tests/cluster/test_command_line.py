@@ -86,7 +86,7 @@ def test_a_sweep_with_a_control_stage_from_spec_to_report(tmp_path: Path, small_
 def test_an_interrupt_writes_the_states_and_the_sweep_goes_on_from_them(
     tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping]
 ) -> None:
-    text, plan = small_plan("stopped", {"workers": 2}, rho=[1.2, 1.3], seeds=3, max_steps=20000, eval_every=5)
+    text, plan = small_plan("stopped", {"workers": 2}, rho=[1.3], seeds=4, max_steps=8000, eval_every=5)
     (tmp_path / "stopped.yaml").write_text(text)
     store = SweepStore(open_objects(str(tmp_path / "store")), "stopped")
     sweep = sweeping("run", "stopped.yaml", "--store", "store")

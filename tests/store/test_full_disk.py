@@ -1,4 +1,4 @@
-"""A full or read-only disk: one error that names the object, the operation and the fix, and nothing lost or half there."""
+"""A full or read-only disk: one error that names object, operation and fix, and nothing lost or half there."""
 
 from __future__ import annotations
 
@@ -39,9 +39,11 @@ def _everything(folder: Path) -> list[str]:
 def test_a_full_disk_is_named_with_its_fix_and_loses_nothing(operation: str, small_disk: Path) -> None:
     objects = LocalObjects(small_disk)
     objects.put("s/rows/early.parquet", b"e" * 1000)
-    with pytest.raises(StoreError) as caught:
+    write = getattr(objects, operation)
+    k = 0
+    with pytest.raises(StoreError) as caught:  # noqa: PT012
         for k in range(100):
-            getattr(objects, operation)(f"s/checkpoints/{k}", b"c" * 100_000)
+            write(f"s/checkpoints/{k}", b"c" * 100_000)
     message = str(caught.value)
     assert k < 11
     assert f"cannot write s/checkpoints/{k}" in message

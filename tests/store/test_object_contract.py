@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier
 
@@ -111,32 +113,36 @@ class TestALocalWriterThatDies:
     def test_midway_leaves_no_visible_object(
         self, operation: str, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(os, "fsync", _die)
+        with _killed_at_fsync(monkeypatch), pytest.raises(KeyboardInterrupt):
             getattr(objects, operation)("s/rows/a.parquet", b"new")
         assert objects.get("s/rows/a.parquet") is None
         assert _names(objects, "s") == []
 
     def test_midway_leaves_the_old_object_whole(self, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
         objects.put("s/status.json", b"old")
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(os, "fsync", _die)
+        with _killed_at_fsync(monkeypatch), pytest.raises(KeyboardInterrupt):
             objects.put("s/status.json", b"new")
         assert objects.get("s/status.json") == b"old"
 
     def test_without_cleaning_up_leaves_nothing_that_a_listing_shows(
         self, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(os, "fsync", _die)
-            patch.setattr(Path, "unlink", lambda *_, **__: None)
+        with _killed_at_fsync(monkeypatch, cleans_up=False), pytest.raises(KeyboardInterrupt):
             objects.put("s/rows/a.parquet", b"new")
         assert len(list(Path(objects.glob("s/rows")).iterdir())) == 1, "the temporary file is still there"
         assert _names(objects, "s") == []
 
 
-def _die(_: int) -> None:
-    raise KeyboardInterrupt
+@contextmanager
+def _killed_at_fsync(monkeypatch: pytest.MonkeyPatch, cleans_up: bool = True) -> Iterator[None]:
+    def die(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", die)
+        if not cleans_up:
+            patch.setattr(Path, "unlink", lambda *_, **__: None)
+        yield
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/prefix", "ftp://host/x"])

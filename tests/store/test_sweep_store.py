@@ -1,0 +1,205 @@
+"""One sweep in the store: what is written once stays, and damage costs a state or a row, never a wrong number."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from grok_sweeps.errors import CorruptObjectError, SweepConflictError
+from grok_sweeps.plan import Plan, make_plan
+from grok_sweeps.schema import CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA
+from grok_sweeps.spec import parse_spec
+from grok_sweeps.store import ObjectStore, SweepStore
+from grok_sweeps.store.checkpoints import LaneState, delete_finished, encode_states, load_newest
+from grok_sweeps.store.rows import RowLog, UnreadableObjectWarning, write_results
+from grok_sweeps.store.sweep import missing_runs
+from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def _row(run_id: str, **values: Any) -> dict[str, Any]:
+    never_null: dict[Any, Any] = {pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0}
+    row = {c.name: None if c.null else never_null.get(c.dtype, NOON) for c in RUN_COLUMNS}
+    return {**row, "sweep": "made", "run_id": run_id, "outcome": "grokked", "grokked_step": 100, **values}
+
+
+def _state(run_id: str, step: int) -> LaneState:
+    rng = np.random.default_rng(step)
+    tensors = {"w": rng.normal(size=(3, 4)).astype("<f4"), "n": np.array(step, "<i8"), "x": rng.normal(size=5)}
+    return LaneState(run_id, step, tensors, {"wall_s": 1.25, "memorized_step": 175})
+
+
+def _put(sweep: SweepStore, pack: str, attempt: str, number: int, states: Sequence[LaneState]) -> str:
+    name = sweep.layout.checkpoint(pack, attempt, number)
+    sweep.objects.put(name, encode_states(states))
+    return name
+
+
+def _same(one: LaneState, two: LaneState) -> bool:
+    return one.checksum() == two.checksum() and (one.run_id, one.facts) == (two.run_id, two.facts)
+
+
+class TestASweepsNameIsItsRuns:
+    def test_creating_it_twice_changes_nothing(self, sweep: SweepStore, spec_text: str, plan: Plan) -> None:
+        sweep.create(spec_text + "# a comment\n", plan)
+        assert sweep.objects.get(sweep.layout.spec) == spec_text.encode()
+        assert sweep.load_plan() == plan
+        assert sweep.load_spec() == parse_spec(spec_text)
+
+    def test_other_runs_under_its_name_are_refused(self, sweep: SweepStore, plan: Plan) -> None:
+        text = "name: made\nruns: {p: 5, seeds: 6}\n"
+        with pytest.raises(SweepConflictError, match=r"'made' is already in .*2 of .* new, 0 .*another name"):
+            sweep.create(text, make_plan(parse_spec(text)))
+        assert sweep.load_plan() == plan
+
+    def test_a_race_of_two_specs_has_one_winner(self, objects: ObjectStore) -> None:
+        texts = [f"name: made\nruns: {{p: 5, seeds: {k}}}\n" for k in (2, 3)]
+        barrier = Barrier(2)
+
+        def submit(text: str) -> str | None:
+            barrier.wait()
+            try:
+                SweepStore(objects, "made").create(text, make_plan(parse_spec(text)))
+            except SweepConflictError:
+                return None
+            return text
+
+        with ThreadPoolExecutor(2) as pool:
+            (winner,) = [text for text in pool.map(submit, texts) if text]
+        assert SweepStore(objects, "made").load_plan() == make_plan(parse_spec(winner))
+
+    def test_the_first_calibration_stays(self, sweep: SweepStore) -> None:
+        assert sweep.load_calibration() == {}
+        assert sweep.create_calibration({"c": {"w_c": 5.25}}) == {"c": {"w_c": 5.25}}
+        assert sweep.create_calibration({"c": {"w_c": 9.0}}) == {"c": {"w_c": 5.25}}
+
+    def test_what_is_missing_is_the_plan_without_its_rows(self, plan: Plan) -> None:
+        done = plan.runs[1].run_id
+        assert missing_runs(plan, [done, "foreign"]) == [r for r in plan.runs if r.run_id != done]
+
+    def test_a_damaged_plan_or_pack_is_named(self, sweep: SweepStore) -> None:
+        sweep.objects.put(sweep.layout.plan, b"PAR1")
+        sweep.objects.put(sweep.layout.pack("abc"), b"{")
+        with pytest.raises(CorruptObjectError, match=r"made/plan\.parquet"):
+            sweep.load_plan()
+        with pytest.raises(CorruptObjectError, match=r"made/packs/abc\.json: not valid JSON"):
+            sweep.load_pack("abc")
+        with pytest.raises(CorruptObjectError, match=r"made/packs/none\.json: missing; run the sweep again"):
+            sweep.load_pack("none")
+
+
+class TestCheckpoints:
+    def test_a_state_comes_back_bit_by_bit(self, sweep: SweepStore) -> None:
+        states = [_state("r1", 50), _state("r2", 75)]
+        _put(sweep, "pack", "a1", 1, states)
+        loaded = load_newest(sweep, ["r1", "r2", "r3"])
+        assert set(loaded) == {"r1", "r2"}
+        assert all(_same(loaded[s.run_id], s) for s in states)
+
+    def test_the_newest_step_wins_whoever_wrote_it(self, sweep: SweepStore) -> None:
+        _put(sweep, "pack", "a2", 7, [_state("r1", 50), _state("r2", 80)])
+        _put(sweep, "other", "a1", 1, [_state("r1", 75), _state("r2", 60)])
+        assert {k: s.step for k, s in load_newest(sweep, ["r1", "r2"]).items()} == {"r1": 75, "r2": 80}
+
+    @pytest.mark.parametrize("damage", ["flipped", "truncated", "foreign", "empty", "newer"])
+    def test_a_damaged_state_gives_way_to_the_older_one(self, damage: str, sweep: SweepStore) -> None:
+        _put(sweep, "pack", "a1", 1, [_state("r1", 50)])
+        name = _put(sweep, "pack", "a1", 2, [_state("r1", 75)])
+        data = sweep.objects.get(name)
+        assert data is not None
+        made = {
+            "flipped": data[:-3] + bytes([data[-3] ^ 1]) + data[-2:],
+            "truncated": data[:-10],
+            "foreign": b"\x80\x04 not safetensors",
+            "empty": b"",
+            "newer": data.replace(b'"schema":"1"', b'"schema":"9"'),
+        }[damage]
+        assert made != data
+        sweep.objects.put(name, made)
+        with pytest.warns(UnreadableObjectWarning, match=name):
+            loaded = load_newest(sweep, ["r1"])
+        assert _same(loaded["r1"], _state("r1", 50))
+
+    def test_no_flipped_bit_anywhere_gives_a_wrong_state(self, sweep: SweepStore) -> None:
+        state = _state("r1", 75)
+        name = _put(sweep, "pack", "a1", 1, [state])
+        data = encode_states([state])
+        for position in random.Random(0).sample(range(len(data)), 200):
+            sweep.objects.put(name, data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UnreadableObjectWarning)
+                loaded = load_newest(sweep, ["r1"])
+            assert "r1" not in loaded or _same(loaded["r1"], state), position
+
+    def test_only_checkpoints_of_finished_runs_are_deleted(self, sweep: SweepStore) -> None:
+        done = _put(sweep, "pack", "a1", 1, [_state("r1", 50)])
+        mixed = _put(sweep, "pack", "a1", 2, [_state("r1", 75), _state("r2", 75)])
+        delete_finished(sweep, ["r1"])
+        assert sweep.objects.get(done) is None
+        assert sweep.objects.get(mixed) is not None
+
+
+class TestRows:
+    def test_each_file_is_read_once(self, sweep: SweepStore) -> None:
+        log = RowLog(sweep)
+        curves = [CURVES_SCHEMA.empty_table()]
+        write_results(sweep, "pack", "a1", 1, [_row("r2", finished_at=NOON), _row("r1")], curves)
+        assert {r["run_id"] for r in log.refresh()} == {"r1", "r2"}
+        write_results(sweep, "pack", "a1", 2, [_row("r1"), _row("r3")], curves)
+        assert [r["run_id"] for r in log.refresh()] == ["r3"]
+        assert log.refresh() == []
+
+    def test_one_row_a_run_stays_the_longest_then_the_earliest(self, sweep: SweepStore) -> None:
+        late = NOON + timedelta(hours=1)
+        rows = [
+            ("a1", _row("r1", attempt="a1", steps_run=100, finished_at=NOON)),
+            ("a2", _row("r1", attempt="a2", steps_run=200, finished_at=late)),
+            ("a3", _row("r1", attempt="a3", steps_run=200, finished_at=NOON)),
+        ]
+        for attempt, row in rows:
+            write_results(sweep, "pack", attempt, 1, [row], [CURVES_SCHEMA.empty_table()])
+        log = RowLog(sweep)
+        log.refresh()
+        assert log.rows["r1"]["attempt"] == "a3"
+
+    @pytest.mark.parametrize("damage", [b"", b"PAR1 junk", b"PAR1" + b"\x00" * 100 + b"PAR1"])
+    def test_a_file_that_cannot_be_read_is_skipped_with_its_name(self, damage: bytes, sweep: SweepStore) -> None:
+        write_results(sweep, "pack", "a1", 1, [_row("r1")], [CURVES_SCHEMA.empty_table()])
+        sweep.objects.put("made/rows/bad.parquet", damage)
+        log = RowLog(sweep)
+        with pytest.warns(UnreadableObjectWarning, match=r"made/rows/bad\.parquet"):
+            log.refresh()
+        assert set(log.rows) == {"r1"}
+
+    def test_no_flipped_bit_anywhere_gives_a_wrong_row(self) -> None:
+        rows = [_row(f"r{k}", grokked_step=100 + k) for k in range(3)]
+        data = encode_rows(rows, RUNS_SCHEMA)
+        written = decode_table(data, "x").to_pylist()
+        refused = 0
+        for position in random.Random(0).sample(range(len(data)), 300):
+            flipped = data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :]
+            try:
+                assert decode_table(flipped, "x").to_pylist() == written, position
+            except CorruptObjectError:
+                refused += 1
+        assert refused > 100
+
+    def test_a_newer_schema_is_refused_with_the_fix(self) -> None:
+        newer = RUNS_SCHEMA.with_metadata({b"grok_sweeps_schema": b"2"})
+        data = encode_table(pa.Table.from_pylist([_row("r1")], schema=newer))
+        with pytest.raises(CorruptObjectError, match=r"x\.parquet: written with schema 2.*upgrade grok-sweeps"):
+            decode_table(data, "x.parquet")
+
+    def test_a_column_that_the_schema_lacks_is_a_bug(self) -> None:
+        with pytest.raises(ValueError, match="columns not in the schema: \\['groked_step'\\]"):
+            encode_rows([_row("r1", groked_step=1)], RUNS_SCHEMA)
