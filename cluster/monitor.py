@@ -21,6 +21,7 @@ from grok_sweeps.store.rows import RowLog
 
 REFRESH_S = 0.5
 KEPT_EVENTS = 8
+RATE_WINDOW_S = 15.0
 
 
 class View(Protocol):
@@ -43,6 +44,8 @@ class Monitor:
         self._summaries: dict[str, Mapping[str, Any]] = {}
         self._packs = {"pending": 0, "running": 0, "done": 0, "failed": 0}
         self._events: deque[str] = deque(maxlen=KEPT_EVENTS)
+        self._steps_done = 0
+        self._rate_window: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._state = "running"
         self.store_errors: list[str] = []
         self._started_at = datetime.now(UTC)
@@ -89,6 +92,10 @@ class Monitor:
     def pack_reported(self, pack_id: str, summary: Mapping[str, Any]) -> None:
         """A pack's trial reported."""
         with self._lock:
+            before = self._summaries.get(pack_id, {}).get("run_steps", 0)
+            steps = summary["run_steps"]
+            self._steps_done += steps - before if steps >= before else steps  # fewer: another attempt has begun
+            self._rate_window.append((time.monotonic(), self._steps_done))
             self._summaries[pack_id] = summary
 
     def store_failed(self, error: str) -> None:
@@ -135,11 +142,19 @@ class Monitor:
                 "started_at": self._started_at.isoformat(),
                 "heartbeat_at": datetime.now(UTC).isoformat(),
                 "packs": dict(self._packs),
-                "steps_per_s": sum(s["steps_per_s"] for s in summaries),
+                "steps_per_s": self._rate(),
                 "lanes_active": sum(s["lanes_active"] for s in summaries),
                 "run_steps_under_way": sum(s["run_steps_under_way"] for s in summaries),
                 "events": list(self._events),
             }
+
+    def _rate(self) -> float:
+        """Run-steps a second over the last `RATE_WINDOW_S`."""
+        window, now = self._rate_window, time.monotonic()
+        while len(window) > 1 and now - window[0][0] > RATE_WINDOW_S:
+            window.popleft()
+        elapsed = now - window[0][0]
+        return (window[-1][1] - window[0][1]) / elapsed if elapsed > 0 else 0.0
 
     def _cells_left(self) -> dict[str, int]:
         left: dict[str, int] = {}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -85,8 +86,8 @@ def _grids(cells: Sequence[CellProgress]) -> list[tuple[int, list[CellProgress]]
 def _grid(p: int, cells: Sequence[CellProgress]) -> Table:
     """ρ down, τ across, finished runs in each cell."""
     taus = sorted({c.tau for c in cells})
-    table = Table(title=f"p = {p}: finished runs by dose and temperature", title_justify="left", title_style="dim")
-    table.add_column("ρ \\ τ", justify="right", style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(f"p = {p}   ρ \\ τ", justify="right", style="dim")
     for tau in taus:
         table.add_column(f"{tau:g}", justify="right")
     for rho in sorted({c.rho for c in cells if c.rho is not None}):
