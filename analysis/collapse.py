@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from analysis.estimate import Estimate, absent
 from analysis.regression import Fits, closed_form, least_squares
 
 MIN_CELLS = 4
+FEW_SEEDS = 6
+"""Below this many seeds an interval over seeds is said to be a range only."""
 
 CAVEAT = (
     "R² describes how well L or ρ orders the cells; it does not prove that the weight norm acts through L. "
@@ -79,10 +82,11 @@ QUANTITIES = (
 
 @dataclass(frozen=True, slots=True)
 class Collapse:
-    """The estimates in the order of QUANTITIES, and the cells that they rest on."""
+    """The estimates in the order of QUANTITIES, the cells that they rest on, and the part of the method they share."""
 
     estimates: tuple[Estimate, ...]
     cells: tuple[Cell, ...]
+    method: str
 
     def __getitem__(self, name: str) -> Estimate:
         return next(e for e in self.estimates if e.name == name)
@@ -101,8 +105,10 @@ def collapse(cells: Sequence[Cell], *, resamples: int, seed: int) -> Collapse:
     no_scale = "L is the same in all usable cells" if fits is not None and np.isnan(fits.r2_a) else ""
     resampled, no_interval = (None, "") if problem else _resampled(used, rho, resamples, seed)
 
+    shared = f"{_CELLS}{_BOOTSTRAP}{_few_seeds(used)}"
+
     def estimate(quantity: Quantity) -> Estimate:
-        method = f"{quantity.sentence} {_CELLS}{_BOOTSTRAP}"
+        method = f"{quantity.sentence} {shared}"
         reason = problem or (no_rho if quantity.needs_rho else "") or (no_scale if quantity.needs_scale else "")
         value = np.nan if fits is None else float(quantity.of(fits))
         if not reason and np.isnan(value):
@@ -124,7 +130,15 @@ def collapse(cells: Sequence[Cell], *, resamples: int, seed: int) -> Collapse:
             interval_reason=why,
         )
 
-    return Collapse(tuple(estimate(q) for q in QUANTITIES), used)
+    return Collapse(tuple(estimate(q) for q in QUANTITIES), used, shared)
+
+
+def _few_seeds(used: Sequence[Cell]) -> str:
+    """What an interval over few seeds is worth."""
+    n = len({run.seed for cell in used for run in cell.runs})
+    if not 2 <= n < FEW_SEEDS:
+        return ""
+    return f" {n} seeds give only {comb(2 * n - 1, n)} different resamples: a range, not a 95 % coverage."
 
 
 def usable(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
