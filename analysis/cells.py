@@ -79,7 +79,7 @@ class Cell:
 
 def make_cells(runs: pd.DataFrame, missing: frozenset[str]) -> tuple[Cell, ...]:
     """All cells of one family (clean runs), ordered by arm, rho, tau."""
-    fallback = ["clamp_from_step", "control_id", "max_steps", "eval_every"] if "cell_id" in missing else ["cell_id"]
+    fallback = ["control_id", "max_steps", "eval_every"] if "cell_id" in missing else ["cell_id"]
     groups = runs.groupby(["arm", "rho", "tau", *fallback], dropna=False, sort=False)
     cells = [_cell(group, missing) for _, group in groups]
     cells.sort(key=lambda c: (c.arm != "free", c.arm, c.rho or 0.0, c.tau))
@@ -114,7 +114,7 @@ def _rank(cell: Cell) -> tuple[float, int]:
 def _supersede(cell: Cell, best: Cell | None) -> Cell:
     if best is None or best is cell:
         return cell
-    why = f"another cell has the same rho and tau and a longer budget or more runs ({best.cell_id})"
+    why = f"another cell has the same rho and tau; the longer budget, then the more runs, is used ({best.cell_id})"
     return Cell(**{f: getattr(cell, f) for f in Cell.__slots__ if f != "superseded"}, superseded=why)
 
 

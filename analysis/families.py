@@ -1,9 +1,9 @@
 """Which runs may share one regression: those that differ only in the intervention and the seed.
 
 Mixing two moduli or two learning rates in one collapse would show an R2 of the mixture. So every config column that is
-not the intervention is part of the family, and each family is analysed by itself. Not part of it, although a column:
-w_c and its control (resolved within a sweep), clamp_from_step, max_steps, eval_every (cells that differ in these at
-one rho and tau are met in `cells.preferred`).
+not the intervention is part of the family, and each family is analysed by itself. So are a pinned w_c and the step from
+which the norm is held: the same rho is another norm then. Not part of it, although a column: max_steps, eval_every and
+a resolved control (cells that differ in these at one rho and tau are met in `cells.preferred`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ FAMILY_COLUMNS = (
     "dtype",
 )
 
+HELD_COLUMNS = ("w_c", "clamp_from_step")
+"""What a dose is relative to; w_c counts only where it was pinned."""
+
+COLUMNS = (*FAMILY_COLUMNS, *HELD_COLUMNS)
+
 Value = str | float | int | None
 
 
@@ -43,25 +48,36 @@ class FamilyKey:
 
 
 def split(runs: pd.DataFrame) -> tuple[tuple[FamilyKey, pd.DataFrame], ...]:
-    """Group clean runs by FAMILY_COLUMNS, ordered by p and then by first occurrence."""
-    rows: dict[tuple[Value, ...], list[int]] = {}
-    for i, values in enumerate(zip(*(runs[c] for c in FAMILY_COLUMNS), strict=True)):
-        rows.setdefault(tuple(_plain(v) for v in values), []).append(i)
-    modulus = FAMILY_COLUMNS.index("p")
+    """Group clean runs by FAMILY_COLUMNS and HELD_COLUMNS, ordered by p and then by first occurrence.
+
+    Runs whose norm is free have no HELD_COLUMNS; they belong to every family of the same FAMILY_COLUMNS.
+    """
+    free: dict[tuple[Value, ...], list[int]] = {}
+    held: dict[tuple[Value, ...], dict[tuple[Value, ...], list[int]]] = {}
+    for i, row in enumerate(runs[[*FAMILY_COLUMNS, *HELD_COLUMNS, "control_id", "arm"]].itertuples(index=False)):
+        base = tuple(_plain(v) for v in row[: len(FAMILY_COLUMNS)])
+        if row.arm == "free":
+            free.setdefault(base, []).append(i)
+        else:
+            w_c = None if isinstance(row.control_id, str) else _plain(row.w_c)
+            held.setdefault(base, {}).setdefault((w_c, _plain(row.clamp_from_step)), []).append(i)
+    rows = {(*base, *key): free.get(base, []) + at for base, groups in held.items() for key, at in groups.items()}
+    rows |= {(*base, None, None): at for base, at in free.items() if base not in held}
+    modulus = COLUMNS.index("p")
     keys = sorted(rows, key=lambda k: (k[modulus] is None, k[modulus] or 0))
-    return tuple((_key(k, keys), runs.iloc[rows[k]].reset_index(drop=True)) for k in keys)
+    return tuple((_key(k, keys), runs.iloc[sorted(rows[k])].reset_index(drop=True)) for k in keys)
 
 
 def _key(values: tuple[Value, ...], everyone: Sequence[tuple[Value, ...]]) -> FamilyKey:
     shown = [
         (name, value)
-        for i, (name, value) in enumerate(zip(FAMILY_COLUMNS, values, strict=True))
+        for i, (name, value) in enumerate(zip(COLUMNS, values, strict=True))
         if name == "p" or len({other[i] for other in everyone}) > 1
     ]
     shown.sort(key=lambda item: item[0] != "p")
     title = ", ".join(f"{name} = {'unknown' if value is None else value}" for name, value in shown)
     slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(f"{name}{value}" for name, value in shown).lower()).strip("-")
-    return FamilyKey(tuple(zip(FAMILY_COLUMNS, values, strict=True)), title, slug if len(everyone) > 1 else "")
+    return FamilyKey(tuple(zip(COLUMNS, values, strict=True)), title, slug if len(everyone) > 1 else "")
 
 
 def _plain(value: object) -> Value:

@@ -119,4 +119,5 @@ def _interval(
     baseline, raised = steps[:, 0], steps[:, 1]
     matched = steps[:, 1:] @ at[used[1:]]
     slowed = raised > baseline
+    # Where a resample is not slowed by the raised norm there is nothing to recover; MIN_SHARE bounds how many may drop.
     return percentile_interval(np.where(slowed, (raised - matched) / np.where(slowed, raised - baseline, 1.0), np.nan))

@@ -39,6 +39,7 @@ NUMBER = (
     "weight_decay",
     "rho",
     "tau",
+    "w_c",
     "clamp_from_step",
     "seed",
     "max_steps",

@@ -11,8 +11,7 @@ import shutil
 import signal
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -55,23 +54,23 @@ def run_sweep(
     store.create(spec_text, plan)
     monitor = Monitor(store, plan, view)
     monitor.start()
+    delete_finished(store, monitor.log.rows)
     errors: list[str] = []
     trials = 0
     state = "failed"
     try:
-        with _stop_on_signal() as stopped, _Tune(store, execution, resources, monitor, stopped) as tune:
+        with _StopOnSignal() as stopped, _Tune(store, execution, resources, monitor, stopped) as tune:
             for stage in range(plan.n_stages):
                 if stage:
                     _calibrate(store, plan, monitor)
                 trials += tune.run_stage(stage, _packs_to_do(plan, stage, monitor, resources))
                 monitor.log.refresh()
+                delete_finished(store, monitor.log.rows)
                 if stopped.is_set() or any(r.stage == stage for r in missing_runs(plan, monitor.log.rows)):
                     break
             errors = [*monitor.store_errors, *tune.errors]
             unfinished = bool(missing_runs(plan, monitor.log.rows))
             state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
-            if state == "finished":
-                delete_finished(store, monitor.log.rows)
     except CalibrationError as error:
         monitor.event(str(error))
         raise
@@ -96,23 +95,36 @@ def _calibrate(store: SweepStore, plan: Plan, monitor: Monitor) -> None:
         )
 
 
-@contextmanager
-def _stop_on_signal() -> Iterator[Event]:
+class _StopOnSignal:
     """The first SIGINT or SIGTERM asks for an orderly stop; the second acts as it would without us."""
-    stopped = Event()
-    previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
-    def on_signal(signum: int, frame: Any) -> None:  # noqa: ARG001
-        stopped.set()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    def __init__(self) -> None:
+        self._asked = Event()
+        self._previous: dict[signal.Signals, Any] = {}
 
-    for number in previous:
-        signal.signal(number, on_signal)
-    try:
-        yield stopped
-    finally:
-        for number, handler in previous.items():
+    def __enter__(self) -> _StopOnSignal:
+        self._previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+        self.listen()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._give_back()
+
+    def is_set(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._asked.is_set()
+
+    def listen(self) -> None:
+        """Take the signals; to be called again after `ray.init`, which takes SIGTERM for itself."""
+        for number in self._previous:
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, signum: int, frame: Any) -> None:  # noqa: ARG002
+        self._asked.set()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
 
@@ -120,7 +132,7 @@ class _Tune:
     """A local Ray that starts with the first pack and ends with the context."""
 
     def __init__(
-        self, store: SweepStore, execution: Execution, resources: Resources, monitor: Monitor, stopped: Event
+        self, store: SweepStore, execution: Execution, resources: Resources, monitor: Monitor, stopped: _StopOnSignal
     ) -> None:
         self._store, self._execution, self._resources = store, execution, resources
         self._monitor, self._stopped = monitor, stopped
@@ -158,7 +170,7 @@ class _Tune:
         )
         self._start_ray()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray's own deprecations
+            warnings.filterwarnings("ignore", module=r"ray\.")  # its own deprecations
             results = self._tuner([pack.pack_id for pack in packs]).fit()
         self.errors += [_first_line(result.error) for result in results if result.error]
         return len(packs)
@@ -180,6 +192,7 @@ class _Tune:
             logging_level=logging.ERROR,
             object_store_memory=100 << 20,
         )
+        self._stopped.listen()
 
     def _tuner(self, pack_ids: Sequence[str]) -> Any:
         from ray import tune

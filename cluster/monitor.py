@@ -51,12 +51,14 @@ class Monitor:
         self._started_at = datetime.now(UTC)
         self._last_heartbeat = float("-inf")
         self._reported_cells: set[str] = set()
+        self._rows_reported = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="monitor", daemon=True)
 
     def start(self) -> None:
         """Read what is there and begin to watch."""
         self.log.refresh()
+        self._rows_reported = len(self.log.rows)
         self._reported_cells = {cell for cell, left in self._cells_left().items() if not left}
         self._thread.start()
 
@@ -115,12 +117,12 @@ class Monitor:
             self._refresh()
 
     def _refresh(self, *, force: bool = False) -> Progress:
-        new_rows = []
         try:
-            new_rows = self.log.refresh()
+            self.log.refresh()
         except StoreError as error:
             self.event(str(error))
-        if new_rows:
+        if self._rows_reported != len(self.log.rows):
+            self._rows_reported = len(self.log.rows)
             self._report_cells()
         status = self._status()
         if force or time.monotonic() - self._last_heartbeat >= HEARTBEAT_S:

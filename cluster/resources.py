@@ -32,11 +32,16 @@ def choose_resources(execution: Execution, machine: Machine) -> Resources:
     """Fill in what `execution` leaves to the machine.
 
     Raises:
-        SpecError: CUDA is asked for and there is none.
+        SpecError: more CUDA devices are asked for than there are.
     """
     if execution.device == "cuda" and not machine.gpus:
         raise SpecError("execution.device: 'cuda' is asked for and this machine has no CUDA device; use auto or cpu.")
     device = "cuda" if machine.gpus and execution.device != "cpu" else "cpu"
     workers = execution.workers if execution.workers != "auto" else (machine.gpus if device == "cuda" else machine.cpus)
+    if device == "cuda" and workers > machine.gpus:
+        raise SpecError(
+            f"execution.workers: {workers} is more than this machine's {machine.gpus} CUDA devices, and a worker takes "
+            "one."
+        )
     lanes = execution.lanes if execution.lanes != "auto" else (GPU_LANES if device == "cuda" else CPU_LANES)
     return Resources(workers, lanes, device, None if execution.pack_runs == "auto" else execution.pack_runs)

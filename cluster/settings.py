@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def this_machine(*, look_for_gpus: bool) -> Machine:
     Asking torch costs its import, two seconds, so it is asked only where an NVIDIA driver is in sight.
     """
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cpus = max(1, min(cpus, _container_cpus()))
     gpus = 0
     if look_for_gpus and (Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi")):
         import torch
@@ -38,13 +40,22 @@ def this_machine(*, look_for_gpus: bool) -> Machine:
     return Machine(cpus, gpus)
 
 
+def _container_cpus() -> int:
+    """CPUs that a container's quota allows (cgroup v2), or no limit."""
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    try:
+        allowed, period = quota.read_text().split()
+        return sys.maxsize if allowed == "max" else int(allowed) // int(period)
+    except (OSError, ValueError):
+        return sys.maxsize
+
+
 def quiet_ray() -> None:
     """Keep Ray from writing result files, counting usage, and printing what a sweep's user cannot act on."""
     os.environ.update(
         {
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
             "TUNE_DISABLE_SIGINT_HANDLER": "1",
-            "TUNE_MAX_PENDING_TRIALS_PG": "auto",
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AIR_NEW_OUTPUT": "0",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import signal
 import sys
+import warnings
 from types import FrameType
 from typing import Any
 
@@ -20,6 +21,7 @@ from ray import tune
 from grok_sweeps.errors import StoreError
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.rows import UnreadableObjectWarning
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import load_work
 
@@ -30,6 +32,7 @@ class PackTrial(tune.Trainable):
     """Trains pack `config["pack"]` of sweep `config["sweep"]` in store `config["store"]`, on `config["bundle"]`."""
 
     _trainer: PackTrainer | None = None
+    _notes: list[str]
     _stopping = False
     _stepping = False
 
@@ -62,7 +65,8 @@ class PackTrial(tune.Trainable):
             self._stepping = False
         if self._stopping:
             sys.exit(128 + signal.SIGTERM)
-        return summary.to_dict()
+        notes, self._notes = self._notes, []
+        return {**summary.to_dict(), "notes": notes}
 
     def cleanup(self) -> None:
         """Write the lanes' states and give the signal handler back: it would swallow Ray's own stop."""
@@ -82,15 +86,20 @@ class PackTrial(tune.Trainable):
         if device.type == "cpu":
             torch.set_num_threads(1)
         attempt = secrets.token_hex(4)
-        self._trainer = PackTrainer(store, work, attempt, device, provenance(content["git_sha"]))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UnreadableObjectWarning)
+            self._trainer = PackTrainer(store, work, attempt, device, provenance(content["git_sha"]))
+        self._notes = [str(w.message) for w in caught if issubclass(w.category, UnreadableObjectWarning)]
 
     def _leave(self) -> None:
-        if self._trainer is not None and not self._trainer.done:
+        trainer, self._trainer = self._trainer, None
+        if trainer is not None and not trainer.done:
             with contextlib.suppress(StoreError):  # the older state stays
-                self._trainer.checkpoint()
-        self._trainer = None
+                trainer.checkpoint()
 
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if not self._stepping:
-            sys.exit(128 + signum)
-        self._stopping = True
+        if self._stepping:
+            self._stopping = True
+            return
+        self._leave()
+        sys.exit(128 + signum)

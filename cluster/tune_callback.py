@@ -32,6 +32,8 @@ class _Progress(_Unpickled, Callback):
             self._monitor.store_failed(result["store_error"])
         else:
             self._monitor.pack_reported(trial.config["pack"], result)
+            for note in result["notes"]:
+                self._monitor.event(note)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._monitor.event(f"pack {trial.config['pack']}: worker lost, starting again from its newest state")

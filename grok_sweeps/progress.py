@@ -80,7 +80,7 @@ def measure_progress(
     Time left is expected run-steps over the present rate. The expected steps of a run to come are the delay law's,
     scaled by how the finished runs have compared with it.
     """
-    counts = Counter(row["outcome"] for run_id, row in rows.items() if run_id in plan.run_ids())
+    counts = Counter(rows[run.run_id]["outcome"] for run in plan.runs if run.run_id in rows)
     stages = tuple(
         StageProgress(k, len(members), sum(r.run_id in rows for r in members))
         for k in range(plan.n_stages)

@@ -42,5 +42,7 @@ def analyze(
         opened.objects.put(sweep_store.layout.analysis(name), data)
     out = console()
     folder = opened.objects.glob(sweep_store.layout.analysis(""))
-    out.print(f"report: {opened.objects.glob(sweep_store.layout.analysis('report.html'))}", highlight=False)
-    out.print(f"estimates.json and figures: {folder}", highlight=False)
+    out.print(
+        f"report: {opened.objects.glob(sweep_store.layout.analysis('report.html'))}", highlight=False, markup=False
+    )
+    out.print(f"estimates.json and figures: {folder}", highlight=False, markup=False)

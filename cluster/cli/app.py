@@ -19,8 +19,6 @@ def main() -> None:
     except GrokSweepsError as error:
         error_line(str(error))
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(1)
 
 
 def _warning_line(message: Warning | str, category: type[Warning], *_place: object) -> None:

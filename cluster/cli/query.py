@@ -6,9 +6,11 @@ import sys
 from enum import StrEnum
 from typing import Annotated
 
+import numpy as np
 import pandas as pd
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from cluster.cli.common import StoreOption, app, console, store_at
 
@@ -43,13 +45,15 @@ def _table(answer: pd.DataFrame) -> Table:
     table = Table()
     for name in answer.columns:
         numeric = pd.api.types.is_numeric_dtype(answer[name])
-        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(Text(str(name)), justify="right" if numeric else "left", overflow="fold")
     for row in answer.itertuples(index=False):
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(Text(_cell(value)) for value in row))
     return table
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, list | dict):
         return str(value)
     if value is None or pd.isna(value):  # type: ignore[call-overload]

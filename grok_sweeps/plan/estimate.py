@@ -54,9 +54,9 @@ def expected_steps(config: RunConfig) -> int:
     steps = _STEPS_AT_59 * (59 / config.p) ** _P_POWER
     if config.arm == "free":
         steps *= _FREE_FACTOR
-    exponent = _PER_FRACTION * (config.train_fraction - 0.4)
+    exponent = _PER_FRACTION * (config.train_fraction - 0.4) - _TAU_POWER * log(config.tau)
     exponent += _PER_RHO * (config.rho - 1) if config.rho is not None else 0.0
-    steps *= exp(min(exponent, 50.0)) * config.tau**-_TAU_POWER
+    steps *= exp(min(exponent, 50.0))
     return int(min(max(steps, config.eval_every), config.max_steps))
 
 
@@ -71,7 +71,7 @@ def state_bytes(config: RunConfig) -> int:
     """Bytes of one lane's checkpointed state: weights and two moments, without readings."""
     p, d, h = config.p, config.d_model, config.hidden
     n_parameters = p * d + 2 * d * h + h + h * p + p
-    return 3 * n_parameters * (8 if config.dtype == "float64" else 4)
+    return 3 * n_parameters * 4
 
 
 def estimate(plan: Plan, *, workers: int, lanes: int) -> Estimate:

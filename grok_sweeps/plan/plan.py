@@ -8,7 +8,7 @@ adds those free runs where the spec does not list them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from grok_sweeps.config import RunConfig, control_id_of
@@ -62,13 +62,11 @@ def make_plan(spec: SweepSpec) -> Plan:
     """
     check_size(spec)
     written = list(dict.fromkeys(expand(spec)))
-    families: dict[RunConfig, set[int]] = defaultdict(set)
+    families: dict[RunConfig, list[RunConfig]] = defaultdict(list)
     for config in written:
         if _waits(config):
-            families[_family(config)].add(config.seed)
-    control_runs = {
-        family: tuple(replace(family, seed=seed) for seed in sorted(seeds)) for family, seeds in families.items()
-    }
+            families[_family(config)].append(config)
+    control_runs = {family: _control_runs(family, waiting) for family, waiting in families.items()}
     planned_controls = {family: _planned(runs, stage=0) for family, runs in control_runs.items()}
     ids = {family: control_id_of(r.run_id for r in runs) for family, runs in planned_controls.items()}
 
@@ -90,7 +88,14 @@ def _waits(config: RunConfig) -> bool:
 
 
 def _family(config: RunConfig) -> RunConfig:
-    return replace(config.control(), seed=0)
+    """What runs that wait for the same control have in common."""
+    return replace(config.control(), seed=0, max_steps=0)
+
+
+def _control_runs(family: RunConfig, waiting: Sequence[RunConfig]) -> tuple[RunConfig, ...]:
+    """A family's control: its free runs over all seeds that wait, with the longest of their budgets."""
+    budget = max(config.max_steps for config in waiting)
+    return tuple(replace(family, seed=seed, max_steps=budget) for seed in sorted({c.seed for c in waiting}))
 
 
 def _planned(configs: Iterable[RunConfig], stage: int) -> tuple[PlannedRun, ...]:

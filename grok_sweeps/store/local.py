@@ -68,7 +68,12 @@ class LocalObjects:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield every object below a folder, in order of their names."""
-        for folder, subfolders, files in os.walk(self._path(prefix)):
+
+        def refuse(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                raise self._error("list", prefix, error) from error
+
+        for folder, subfolders, files in os.walk(self._path(prefix), onerror=refuse):
             subfolders.sort()
             for file in sorted(files):
                 if file.startswith("."):

@@ -19,6 +19,8 @@ from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 
+_NEEDED = {"run_id", "outcome", "steps_run", "finished_at", "attempt"}
+
 
 class UnreadableObjectWarning(UserWarning):
     """An object in the store was skipped because it cannot be read."""
@@ -40,25 +42,28 @@ class RowLog:
     def refresh(self) -> list[dict[str, Any]]:
         """Read new row files; return the rows of runs not known before, in the order in which they finished."""
         with self._lock:
-            known, rows = self.rows, dict(self.rows)
-            for row in self._new_rows():
+            known, rows, seen = self.rows, dict(self.rows), set(self._seen)
+            for row in self._new_rows(seen):
                 older = rows.get(row["run_id"])
                 if older is None or _rank(row) < _rank(older):
                     rows[row["run_id"]] = row
-            self.rows = rows
+            self.rows, self._seen = rows, seen
         fresh = [row for run_id, row in rows.items() if run_id not in known]
         return sorted(fresh, key=lambda row: row["finished_at"])
 
-    def _new_rows(self) -> Iterator[dict[str, Any]]:
+    def _new_rows(self, seen: set[str]) -> Iterator[dict[str, Any]]:
         for info in self._store.objects.list(self._store.layout.rows):
-            if info.name in self._seen or not info.name.endswith(".parquet"):
+            if info.name in seen or not info.name.endswith(".parquet"):
                 continue
             data = self._store.objects.get(info.name)
             if data is None:
                 continue
-            self._seen.add(info.name)
+            seen.add(info.name)
             try:
-                yield from decode_table(data, info.name).to_pylist()
+                table = decode_table(data, info.name)
+                if not set(table.column_names) >= _NEEDED:
+                    raise CorruptObjectError(f"{info.name}: not a file of runs.")
+                yield from table.to_pylist()
             except CorruptObjectError as error:
                 warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
 

@@ -63,8 +63,10 @@ class SweepStore:
         )
 
     def create(self, spec_text: str, plan: Plan) -> None:
-        """Write spec and plan once; a second call with the same runs changes nothing."""
+        """Write spec and plan once; a second call with the same runs writes nothing."""
         self.check_same(plan)
+        if self.exists():
+            return
         self.objects.create(self.layout.plan, encode_plan(plan))
         self.objects.create(self.layout.spec, spec_text.encode())
         self.check_same(plan)

@@ -1,6 +1,8 @@
 """Parquet bytes from and to Arrow tables, with the schema version in every file.
 
-A damaged file must not give wrong numbers: every page carries its checksum, and the footer a digest of the columns.
+Every page carries its checksum, and the footer a digest of the columns, so that `decode_table`, through which drivers
+and workers read, refuses a damaged file. DuckDB does not look at page checksums: a query over a file with a flipped bit
+may answer from it.
 """
 
 from __future__ import annotations

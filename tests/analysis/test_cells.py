@@ -121,3 +121,21 @@ def test_an_analysis_does_not_change_its_tables(make_runs, no_curves):
     before = runs.copy(deep=True)
     assert isinstance(analyze(runs, no_curves, sweep="made"), Analysis)
     pd.testing.assert_frame_equal(runs, before)
+
+
+def test_doses_of_another_pinned_norm_are_a_family_of_their_own_and_share_the_free_runs(make_runs, no_curves):
+    doses = [
+        {"w_c": w_c, "rho": rho, "seed": seed, "grokked_step": 2000, "logit_scale_at_grok": 20.0}
+        for w_c in (50.0, 60.0)
+        for rho in (1.0, 1.1)
+        for seed in range(2)
+    ]
+    free = [{"arm": "free", "rho": None, "clamp_from_step": None, "seed": s, "grokked_step": 4000} for s in range(2)]
+    runs = make_runs(
+        [{"cell_id": f"{d['w_c']}-{d['rho']}", "run_id": f"d{i}", **d} for i, d in enumerate(doses)] + free
+    )
+    families = analyze(runs, no_curves, sweep="made").families
+    assert [family.key.title for family in families] == ["p = 59, w_c = 50", "p = 59, w_c = 60"]
+    for family in families:
+        assert [(cell.arm, cell.n_runs) for cell in family.cells] == [("free", 2), ("clamp", 2), ("clamp", 2)]
+        assert not any(cell.superseded for cell in family.cells)

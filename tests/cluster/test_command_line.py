@@ -83,15 +83,16 @@ def test_a_sweep_with_a_control_stage_from_spec_to_report(tmp_path: Path, small_
         assert (folder / "figures" / f"{figure}.png").stat().st_size > 10_000
 
 
-def test_an_interrupt_writes_the_states_and_the_sweep_goes_on_from_them(
-    tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping]
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_stop_writes_the_states_and_the_sweep_goes_on_from_them(
+    signum: signal.Signals, tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping]
 ) -> None:
     text, plan = small_plan("stopped", {"workers": 2}, rho=[1.3], seeds=4, max_steps=8000, eval_every=5)
     (tmp_path / "stopped.yaml").write_text(text)
     store = SweepStore(open_objects(str(tmp_path / "store")), "stopped")
     sweep = sweeping("run", "stopped.yaml", "--store", "store")
     wait_until(lambda: (store.load_status() or {}).get("run_steps_under_way", 0) > 0, "lanes under way")
-    sweep.process.send_signal(signal.SIGINT)
+    sweep.process.send_signal(signum)
     assert sweep.process.wait(timeout=120) == 130
     log = (tmp_path / "run.log").read_text()
     assert "run the same command again to go on" in log

@@ -61,8 +61,9 @@ def wait_for_work(store: SweepStore, sweep: Sweeping) -> None:
 
 
 def kill_a_worker(sweep: Sweeping) -> None:
-    wait_until(lambda: bool(sweep.workers()) or sweep.process.poll() is not None, "a worker to kill")
-    kill(sweep.workers()[:1])
+    workers = sweep.workers()
+    assert workers, "a worker to kill"
+    kill(workers[:1])
 
 
 @pytest.mark.slow
@@ -87,6 +88,7 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
     for _ in range(kills):
         wait_for_work(store, sweep)
         time.sleep(moment.uniform(0, 0.6))  # the random moment itself, not a wait for something
+        assert sweep.process.poll() is None, "killed while under way"
         if victim == "worker":
             kill_a_worker(sweep)
         elif victim == "driver":
@@ -104,6 +106,8 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
         assert row["outcome"] == expected[run_id]["outcome"]
         assert row["grokked_step"] == expected[run_id]["grokked_step"]
         assert row["final_state_sha256"] == expected[run_id]["final_state_sha256"]
+    log = (tmp_path / "run.log").read_text()
+    assert log.count("worker lost") >= kills if victim == "worker" else log.count("stage 0: ") == kills + 1
     assert not states(store), "a finished sweep keeps no checkpoints"
 
     rows_before = {info.name for info in store.objects.list(store.layout.rows)}

@@ -98,3 +98,18 @@ def test_the_split_has_floor_of_the_fraction_and_depends_on_the_seed_alone(small
     assert set(rows.tolist()) == set(expected.tolist())
     assert torch.equal(rows, train_rows(small_config(1, tau=2.0, lr=0.1)))
     assert not torch.equal(rows, train_rows(small_config(2)))
+
+
+def test_the_papers_network_trains_bit_for_bit_the_same_alone_and_among_twelve_lanes() -> None:
+    configs = [
+        RunConfig(59, 0.4, 128, 256, 1e-3, 1.0, "clamp", 1 + s / 10, s, "run", 1000, 25, 1.0, 54.489296, None, 10)
+        for s in range(12)
+    ]
+    states = [LaneTensors.fresh(c) for c in configs]
+    together = LaneStack(configs, [54.489296] * 12, states, CPU)
+    alone = LaneStack(configs[7:8], [54.489296], states[7:8], CPU)
+    together.advance(30)
+    alone.advance(30)
+    assert torch.equal(alone.state(0).weights, together.state(7).weights)
+    read_alone, read_together = alone.read(0), together.read(7)
+    assert read_alone == read_together
