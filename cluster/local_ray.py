@@ -1,0 +1,127 @@
+"""Packs on a local Ray with Ray Tune: one trial a pack, workers reused, nothing of Tune's own state kept.
+
+Ray starts with the first pack, so a finished sweep costs no start-up, and ends with the context.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from cluster.monitor import Monitor
+from cluster.resources import Resources
+from cluster.settings import quiet_ray
+from cluster.stopping import StopOnSignal
+from grok_sweeps.plan import Pack
+from grok_sweeps.provenance import git_sha
+from grok_sweeps.spec import Execution
+from grok_sweeps.store import SweepStore
+from grok_sweeps.train.work import pack_content
+
+
+class LocalRay:
+    """Trains the packs of one sweep's stages, one stage a call.
+
+    `errors` are what the trials that gave up said, one line each.
+    """
+
+    def __init__(
+        self, store: SweepStore, execution: Execution, resources: Resources, monitor: Monitor, stopped: StopOnSignal
+    ) -> None:
+        self._store, self._execution, self._resources = store, execution, resources
+        self._monitor, self._stopped = monitor, stopped
+        self._scratch: str | None = None
+        self.errors: list[str] = []
+
+    def __enter__(self) -> LocalRay:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._scratch is not None:
+            import ray
+
+            ray.shutdown()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def run_stage(self, stage: int, packs: Sequence[Pack]) -> int:
+        """Train `packs`, return how many trials were started."""
+        if not packs or self._stopped.is_set():
+            return 0
+        for pack in packs:
+            content = pack_content(
+                pack.runs,
+                lanes=self._resources.lanes,
+                device=self._resources.device,
+                checkpoint_every_s=self._execution.checkpoint_every_s,
+                git_sha=git_sha(),
+            )
+            self._store.put_pack(pack.pack_id, content)
+        n_runs = sum(len(pack.runs) for pack in packs)
+        self._monitor.packs_planned(len(packs))
+        self._monitor.event(
+            f"stage {stage}: {n_runs} runs in {len(packs)} packs on {self._resources.workers} "
+            f"{self._resources.device} workers"
+        )
+        self._start_ray()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"ray\.")  # its own deprecations
+            results = self._tuner([pack.pack_id for pack in packs]).fit()
+        self.errors += [_first_line(result.error) for result in results if result.error]
+        return len(packs)
+
+    def _start_ray(self) -> None:
+        if self._scratch is not None:
+            return
+        quiet_ray()
+        import ray
+
+        self._scratch = tempfile.mkdtemp(prefix="grok-sweeps-")
+        gpus = self._resources.workers if self._resources.device == "cuda" else 0
+        ray.init(
+            address="local",
+            num_cpus=self._resources.workers,
+            num_gpus=gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=100 << 20,
+        )
+        self._stopped.listen()
+
+    def _tuner(self, pack_ids: Sequence[str]) -> Any:
+        from ray import tune
+
+        from cluster.trial import PackTrial
+        from cluster.tune_callback import progress_callback, stopper
+
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line
+        return tune.Tuner(
+            PackTrial,
+            param_space={
+                "store": self._store.objects.uri,
+                "sweep": self._store.sweep,
+                "bundle": self._resources.bundle,
+                "pack": tune.grid_search(list(pack_ids)),
+            },
+            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=self._resources.workers),
+            run_config=tune.RunConfig(
+                storage_path=self._scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=self._execution.max_failures),
+                callbacks=[progress_callback(self._monitor)],
+                stop=stopper(lambda: self._stopped.is_set() or bool(self._monitor.store_errors)),
+            ),
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    """The message of the exception at the root of Ray's wrapping."""
+    text = str(error).strip().splitlines()
+    for line in reversed(text):
+        if "Error: " in line:
+            return line.split("Error: ", 1)[1]
+    return text[-1] if text else repr(error)
