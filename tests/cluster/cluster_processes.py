@@ -65,13 +65,12 @@ class Sweeping:
         kill(everyone)
         self.process.wait()
 
-    def kill_driver(self) -> None:
-        """SIGKILL the command alone, then wait until Ray has ended what it left."""
+    def kill_driver(self) -> list[psutil.Process]:
+        """SIGKILL the command alone; return what was below it and must end by itself (Ray's agents take a minute)."""
         below = self.descendants()
         self.process.kill()
         self.process.wait()
-        _, alive = psutil.wait_procs(below, timeout=WAIT_S)
-        assert not alive, f"orphans: {alive}"
+        return below
 
 
 def kill(processes: list[psutil.Process]) -> None:

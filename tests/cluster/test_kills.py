@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
-from cluster_processes import Sweeping, cli, kill, wait_until
+from cluster_processes import WAIT_S, Sweeping, cli, kill, wait_until
 
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import provenance
@@ -84,6 +85,7 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
     store = SweepStore(open_objects(str(tmp_path / "store")), "killed")
     command = ("run", "killed.yaml", "--store", "store")
 
+    left_behind: list[psutil.Process] = []
     sweep = sweeping(*command)
     for _ in range(kills):
         wait_for_work(store, sweep)
@@ -92,7 +94,7 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
         if victim == "worker":
             kill_a_worker(sweep)
         elif victim == "driver":
-            sweep.kill_driver()
+            left_behind += sweep.kill_driver()
         else:
             sweep.kill_everything()
         if victim != "worker":
@@ -106,6 +108,7 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
         assert row["outcome"] == expected[run_id]["outcome"]
         assert row["grokked_step"] == expected[run_id]["grokked_step"]
         assert row["final_state_sha256"] == expected[run_id]["final_state_sha256"]
+    assert not psutil.wait_procs(left_behind, timeout=WAIT_S)[1], "a killed driver leaves no process behind"
     log = (tmp_path / "run.log").read_text()
     assert log.count("worker lost") >= kills if victim == "worker" else log.count("stage 0: ") == kills + 1
     assert not states(store), "a finished sweep keeps no checkpoints"
