@@ -66,10 +66,14 @@ class Sweeping:
         self.process.wait()
 
     def kill_driver(self) -> list[psutil.Process]:
-        """SIGKILL the command alone; return what was below it and must end by itself (Ray's agents take a minute)."""
-        below = self.descendants()
+        """SIGKILL the command alone and wait until its workers are gone.
+
+        Returns what else was below it and must end by itself; Ray's agents take a minute.
+        """
+        workers, below = self.workers(), self.descendants()
         self.process.kill()
         self.process.wait()
+        assert not psutil.wait_procs(workers, timeout=WAIT_S)[1], "workers outlive their driver"
         return below
 
 

@@ -21,8 +21,8 @@ from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork
 
-RUNS = 12
-AXES = {"rho": [1.0, 1.1, 1.2], "tau": [1.0, 1.3], "seeds": 2}
+RUNS = 24
+AXES = {"rho": [1.0, 1.1, 1.2], "tau": [1.0, 1.3], "seeds": 4}
 
 
 def undisturbed(plan: Plan, store: SweepStore) -> dict[str, dict[str, Any]]:
