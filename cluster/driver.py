@@ -6,6 +6,7 @@ store what is missing, packs that, and hands the packs to Tune by id; a trial th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cluster.local_ray import LocalRay
@@ -14,12 +15,12 @@ from cluster.resources import Resources
 from cluster.stopping import StopOnSignal
 from grok_sweeps.calibration import resolve_control
 from grok_sweeps.errors import CalibrationError
-from grok_sweeps.plan import Pack, Plan, make_packs
+from grok_sweeps.plan import Pack, Plan, PlannedRun, make_packs
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.checkpoints import delete_finished
-from grok_sweeps.store.sweep import missing_runs
+from grok_sweeps.store.checkpoints import delete_finished, kept_steps
+from grok_sweeps.store.todo import Todo
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,17 @@ class RunReport:
 
 
 def run_sweep(
-    store: SweepStore, spec_text: str, plan: Plan, execution: Execution, resources: Resources, view: View
+    store: SweepStore,
+    spec_text: str,
+    plan: Plan,
+    execution: Execution,
+    resources: Resources,
+    view: View,
+    extend_to: int | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
+
+    `extend_to` is a longer budget for its censored runs, which go on from their final states.
 
     Raises:
         SweepConflictError: the store holds other runs under this name.
@@ -49,18 +58,19 @@ def run_sweep(
     trials = 0
     state = "failed"
     try:
-        delete_finished(store, monitor.log.rows)
-        with StopOnSignal() as stopped, LocalRay(store, execution, resources, monitor, stopped) as ray:
+        _delete_finished(store, monitor)
+        with StopOnSignal() as stopped, LocalRay(store, plan, execution, resources, monitor, stopped) as ray:
             for stage in range(plan.n_stages):
                 if stage:
                     _calibrate(store, plan, monitor)
-                trials += ray.run_stage(stage, _packs_to_do(plan, stage, monitor, resources))
+                runs = _todo(store, plan, extend_to).runs(monitor.log.rows, stage)
+                trials += ray.run_stage(stage, _packs(runs, resources), extend_to)
                 monitor.log.refresh()
-                delete_finished(store, monitor.log.rows)
-                if stopped.is_set() or any(r.stage == stage for r in missing_runs(plan, monitor.log.rows)):
+                _delete_finished(store, monitor)
+                if stopped.is_set() or _todo(store, plan, extend_to).runs(monitor.log.rows, stage):
                     break
             errors = [*monitor.store_errors, *ray.errors]
-            unfinished = bool(missing_runs(plan, monitor.log.rows))
+            unfinished = bool(_todo(store, plan, extend_to).runs(monitor.log.rows))
             state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
     except CalibrationError as error:
         monitor.event(str(error))
@@ -70,9 +80,16 @@ def run_sweep(
     return RunReport(state, progress, tuple(errors), trials)
 
 
-def _packs_to_do(plan: Plan, stage: int, monitor: Monitor, resources: Resources) -> list[Pack]:
-    missing = [r for r in missing_runs(plan, monitor.log.rows) if r.stage == stage]
-    return make_packs(missing, workers=resources.workers, lanes=resources.lanes, pack_runs=resources.pack_runs)
+def _todo(store: SweepStore, plan: Plan, extend_to: int | None) -> Todo:
+    return Todo(plan, extend_to, kept_steps(store) if plan.parents else {})
+
+
+def _packs(runs: Sequence[PlannedRun], resources: Resources) -> list[Pack]:
+    return make_packs(runs, workers=resources.workers, lanes=resources.lanes, pack_runs=resources.pack_runs)
+
+
+def _delete_finished(store: SweepStore, monitor: Monitor) -> None:
+    delete_finished(store, {run_id: row["steps_run"] for run_id, row in monitor.log.rows.items()})
 
 
 def _calibrate(store: SweepStore, plan: Plan, monitor: Monitor) -> None:

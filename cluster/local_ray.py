@@ -16,10 +16,11 @@ from cluster.monitor import Monitor
 from cluster.resources import Resources
 from cluster.settings import quiet_ray
 from cluster.stopping import StopOnSignal
-from grok_sweeps.plan import Pack
+from grok_sweeps.plan import Pack, Plan
 from grok_sweeps.provenance import git_sha
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.todo import horizon
 from grok_sweeps.train.work import pack_content
 
 
@@ -30,9 +31,15 @@ class LocalRay:
     """
 
     def __init__(
-        self, store: SweepStore, execution: Execution, resources: Resources, monitor: Monitor, stopped: StopOnSignal
+        self,
+        store: SweepStore,
+        plan: Plan,
+        execution: Execution,
+        resources: Resources,
+        monitor: Monitor,
+        stopped: StopOnSignal,
     ) -> None:
-        self._store, self._execution, self._resources = store, execution, resources
+        self._store, self._plan, self._execution, self._resources = store, plan, execution, resources
         self._monitor, self._stopped = monitor, stopped
         self._scratch: str | None = None
         self.errors: list[str] = []
@@ -47,13 +54,15 @@ class LocalRay:
             ray.shutdown()
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def run_stage(self, stage: int, packs: Sequence[Pack]) -> int:
-        """Train `packs`, return how many trials were started."""
+    def run_stage(self, stage: int, packs: Sequence[Pack], extend_to: int | None = None) -> int:
+        """Train `packs`, with budgets extended to `extend_to` steps; return how many trials were started."""
         if not packs or self._stopped.is_set():
             return 0
         for pack in packs:
             content = pack_content(
                 pack.runs,
+                self._plan.parents,
+                {run.run_id: horizon(run.config, extend_to) for run in pack.runs},
                 lanes=self._resources.lanes,
                 device=self._resources.device,
                 checkpoint_every_s=self._execution.checkpoint_every_s,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Plan
 from grok_sweeps.progress import HEARTBEAT_S, Progress, measure_progress
@@ -172,9 +173,10 @@ class Monitor:
                 self.event(describe_cell(runs[0].config, [self.log.rows[r.run_id] for r in runs]))
 
 
-def describe_cell(config: Any, rows: list[dict[str, Any]]) -> str:
+def describe_cell(config: RunConfig, rows: list[dict[str, Any]]) -> str:
     """One line about a finished cell."""
     steps = sorted(row["grokked_step"] for row in rows if row["outcome"] == "grokked")
     where = f"p {config.p} {config.arm}" + (f" rho {config.rho:g}" if config.rho is not None else "")
+    where = ", ".join((f"{where} tau {config.tau:g}", *config.differences()))
     span = f", grokked at {steps[0]:,}–{steps[-1]:,}" if steps else ""
-    return f"cell {where} tau {config.tau:g}: {len(steps)} of {len(rows)} grokked{span}"
+    return f"cell {where}: {len(steps)} of {len(rows)} grokked{span}"

@@ -19,6 +19,8 @@ from grok_sweeps.progress import CellProgress, Progress
 PLAIN_EVERY_S = 10.0
 MAX_GRID = 12
 """Rows and columns up to which the grid of cells is drawn."""
+MAX_GRIDS = 5
+"""Grids drawn at once."""
 
 _COLOURS = {"grokked": "green", "censored": "yellow", "diverged": "magenta", "failed": "red"}
 
@@ -65,29 +67,32 @@ def panel(progress: Progress) -> RenderableType:
     if progress.state == "interrupted" and progress.heartbeat_age_s is not None:
         facts.add_row("driver", f"last heard of {duration(progress.heartbeat_age_s)} ago; run the sweep again to go on")
     parts: list[RenderableType] = [facts]
-    parts += [_grid(p, cells) for p, cells in _grids(progress.cells)]
+    parts += [_grid(group, cells) for group, cells in _grids(progress.cells)]
     if progress.events:
         parts.append(Text("\n".join(progress.events), style="dim", overflow="ellipsis", no_wrap=True))
     return Panel(Group(*parts), title=f"{progress.sweep} · {progress.state}", title_align="left", expand=False)
 
 
-def _grids(cells: Sequence[CellProgress]) -> list[tuple[int, list[CellProgress]]]:
-    by_p: dict[int, list[CellProgress]] = {}
+def _grids(cells: Sequence[CellProgress]) -> list[tuple[str, list[CellProgress]]]:
+    groups: dict[str, list[CellProgress]] = {}
     for cell in cells:
         if cell.rho is not None:
-            by_p.setdefault(cell.p, []).append(cell)
-    return [
-        (p, members)
-        for p, members in by_p.items()
+            groups.setdefault(cell.group, []).append(cell)
+    small = [
+        (group, members)
+        for group, members in groups.items()
         if len({c.rho for c in members}) <= MAX_GRID and len({c.tau for c in members}) <= MAX_GRID
     ]
+    # Where they do not all fit, those that are not finished say most.
+    open_first = sorted(small, key=lambda item: all(c.finished == c.runs for c in item[1]))
+    return small if len(small) <= MAX_GRIDS else open_first[:MAX_GRIDS]
 
 
-def _grid(p: int, cells: Sequence[CellProgress]) -> Table:
+def _grid(group: str, cells: Sequence[CellProgress]) -> Table:
     """ρ down, τ across, finished runs in each cell."""
     taus = sorted({c.tau for c in cells})
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(f"p = {p}   ρ \\ τ", justify="right", style="dim")
+    table.add_column(f"{group}   ρ \\ τ", justify="right", style="dim")
     for tau in taus:
         table.add_column(f"{tau:g}", justify="right")
     for rho in sorted({c.rho for c in cells if c.rho is not None}):

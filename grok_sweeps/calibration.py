@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from grok_sweeps.arms import LAYERS
 from grok_sweeps.errors import CalibrationError
-
-_LAYERS = ("embedding", "hidden", "readout")
 
 
 def resolve_control(control_id: str, run_ids: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -31,11 +30,11 @@ def resolve_control(control_id: str, run_ids: Sequence[str], rows: Mapping[str, 
         p = known[0]["p"] if known else "?"
         raise CalibrationError(
             f"w_c: control {control_id} (p = {p}) grokked in {len(grokked)} of {len(run_ids)} runs within max_steps = "
-            f"{horizon}, and w_c is the median of a majority; raise max_steps, or pin w_c as a number."
+            f"{horizon}, and w_c is the median of a majority; extend them with resume --max-steps, or pin w_c as a number."
         )
     shares = {
         f"share_{layer}": median(row[f"norm_{layer}_at_grok"] / row["weight_norm_at_grok"] for row in grokked)
-        for layer in _LAYERS
+        for layer in LAYERS
     }
     scale = sum(v * v for v in shares.values()) ** 0.5
     return {

@@ -13,20 +13,42 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from grok_sweeps.arms import ARM_AXES, SHARES
+from grok_sweeps.tasks import n_pairs
+
 ID_LENGTH = 16
 """Hex digits of an id: 64 bits, so that a million runs collide with probability 3e-8."""
 
-ADDED_LATER: dict[str, Any] = {}
-"""Fields that did not exist in schema 1, with the default that leaves older identities as they were."""
+STOP_AT_BUDGET = "budget"
+
+ADDED_LATER: dict[str, Any] = {
+    "heads": None,
+    "momentum": None,
+    "batch_size": None,
+    "normalizer": "softmax",
+    "label_smoothing": 0.0,
+    "logit_penalty": 0.0,
+    "gradient_compensation": False,
+    "gradient_projection": "none",
+    "gamma": None,
+    "share_embedding": None,
+    "share_hidden": None,
+    "share_readout": None,
+    "fork_cell": None,
+    "fork_step": None,
+    "stop": "grokked",
+}
+"""Fields that the first release lacked, with the default that leaves its identities as they were."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
     """One network to be trained once. Units: steps are optimiser steps, counted from 1.
 
-    `rho`, `w_c`, `control_id` and `clamp_from_step` are None where the arm does not use them, so that equal runs are
-    equal however they were written. Exactly one of `w_c` (a pinned norm) and `control_id` (the norm of a control that
-    the sweep trains first) is set in a clamped run.
+    What an arm, architecture or optimiser does not use is None, so that equal runs are equal however they were written.
+    Exactly one of `w_c` (a pinned norm) and `control_id` (the norm of a control that the sweep trains first) is set
+    where the arm refers to w_c. A forked run starts from the state at `fork_step` of the run of cell `fork_cell` with
+    the same seed.
     """
 
     p: int
@@ -51,6 +73,21 @@ class RunConfig:
     loss: str = "ce"
     optimizer: str = "adamw"
     dtype: str = "float32"
+    heads: int | None = None
+    momentum: float | None = None
+    batch_size: int | None = None
+    normalizer: str = "softmax"
+    label_smoothing: float = 0.0
+    logit_penalty: float = 0.0
+    gradient_compensation: bool = False
+    gradient_projection: str = "none"
+    gamma: float | None = None
+    share_embedding: float | None = None
+    share_hidden: float | None = None
+    share_readout: float | None = None
+    fork_cell: str | None = None
+    fork_step: int | None = None
+    stop: str = "grokked"
 
     @property
     def run_id(self) -> str:
@@ -75,16 +112,48 @@ class RunConfig:
             self.train_fraction,
             self.d_model,
             self.hidden,
+            self.heads,
+            self.batch_size,
+            self.normalizer,
+            self.gradient_projection,
         )
 
     @property
     def n_train(self) -> int:
-        """Number of training pairs, floor(train_fraction * p^2)."""
-        return int(self.train_fraction * (self.p * self.p))
+        """N, the number of training pairs: floor(train_fraction * K) of the task's K pairs."""
+        return int(self.train_fraction * n_pairs(self.task, self.p))
+
+    @property
+    def n_batch(self) -> int:
+        """Pairs of one training step: all train pairs, or `batch_size` of them."""
+        return self.batch_size or self.n_train
+
+    @property
+    def steps_after_grokking(self) -> int | None:
+        """Steps that a run trains on after it has grokked; None: to the end of its budget."""
+        return None if self.stop == STOP_AT_BUDGET else int(self.stop.removeprefix("grokked").removeprefix("+") or 0)
+
+    @property
+    def shares(self) -> tuple[float, float, float] | None:
+        """Pinned layer shares of the control: embedding, hidden, readout."""
+        if self.share_embedding is None or self.share_hidden is None or self.share_readout is None:
+            return None
+        return self.share_embedding, self.share_hidden, self.share_readout
 
     def control(self) -> RunConfig:
         """The free run at the same task, model, loss, lr and weight decay whose norm at grokking is w_c."""
-        return replace(self, arm="free", tau=1.0, rho=None, w_c=None, control_id=None, clamp_from_step=None)
+        unused: dict[str, Any] = dict.fromkeys((*ARM_AXES, "control_id", "fork_cell", "fork_step"))
+        return replace(self, arm="free", tau=1.0, gradient_compensation=False, stop="grokked", **unused)
+
+    def prefix(self, n_steps: int) -> RunConfig:
+        """The same training for exactly `n_steps`: what a fork at that step starts from."""
+        return replace(self, max_steps=n_steps, stop=STOP_AT_BUDGET)
+
+    def differences(self) -> tuple[str, ...]:
+        """`name value` of each field whose value is not the commonest, beyond p, arm, dose and temperature."""
+        usual = {"arch": "mlp", "task": "add", "loss": "ce", "optimizer": "adamw", "dtype": "float32", **ADDED_LATER}
+        hidden = ("heads", "fork_cell", "stop", "momentum", *SHARES)
+        return tuple(f"{n} {getattr(self, n)}" for n, v in usual.items() if n not in hidden and getattr(self, n) != v)
 
     def to_dict(self) -> dict[str, Any]:
         """Field values by column name."""

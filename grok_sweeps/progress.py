@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from grok_sweeps.config import RunConfig
 from grok_sweeps.plan.estimate import expected_steps
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.schema import OUTCOMES
@@ -32,8 +33,9 @@ class StageProgress:
 
 @dataclass(frozen=True, slots=True)
 class CellProgress:
-    """Runs of one cell, in the order of the plan."""
+    """Runs of one cell, in the order of the plan; `group` names what else it shares with the cells of its grid."""
 
+    group: str
     p: int
     arm: str
     rho: float | None
@@ -120,13 +122,19 @@ def measure_progress(
 
 def _state(runs: int, finished: int, status: Mapping[str, Any], now: datetime) -> tuple[str, float | None]:
     age = (now - datetime.fromisoformat(status["heartbeat_at"])).total_seconds() if "heartbeat_at" in status else None
-    if finished >= runs:
+    at_work = bool(status) and status["state"] == "running" and age is not None and age <= STALE_S
+    if finished >= runs and not at_work:  # at work on a finished sweep: censored runs are being trained on
         return "finished", age
     if not status:
         return "not started", None
-    if status["state"] == "running" and age is not None and age > STALE_S:
+    if status["state"] == "running" and not at_work:
         return "interrupted", age
     return str(status["state"]), age
+
+
+def _group(config: RunConfig) -> str:
+    own = [d for d in config.differences() if not d.startswith(("gamma", "fork_step"))]
+    return ", ".join((f"p = {config.p}", *([config.arm] if config.arm != "clamp" else []), *own))
 
 
 def _cells(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> tuple[CellProgress, ...]:
@@ -139,7 +147,14 @@ def _cells(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> tuple[CellProgr
         outcomes = [rows[r.run_id]["outcome"] for r in runs if r.run_id in rows]
         cells.append(
             CellProgress(
-                config.p, config.arm, config.rho, config.tau, len(runs), len(outcomes), outcomes.count("grokked")
+                _group(config),
+                config.p,
+                config.arm,
+                config.rho,
+                config.tau,
+                len(runs),
+                len(outcomes),
+                outcomes.count("grokked"),
             )
         )
     return tuple(cells)

@@ -26,11 +26,15 @@ class Column:
     null: str = ""
 
 
-_STR, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
+_STR, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _TIME = pa.timestamp("us", tz="UTC")
 
-_NOT_CLAMPED = "arm does not clamp"
+_NOT_HELD = "the norm is free"
+_NO_W_C = "arm is free or fork"
+_NOT_ALLOCATED = "arm is not allocation"
 _NOT_GROKKED = "outcome is not grokked"
+_NOT_FORKED = "the run is no fork"
+_NO_LAYER = "the architecture has none"
 
 IDENTITY = (
     Column("sweep", _STR, "", "name of the sweep"),
@@ -49,31 +53,49 @@ CONFIG = (
     Column("optimizer", _STR, "", "optimiser"),
     Column("lr", _FLOAT, "1/step", "learning rate"),
     Column("weight_decay", _FLOAT, "1", "decoupled weight decay on the weight matrices"),
-    Column("arm", _STR, "", "intervention on the weight norm: free or clamp"),
-    Column("rho", _FLOAT, "1", "dose: held norm as a multiple of w_c", _NOT_CLAMPED),
+    Column("arm", _STR, "", "intervention on the weight norm: free, clamp, allocation or fork"),
+    Column("rho", _FLOAT, "1", "dose: held norm as a multiple of w_c, for arm fork of fork_norm", _NOT_HELD),
     Column("tau", _FLOAT, "1", "temperature: the loss sees logits / tau"),
-    Column("clamp_from_step", _INT, "step", "first step after which the norm is held", _NOT_CLAMPED),
+    Column("clamp_from_step", _INT, "step", "first step after which the norm is held", _NO_W_C),
     Column("seeding", _STR, "", "run: own generator a run; paper: a cell of seeds drawn as one block"),
     Column("seed", _INT, "", "seed of initialisation and split"),
     Column("seeds_in_block", _INT, "", "seeds drawn as one block", "seeding is not paper"),
     Column("dtype", _STR, "", "floating-point type of training"),
     Column("max_steps", _INT, "step", "budget: the censoring horizon"),
     Column("eval_every", _INT, "step", "steps between two readings"),
-    Column("control_id", _STR, "", "control whose median norm gave w_c", "w_c is pinned, or the arm does not clamp"),
+    Column("control_id", _STR, "", "control whose median norm gave w_c", f"w_c is pinned, or {_NO_W_C}"),
+    Column("heads", _INT, "", "attention heads", "the architecture has none"),
+    Column("momentum", _FLOAT, "1", "momentum of sgd", "optimizer is not sgd"),
+    Column("batch_size", _INT, "", "train pairs a step", "full batch"),
+    Column("normalizer", _STR, "", "logits to probabilities: softmax or stablemax"),
+    Column("label_smoothing", _FLOAT, "1", "share of the target spread evenly over all classes"),
+    Column("logit_penalty", _FLOAT, "1", "factor of the mean squared L2 norm of logits / tau added to the loss"),
+    Column("gradient_compensation", _BOOL, "", "whether the loss is multiplied by tau"),
+    Column("gradient_projection", _STR, "", "none, or orthogonal: gradient without its part along each weight tensor"),
+    Column("gamma", _FLOAT, "1", "allocation: relative change of the readout's fraction theta0", _NOT_ALLOCATED),
+    Column("share_embedding", _FLOAT, "1", "pinned share of the control's norm in the embedding", "not pinned"),
+    Column("share_hidden", _FLOAT, "1", "pinned share of the control's norm in the hidden layer", "not pinned"),
+    Column("share_readout", _FLOAT, "1", "pinned share of the control's norm in the readout", "not pinned"),
+    Column("fork_cell", _STR, "", "cell of the parent; its run of the same seed is fork_of", _NOT_FORKED),
+    Column("fork_step", _INT, "step", "step of the parent's state from which the run goes on", _NOT_FORKED),
+    Column("stop", _STR, "", "when a run ends: grokked, grokked+N steps, or budget"),
 )
 
 OUTCOME = (
     Column("outcome", _STR, "", "grokked, censored (budget spent), diverged or failed"),
     Column("memorized_step", _INT, "step", "first reading with train accuracy >= 0.99", "not reached"),
     Column("grokked_step", _INT, "step", "first reading with test accuracy >= 0.90", _NOT_GROKKED),
-    Column("delay", _INT, "step", "grokked_step - memorized_step", "either is null"),
-    Column("steps_run", _INT, "step", "steps trained; for a censored run its horizon"),
+    Column("delay", _INT, "step", "grokked_step - memorized_step, for a fork - fork_step", "either is null"),
+    Column("steps_run", _INT, "step", "steps trained; for a censored run its horizon, also when it was extended"),
     Column("error", _STR, "", "what went wrong", "outcome is not failed or diverged"),
 )
 
 RESOLVED = (
-    Column("w_c", _FLOAT, "norm", "weight norm at which the control groks", _NOT_CLAMPED),
-    Column("held_norm", _FLOAT, "norm", "rho * w_c", _NOT_CLAMPED),
+    Column("w_c", _FLOAT, "norm", "weight norm at which the control groks", _NO_W_C),
+    Column("held_norm", _FLOAT, "norm", "rho * w_c, for arm fork rho * fork_norm", _NOT_HELD),
+    Column("fork_of", _STR, "", "run_id of the parent", _NOT_FORKED),
+    Column("fork_norm", _FLOAT, "norm", "N0: the parent's weight norm at fork_step", _NOT_FORKED),
+    Column("fork_state_sha256", _STR, "", "SHA-256 of the parent's weights, moments and step there", _NOT_FORKED),
 )
 
 READINGS = (
@@ -86,26 +108,51 @@ READINGS = (
     Column("saturation", _FLOAT, "1", "share of all pairs whose largest probability exceeds 0.999"),
     Column("weight_norm", _FLOAT, "norm", "Frobenius norm of all weight matrices"),
     Column("norm_embedding", _FLOAT, "norm", "Frobenius norm of the embedding E"),
-    Column("norm_hidden", _FLOAT, "norm", "Frobenius norm of the hidden layer W1"),
+    Column("norm_hidden", _FLOAT, "norm", "Frobenius norm of the hidden layer, W1 or both matrices of the MLP block"),
     Column("norm_readout", _FLOAT, "norm", "Frobenius norm of the readout W2"),
+    Column("norm_position", _FLOAT, "norm", "Frobenius norm of the positions", _NO_LAYER),
+    Column("norm_attention", _FLOAT, "norm", "Frobenius norm of the four attention matrices", _NO_LAYER),
+    Column(
+        "grad_norm",
+        _FLOAT,
+        "norm",
+        "norm of the weight matrices' gradient in the step before, as the optimiser used it",
+    ),
+    Column(
+        "update_norm",
+        _FLOAT,
+        "norm",
+        "norm of the weight matrices' change in the step before, decay and clamp included",
+    ),
+    Column("turn_angle", _FLOAT, "rad", "angle between the weight vectors before and after that step"),
+    Column("preactivation_rms", _FLOAT, "1", "root mean square of the hidden pre-activations over all pairs and units"),
+    Column(
+        "saturated_units",
+        _FLOAT,
+        "1",
+        "share of hidden pre-activations beyond ±3, where the slope of GELU is 0 or 1 to 0.012",
+    ),
+    Column(
+        "fourier_concentration",
+        _FLOAT,
+        "1",
+        "share of the embedding's power in its 5 strongest frequencies over residues",
+    ),
 )
 """What is read every `eval_every` steps and at step 1, in the order in which the engine returns it."""
 
-_AT_GROK_NAMES = (
-    "test_accuracy",
-    "logit_scale",
-    "saturation",
-    "weight_norm",
-    "norm_embedding",
-    "norm_hidden",
-    "norm_readout",
-)
+MAX_OVER_RUN = "softmax_collapse"
+"""The reading whose largest value counts, not the one at grokking."""
+
+_SKIPPED_AT_GROK = ("train_loss", "test_loss", "train_accuracy", MAX_OVER_RUN)
+AT_GROK_NAMES = tuple(c.name for c in READINGS if c.name not in _SKIPPED_AT_GROK)
+
 _READING = {c.name: c for c in READINGS}
 
 AT_GROK = (
     *(
         Column(f"{n}_at_grok", _FLOAT, _READING[n].unit, f"{_READING[n].meaning}, at grokked_step", _NOT_GROKKED)
-        for n in _AT_GROK_NAMES
+        for n in AT_GROK_NAMES
     ),
     Column("softmax_collapse_max", _FLOAT, "1", "largest softmax_collapse over the run's readings"),
     Column(

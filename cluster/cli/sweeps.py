@@ -21,16 +21,17 @@ from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.results import Store
 from grok_sweeps.spec import SweepSpec, load_spec, preset_names
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.ancestry import stored_ancestry
 from grok_sweeps.store.rows import RowLog
 
 WATCH_EVERY_S = 2.0
 
 
 @app.command()
-def plan(spec: SpecArgument) -> None:
-    """Print what a spec would train and cost. Writes nothing."""
+def plan(spec: SpecArgument, store: StoreOption = None) -> None:
+    """Print what a spec would train and cost. Writes nothing; the store is where forks look for their parents."""
     sweep, _ = load_spec(spec)
-    planned = make_plan(sweep)
+    planned = make_plan(sweep, stored_ancestry(store_at(store).objects))
     resources = _resources(sweep)
     console().print(_plan_table(planned, resources))
     console().print(f"The estimate assumes that {ASSUMPTIONS}.", highlight=False, style="dim")
@@ -50,19 +51,28 @@ def presets() -> None:
 def run(spec: SpecArgument, store: StoreOption = None) -> None:
     """Train the runs of a spec that have no row yet; again and again until all have."""
     sweep, text = load_spec(spec)
-    _run(sweep, text, store_at(store))
+    opened = store_at(store)
+    _run(sweep, text, opened, make_plan(sweep, stored_ancestry(opened.objects)))
 
 
 @app.command()
-def resume(sweep: SweepArgument, store: StoreOption = None) -> None:
-    """Go on with a sweep from the store alone: `run` with the spec that the store keeps."""
+def resume(
+    sweep: SweepArgument,
+    store: StoreOption = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option("--max-steps", metavar="N", min=1, help="Train censored runs on, up to step N, from their last."),
+    ] = None,
+) -> None:
+    """Go on with a sweep from the store alone: `run` with the spec and the plan that the store keeps."""
     opened = store_at(store)
     sweep_store = opened.sweep(sweep)
     spec = sweep_store.load_spec()
     text = sweep_store.objects.get(sweep_store.layout.spec)
     assert spec is not None
     assert text is not None
-    _run(spec, text.decode(), opened)
+    planned = sweep_store.load_plan() or make_plan(spec, stored_ancestry(opened.objects))
+    _run(spec, text.decode(), opened, planned, max_steps)
 
 
 @app.command()
@@ -90,13 +100,12 @@ def status(
             time.sleep(WATCH_EVERY_S)
 
 
-def _run(spec: SweepSpec, text: str, store: Store) -> None:
-    planned = make_plan(spec)
+def _run(spec: SweepSpec, text: str, store: Store, planned: Plan, extend_to: int | None = None) -> None:
     sweep_store = SweepStore(store.objects, spec.name)
     out = console()
     began = time.monotonic()
     with open_view(out) as view:
-        report = run_sweep(sweep_store, text, planned, spec.execution, _resources(spec), view)
+        report = run_sweep(sweep_store, text, planned, spec.execution, _resources(spec), view, extend_to)
     _conclude(spec.name, report, time.monotonic() - began)
 
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import exp, log
 
-from grok_sweeps.config import RunConfig
+from grok_sweeps.architectures import ARCHITECTURES
+from grok_sweeps.config import STOP_AT_BUDGET, RunConfig
 from grok_sweeps.plan.plan import Plan
+from grok_sweeps.schema import READING_NAMES
 
 _STEPS_AT_59 = 3675.0
 _PER_RHO = log(12600 / 3675) / 0.15
@@ -22,12 +24,16 @@ _TAU_POWER = log(12600 / 3450) / log(1.7)
 _P_POWER = log(3675 / 1775) / log(97 / 59)
 _PER_FRACTION = log(1350 / 3675) / (0.6 - 0.4)
 _FREE_FACTOR = 1.2
+_MSE_STEPS_AT_59, _MSE_PER_RHO = 1175.0, log(2225 / 1175) / 0.15
+_MSE_TAU_POWER = log(2225 / 1550) / log(1.7)
+_FORK_FACTOR = 2.0
 
 ASSUMPTIONS = (
     "grokking steps follow the paper's MLP medians: "
     f"{_STEPS_AT_59:,.0f} x exp({_PER_RHO:.1f} (rho - 1)) x tau^-{_TAU_POWER:.1f} x (59/p)^{_P_POWER:.1f} "
-    f"x exp({_PER_FRACTION:.1f} (train_fraction - 0.4)), free runs x {_FREE_FACTOR}, never past max_steps; other axes "
-    "assumed without effect"
+    f"x exp({_PER_FRACTION:.1f} (train_fraction - 0.4)), under mse {_MSE_STEPS_AT_59:,.0f}, {_MSE_PER_RHO:.1f} and "
+    f"{_MSE_TAU_POWER:.1f} instead, free runs x {_FREE_FACTOR}, norms held from a fork x {_FORK_FACTOR:g}, never past "
+    "max_steps; other axes assumed without effect"
 )
 
 CORE_GFLOPS = 27.0
@@ -36,7 +42,7 @@ CORE_GFLOPS = 27.0
 Measured at p = 59 with a worker on each of two cores of a 2.8 GHz Xeon.
 """
 
-READINGS_BYTES = 12 * 8
+READINGS_BYTES = (1 + len(READING_NAMES)) * 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +57,30 @@ class Estimate:
 
 def expected_steps(config: RunConfig) -> int:
     """Expected steps of one run by the delay law in this module's docstring, at most `max_steps`."""
-    steps = _STEPS_AT_59 * (59 / config.p) ** _P_POWER
+    if config.stop == STOP_AT_BUDGET:
+        return config.max_steps
+    mse = config.loss == "mse"
+    steps = (_MSE_STEPS_AT_59 if mse else _STEPS_AT_59) * (59 / config.p) ** _P_POWER
     if config.arm == "free":
         steps *= _FREE_FACTOR
-    exponent = _PER_FRACTION * (config.train_fraction - 0.4) - _TAU_POWER * log(config.tau)
-    exponent += _PER_RHO * (config.rho - 1) if config.rho is not None else 0.0
+    if config.arm == "fork":
+        steps *= _FORK_FACTOR
+    exponent = _PER_FRACTION * (config.train_fraction - 0.4) - (_MSE_TAU_POWER if mse else _TAU_POWER) * log(config.tau)
+    exponent += (_MSE_PER_RHO if mse else _PER_RHO) * (config.rho - 1) if config.rho is not None else 0.0
     steps *= exp(min(exponent, 50.0))
-    return int(min(max(steps, config.eval_every), config.max_steps))
+    after = config.steps_after_grokking or 0
+    return int(min(max(steps, config.eval_every) + after, config.max_steps)) - (config.fork_step or 0)
 
 
 def step_flops(config: RunConfig) -> float:
-    """Multiply-adds x 2 of one training step of one lane: two tables and a readout, forward and twice backward."""
-    tables = 2 * config.p * config.d_model * config.hidden * 2
-    readout = config.n_train * config.hidden * config.p * 2
-    return 3.0 * (tables + readout)
+    """Multiply-adds x 2 of one training step of one lane, forward and twice backward, at double cost in float64."""
+    factor = 2.0 if config.dtype == "float64" else 1.0
+    return 3.0 * 2.0 * factor * ARCHITECTURES[config.arch].multiply_adds(config)
 
 
 def state_bytes(config: RunConfig) -> int:
     """Bytes of one lane's checkpointed state: weights and two moments, without readings."""
-    p, d, h = config.p, config.d_model, config.hidden
-    n_parameters = p * d + 2 * d * h + h + h * p + p
-    return 3 * n_parameters * 4
+    return 3 * ARCHITECTURES[config.arch].n_parameters(config) * (8 if config.dtype == "float64" else 4)
 
 
 def estimate(plan: Plan, *, workers: int, lanes: int) -> Estimate:

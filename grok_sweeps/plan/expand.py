@@ -1,46 +1,74 @@
 """Cross the axes of every block into run configs, and check what depends on several keys.
 
-Counting comes before crossing, so that a slip that asks for 10⁹ runs costs a message and not the machine. Values an
-arm does not use are set to None, so that runs which are equal have equal identities.
+Counting comes before crossing, so that a slip that asks for 10⁹ runs costs a message and not the machine. Values that a
+run does not use are set to None, so that runs which are equal have equal identities.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import Any
 
+from grok_sweeps.architectures import ARCHITECTURES, HEADS
+from grok_sweeps.arms import ARM_AXES, ARMS
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import SpecError
+from grok_sweeps.plan.check import check_block, seeds_in_block, unused_keys
 from grok_sweeps.spec.model import RunAxes, SweepSpec
 
 MAX_RUNS = 1_000_000
 """Most runs of one sweep; the largest store this version is built for."""
 
-CROSSED = (
-    "arch",
-    "task",
-    "loss",
-    "optimizer",
-    "dtype",
-    "p",
-    "train_fraction",
-    "d_model",
-    "hidden",
-    "lr",
-    "weight_decay",
-    "seeding",
-    "max_steps",
-    "eval_every",
-    "arm",
-    "w_c",
-    "rho",
-    "tau",
-    "clamp_from_step",
-)
+CROSSED = tuple(name for name in RunAxes.model_fields if name not in ("seeds", "seeds_in_block", "fork"))
 """Axes in the order in which they are crossed, outermost first; seeds come last of all."""
 
-CLAMP_ONLY = ("rho", "w_c", "clamp_from_step")
+FIXED_BY_PARENT = (
+    "arch", "task", "p", "train_fraction", "d_model", "hidden", "heads", "dtype", "optimizer", "seeding", "seeds",
+)  # fmt: skip
+"""What a fork of a run cannot change: the state's shape and meaning, the data, the seed."""
+
+_FLOATS = frozenset(
+    (
+        "tau", "lr", "weight_decay", "train_fraction", "rho", "w_c", "gamma", "momentum", "label_smoothing",
+        "logit_penalty", "share_embedding", "share_hidden", "share_readout",
+    )
+)  # fmt: skip
+MSE_CLAMP_FROM_STEP = 50
+"""The paper's first held step under mean squared error; under cross-entropy it is the architecture's."""
+MOMENTUM = 0.9
+"""The usual momentum of sgd; the paper does not use it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A run that a fork starts from. `origin` names the stored run it repeats, SWEEP/RUN_ID, or is empty."""
+
+    config: RunConfig
+    origin: str = ""
+
+
+Ancestry = Callable[[str], tuple[Ancestor, ...]]
+"""Finds the run SWEEP/RUN_ID and the runs it was itself forked from, youngest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A run as the spec writes it, and what it is forked from, youngest first."""
+
+    config: RunConfig
+    ancestors: tuple[Ancestor, ...] = ()
+
+
+def no_ancestry(reference: str) -> tuple[Ancestor, ...]:
+    """The ancestry where there is no store.
+
+    Raises:
+        SpecError: always.
+    """
+    raise SpecError(f"fork.of: '{reference}' is a run of a store, and there is none to look in; name one.")
 
 
 def check_size(spec: SweepSpec) -> int:
@@ -50,12 +78,11 @@ def check_size(spec: SweepSpec) -> int:
         SpecError: more than `MAX_RUNS`.
     """
     blocks = spec.resolved_blocks()
-    sizes = [prod(len(getattr(b, name) or (None,)) for name in CROSSED) * len(b.seeds) for b in blocks]
+    sizes = [prod(n for _, n in _lengths(b)) for b in blocks]
     total = sum(sizes)
     if total > MAX_RUNS:
         largest = max(range(len(blocks)), key=lambda k: sizes[k])
-        axes = {name: len(getattr(blocks[largest], name) or (None,)) for name in (*CROSSED, "seeds")}
-        factors = " x ".join(f"{name} {n:,}" for name, n in axes.items() if n > 1)
+        factors = " x ".join(f"{name} {n:,}" for name, n in _lengths(blocks[largest]) if n > 1)
         raise SpecError(
             f"runs: {total:,} runs ({factors}); a sweep may have {MAX_RUNS:,} at most. Shorten an axis or split the "
             "sweep."
@@ -63,25 +90,95 @@ def check_size(spec: SweepSpec) -> int:
     return total
 
 
-def expand(spec: SweepSpec) -> Iterator[RunConfig]:
-    """Yield the config of every run the spec writes out, in order; equal ones may repeat.
+def expand(spec: SweepSpec, ancestry: Ancestry = no_ancestry) -> Iterator[Written]:
+    """Yield every run the spec writes out, in order; equal ones may repeat.
 
     A run that waits for its control has `control_id` None and `w_c` None here; the plan sets its `control_id`.
+
+    Raises:
+        SpecError: keys that contradict each other.
     """
     for where, axes, written in _named_blocks(spec):
-        _check(axes, where, written)
-        for values in product(*(getattr(axes, name) or (None,) for name in CROSSED)):
-            point = dict(zip(CROSSED, values, strict=True))
-            clamped = point["arm"] == "clamp"
-            if not clamped:
-                point.update(dict.fromkeys(CLAMP_ONLY))
-            if point["w_c"] == "control":
-                point["w_c"] = None
-            block = _seeds_in_block(axes) if point["seeding"] == "paper" else None
-            for name in ("tau", "lr", "weight_decay", "train_fraction", "rho", "w_c"):
-                point[name] = None if point[name] is None else float(point[name])
-            for seed in axes.seeds:
-                yield RunConfig(**point, seeds_in_block=block, seed=seed)
+        fork = axes.fork
+        if fork is None:
+            yield from (Written(c) for c in _configs(axes, where, written))
+            continue
+        for of, at_step in product(fork.of, fork.at_step):
+            if of == "control":
+                for config in _configs(axes, where, written, at_step):
+                    parent = config.control().prefix(at_step)
+                    yield _forked(config, (Ancestor(parent),), at_step, where)
+            else:
+                found = ancestry(of)
+                ancestors = (Ancestor(found[0].config.prefix(at_step), found[0].origin), *found[1:])
+                for config in _configs(_laid_over(found[0].config, axes, where), where, written, at_step):
+                    yield _forked(config, ancestors, at_step, where)
+
+
+def _forked(config: RunConfig, ancestors: tuple[Ancestor, ...], at_step: int, where: str) -> Written:
+    born = ancestors[0].config.fork_step or 0
+    if not born < at_step < config.max_steps:
+        raise SpecError(
+            f"{where}.fork.at_step: {at_step} is not between the parent's first step ({born + 1}) and the fork's budget; "
+            f"choose another, or raise max_steps (now {config.max_steps})."
+        )
+    values = {**config.to_dict(), "fork_cell": ancestors[0].config.cell_id, "fork_step": at_step}
+    return Written(RunConfig(**values), ancestors)
+
+
+def _laid_over(parent: RunConfig, axes: RunAxes, where: str) -> RunAxes:
+    """The parent's own values as axes, with what the spec writes laid over them."""
+    written = axes.model_fields_set
+    values = {name: (value,) for name, value in parent.to_dict().items() if value is not None and name in CROSSED}
+    values |= {"seeds": (parent.seed,)}
+    for name in FIXED_BY_PARENT:
+        if name in written and tuple(getattr(axes, name)) != values.get(name):
+            raise SpecError(
+                f"{where}.{name}: a fork of a run has its parent's {name}, {list(values.get(name, ()))}; leave it out."
+            )
+    kept = {name: value for name, value in values.items() if name not in written}
+    return axes.model_copy(update={**kept, "seeds_in_block": parent.seeds_in_block})
+
+
+def _configs(axes: RunAxes, where: str, written: frozenset[str], fork_step: int | None = None) -> Iterator[RunConfig]:
+    check_block(axes, where, written, forked=fork_step is not None)
+    values = {name: getattr(axes, name) or (None,) for name in CROSSED}
+    fixed = {name: v[0] for name, v in values.items() if len(v) == 1}
+    varied = {name: v for name, v in values.items() if len(v) > 1}
+    for point in product(*varied.values()):
+        resolved = _resolved({**fixed, **dict(zip(varied, point, strict=True))})
+        block = seeds_in_block(axes) if resolved["seeding"] == "paper" else None
+        for seed in axes.seeds:
+            yield RunConfig(**resolved, seeds_in_block=block, seed=seed)
+
+
+def _resolved(point: dict[str, Any]) -> dict[str, Any]:
+    """One point with defaults that depend on other keys, and None for what it does not use."""
+    architecture, arm = ARCHITECTURES[point["arch"]], ARMS[point["arm"]]
+    if point["clamp_from_step"] is None:
+        point["clamp_from_step"] = MSE_CLAMP_FROM_STEP if point["loss"] == "mse" else architecture.clamp_from_step
+    for name in ("lr", "hidden"):
+        if point[name] is None:
+            point[name] = getattr(architecture, name)
+    point["heads"] = (point["heads"] or HEADS) if "heads" in architecture.axes else None
+    point["momentum"] = (
+        (MOMENTUM if point["momentum"] is None else point["momentum"]) if point["optimizer"] == "sgd" else None
+    )
+    point.update(dict.fromkeys(name for name in ARM_AXES if name not in arm.axes))
+    if point["w_c"] == "control":
+        point["w_c"] = None
+    for name in _FLOATS:
+        point[name] = None if point[name] is None else float(point[name])
+    return point
+
+
+def _lengths(axes: RunAxes) -> Iterator[tuple[str, int]]:
+    for name in CROSSED:
+        yield name, len(getattr(axes, name) or (None,))
+    if axes.fork is not None:
+        yield "fork.of", len(axes.fork.of)
+        yield "fork.at_step", len(axes.fork.at_step)
+    yield "seeds", len(axes.seeds)
 
 
 def _named_blocks(spec: SweepSpec) -> Iterator[tuple[str, RunAxes, frozenset[str]]]:
@@ -90,54 +187,10 @@ def _named_blocks(spec: SweepSpec) -> Iterator[tuple[str, RunAxes, frozenset[str
     A key of `runs` is excused from a block that has no use for it, but not from all of them.
     """
     blocks = spec.resolved_blocks()
+    common = frozenset(spec.runs.model_fields_set)
     if not spec.blocks:
-        yield "runs", blocks[0], frozenset(spec.runs.model_fields_set)
+        yield "runs", blocks[0], common
         return
-    anywhere_clamped = any("clamp" in b.arm for b in blocks)
+    useless = common.intersection(*(unused_keys(axes) for axes in blocks))
     for k, (own, axes) in enumerate(zip(spec.blocks, blocks, strict=True)):
-        inherited = frozenset() if anywhere_clamped else frozenset(spec.runs.model_fields_set)
-        yield f"blocks[{k}]", axes, frozenset(own.model_fields_set) | inherited
-
-
-def _check(axes: RunAxes, where: str, written: frozenset[str]) -> None:
-    if "clamp" in axes.arm:
-        if axes.w_c is None:
-            raise SpecError(
-                f"{where}.w_c: arm 'clamp' holds the norm at rho * w_c and needs w_c; give a number, or 'control' to "
-                "train the free runs that it is read from first."
-            )
-    else:
-        unused = [name for name in CLAMP_ONLY if name in written]
-        if unused:
-            raise SpecError(
-                f"{where}.{unused[0]}: is used by arm 'clamp' only, and arm is {list(axes.arm)}; add `arm: clamp` or "
-                f"leave {unused[0]} out."
-            )
-    for p, fraction in product(axes.p, axes.train_fraction):
-        n_pairs = p * p
-        if not 1 <= int(fraction * n_pairs) < n_pairs:
-            raise SpecError(
-                f"{where}.train_fraction: {fraction:g} of the {n_pairs} pairs at p = {p} leaves no train pair or no "
-                f"test pair; it must be at least 1/{n_pairs} and below 1."
-            )
-    if "paper" in axes.seeding:
-        block = _seeds_in_block(axes)
-        beyond = [s for s in axes.seeds if s >= block]
-        if beyond:
-            raise SpecError(
-                f"{where}.seeds: seed {beyond[0]} is not in a block of {block}; with `seeding: paper` seeds are slices "
-                "0 to seeds_in_block - 1. Raise seeds_in_block or drop the seed."
-            )
-    elif "seeds_in_block" in written:
-        raise SpecError(f"{where}.seeds_in_block: is used with `seeding: paper` only; set that or leave it out.")
-
-
-def _seeds_in_block(axes: RunAxes) -> int:
-    if axes.seeds_in_block is not None:
-        return axes.seeds_in_block
-    if isinstance(axes.seeds, range):
-        return len(axes.seeds)
-    raise SpecError(
-        f"seeds_in_block: with `seeding: paper` and a list of seeds ({list(axes.seeds)[:4]}…) the block they are "
-        "slices of must be named; add for example `seeds_in_block: 12`."
-    )
+        yield f"blocks[{k}]", axes, frozenset(own.model_fields_set) | useless

@@ -1,30 +1,38 @@
 """The plan of a sweep: every run once, and the stage in which it can start.
 
 Stage 0 holds all runs that need nothing but themselves. A dose run whose `w_c` is `control` waits in stage 1 for the
-control of its family, the free runs of the same task, model, loss, lr and weight decay over the sweep's seeds; the plan
-adds those free runs where the spec does not list them.
+control of its family, the free runs of the same task, model, loss, lr and weight decay over the sweep's seeds; a fork
+waits for the run that it starts from, one stage after it. The plan adds the runs that others wait for where the spec
+does not list them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+from grok_sweeps.arms import ARMS
 from grok_sweeps.config import RunConfig, control_id_of
-from grok_sweeps.plan.expand import check_size, expand
+from grok_sweeps.plan.expand import Ancestry, check_size, expand, no_ancestry
 from grok_sweeps.spec.model import SweepSpec
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """A run with its ids worked out once. `added` marks a control run that the spec did not list itself."""
+    """A run with its ids worked out once.
+
+    `added` marks a control or parent that the spec did not list itself. `origin` is the stored run, SWEEP/RUN_ID, that
+    a parent repeats, and whose states it may go on from.
+    """
 
     run_id: str
     cell_id: str
     stage: int
     added: bool
     config: RunConfig
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,42 +57,62 @@ class Plan:
         """The runs of stage k."""
         return tuple(r for r in self.runs if r.stage == k)
 
+    @cached_property
+    def parents(self) -> Mapping[str, str]:
+        """The run_id that each forked run starts from, by its own run_id."""
+        members = {(run.cell_id, run.config.seed): run.run_id for run in self.runs}
+        forks = (run for run in self.runs if run.config.fork_cell is not None)
+        return {run.run_id: members[run.config.fork_cell or "", run.config.seed] for run in forks}
+
     def run_ids(self) -> frozenset[str]:
         """All run ids: what makes two plans the same sweep."""
         return frozenset(r.run_id for r in self.runs)
 
 
-def make_plan(spec: SweepSpec) -> Plan:
+def make_plan(spec: SweepSpec, ancestry: Ancestry = no_ancestry) -> Plan:
     """Expand `spec` into its plan; equal specs give equal plans.
+
+    `ancestry` finds the runs of the store that `fork.of` names.
 
     Raises:
         SpecError: keys that contradict each other, or too many runs.
     """
     check_size(spec)
-    written = list(dict.fromkeys(expand(spec)))
+    written = list(dict.fromkeys(expand(spec, ancestry)))
     families: dict[RunConfig, list[RunConfig]] = defaultdict(list)
-    for config in written:
+    for config in (w.config for w in written):
         if _waits(config):
             families[_family(config)].append(config)
     control_runs = {family: _control_runs(family, waiting) for family, waiting in families.items()}
-    planned_controls = {family: _planned(runs, stage=0) for family, runs in control_runs.items()}
-    ids = {family: control_id_of(r.run_id for r in runs) for family, runs in planned_controls.items()}
+    cells = _CellIds()
+    controls = {family: tuple(c.run_id for c in runs) for family, runs in control_runs.items()}
+    ids = {family: control_id_of(runs) for family, runs in controls.items()}
 
-    first = {r.run_id: r for r in _planned((c for c in written if not _waits(c)), stage=0)}
-    for runs in planned_controls.values():
-        for run in runs:
-            first.setdefault(run.run_id, replace(run, added=True))
-    waiting = (replace(c, control_id=ids[_family(c)]) for c in written if _waits(c))
-    second = _planned(waiting, stage=1)
-    return Plan(
-        sweep=spec.name,
-        runs=(*first.values(), *second),
-        controls={ids[family]: tuple(r.run_id for r in runs) for family, runs in planned_controls.items()},
-    )
+    planned: dict[str, PlannedRun] = {}
+
+    def add(config: RunConfig, stage: int, *, added: bool, origin: str = "") -> None:
+        run = PlannedRun(config.run_id, cells.of(config), stage, added, config, origin)
+        planned.setdefault(run.run_id, run)
+
+    for w in written:
+        if not _waits(w.config) and not w.ancestors:
+            add(w.config, 0, added=False)
+    for config in (c for runs in control_runs.values() for c in runs):
+        add(config, 0, added=True)
+    for w in written:
+        for generation, ancestor in enumerate(reversed(w.ancestors)):
+            add(ancestor.config, generation, added=True, origin=ancestor.origin)
+    for w in written:
+        if _waits(w.config):
+            add(replace(w.config, control_id=ids[_family(w.config)]), max(1, len(w.ancestors)), added=False)
+        elif w.ancestors:
+            add(w.config, len(w.ancestors), added=False)
+    runs = tuple(sorted(planned.values(), key=lambda run: run.stage))  # stable: within a stage as written
+    return Plan(spec.name, runs, {ids[family]: members for family, members in controls.items()})
 
 
 def _waits(config: RunConfig) -> bool:
-    return config.arm == "clamp" and config.w_c is None
+    return "w_c" in ARMS[config.arm].axes and config.w_c is None
 
 
 def _family(config: RunConfig) -> RunConfig:
@@ -98,12 +126,14 @@ def _control_runs(family: RunConfig, waiting: Sequence[RunConfig]) -> tuple[RunC
     return tuple(replace(family, seed=seed, max_steps=budget) for seed in sorted({c.seed for c in waiting}))
 
 
-def _planned(configs: Iterable[RunConfig], stage: int) -> tuple[PlannedRun, ...]:
-    cells: dict[RunConfig, str] = {}
-    planned = []
-    for config in configs:
+class _CellIds:
+    """Cell ids, each worked out once."""
+
+    def __init__(self) -> None:
+        self._known: dict[RunConfig, str] = {}
+
+    def of(self, config: RunConfig) -> str:
         cell = replace(config, seed=0)
-        if cell not in cells:
-            cells[cell] = config.cell_id
-        planned.append(PlannedRun(config.run_id, cells[cell], stage, False, config))
-    return tuple(planned)
+        if cell not in self._known:
+            self._known[cell] = config.cell_id
+        return self._known[cell]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from grok_sweeps.config import ADDED_LATER
 from grok_sweeps.schema import CONFIG, CURVE_COLUMNS, RUN_COLUMNS, Column
 
 _DUCKDB_TYPES = {
     "string": "VARCHAR",
     "int64": "BIGINT",
     "double": "DOUBLE",
+    "bool": "BOOLEAN",
     "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
 }
 
@@ -26,7 +28,8 @@ _MEANS = ("logit_scale_at_grok", "weight_norm_at_grok")
 def runs_view(files: Sequence[str]) -> str:
     """SQL of the view `runs` over row files."""
     rank = "PARTITION BY sweep, run_id ORDER BY steps_run DESC, finished_at, attempt"
-    return f"""CREATE OR REPLACE VIEW runs AS SELECT {_names(RUN_COLUMNS)} FROM ({_read(files, RUN_COLUMNS)})
+    columns = ", ".join(_with_default(c) for c in RUN_COLUMNS)
+    return f"""CREATE OR REPLACE VIEW runs AS SELECT {columns} FROM ({_read(files, RUN_COLUMNS)})
         QUALIFY row_number() OVER ({rank}) = 1"""
 
 
@@ -88,6 +91,16 @@ def _read(files: Sequence[str], columns: tuple[Column, ...]) -> str:
 def _parquet(files: Sequence[str], option: str = "union_by_name = true") -> str:
     quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
     return f"read_parquet([{quoted}], {option})"
+
+
+def _with_default(column: Column) -> str:
+    """A column, with the value that a run had before the column existed in place of null."""
+    default = ADDED_LATER.get(column.name)
+    return column.name if default is None else f"coalesce({column.name}, {_literal(default)}) AS {column.name}"
+
+
+def _literal(value: str | float | bool) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 def _names(columns: tuple[Column, ...]) -> str:

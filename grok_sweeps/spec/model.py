@@ -6,12 +6,16 @@ keys is checked in `grok_sweeps.plan.expand`, where they meet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
-from grok_sweeps.errors import SpecError
+from grok_sweeps.architectures import ARCHITECTURES
+from grok_sweeps.arms import ARMS
+from grok_sweeps.errors import SpecError, did_you_mean
+from grok_sweeps.tasks import TASKS
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 MAX_SEED = 2**31 - 1
@@ -39,9 +43,35 @@ def _seed_list(value: Any) -> Any:
     return tuple(value)
 
 
+def _one_of(names: Iterable[str]) -> AfterValidator:
+    """Values of an axis whose names stand in a registry."""
+    known = tuple(names)
+    allowed = " or ".join((", ".join(map(repr, known[:-1])), repr(known[-1])))
+
+    def check(value: str) -> str:
+        if value not in known:
+            raise ValueError(f"it must be {allowed}{did_you_mean(value, known).rstrip('?')}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _stop(value: str) -> str:
+    if not re.fullmatch(r"grokked(\+[1-9]\d{0,8})?|budget", value):
+        raise ValueError("it must be 'grokked', 'grokked+N' with a number of steps N, or 'budget'")
+    return value
+
+
+def _reference(value: str) -> str:
+    if value != "control" and not re.fullmatch(NAME_PATTERN[1:-1] + r"/[0-9a-f]{16}", value):
+        raise ValueError("it must be 'control', or a run of the store as SWEEP/RUN_ID")
+    return value
+
+
 _NonEmpty = Field(min_length=1)
 _Int = Annotated[int, Field(strict=True)]
 _Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Bool = Annotated[bool, Field(strict=True)]
 
 Modulus = Annotated[_Int, Field(ge=2, le=2048)]
 Width = Annotated[_Int, Field(ge=1, le=65536)]
@@ -49,36 +79,78 @@ Steps = Annotated[_Int, Field(ge=1, le=10**9)]
 Positive = Annotated[_Float, Field(gt=0)]
 Fraction = Annotated[_Float, Field(gt=0, lt=1)]
 NonNegative = Annotated[_Float, Field(ge=0)]
+ZeroToOne = Annotated[_Float, Field(ge=0, lt=1)]
+Gamma = Annotated[_Float, Field(ge=-1)]
+ArchitectureName = Annotated[str, _one_of(ARCHITECTURES)]
+ArmName = Annotated[str, _one_of(ARMS)]
+TaskName = Annotated[str, _one_of(TASKS)]
+Stop = Annotated[str, AfterValidator(_stop)]
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
-class RunAxes(_Frozen):
-    """Values and axes of runs. Defaults are the paper's (arXiv:2606.18465)."""
+class Fork(_Frozen):
+    """Where a run starts that does not start afresh: at the state of another run after `at_step` steps.
 
+    `of: control` is the free run of the same task, model, loss, lr, weight decay and seed, which the sweep trains so
+    far first. `of: SWEEP/RUN_ID` is a run of any sweep in the store; what the spec does not write is then that run's.
+    """
+
+    of: Annotated[tuple[Annotated[str, AfterValidator(_reference)], ...], BeforeValidator(_as_axis), _NonEmpty]
+    at_step: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty]
+
+
+class RunAxes(_Frozen):
+    """Values and axes of runs. Defaults are the paper's (arXiv:2606.18465).
+
+    None is the architecture's own value (`hidden`, `lr`, `clamp_from_step`, `heads`), or what is not used.
+
+    Interventions beside the norm and the temperature, each with its source in `grok_sweeps.train.losses` or
+    `grok_sweeps.train.optimizers`: `normalizer`, `label_smoothing`, `logit_penalty`, `gradient_compensation`,
+    `gradient_projection`.
+    """
+
+    arch: Annotated[tuple[ArchitectureName, ...], BeforeValidator(_as_axis), _NonEmpty] = ("mlp",)
+    task: Annotated[tuple[TaskName, ...], BeforeValidator(_as_axis), _NonEmpty] = ("add",)
     p: Annotated[tuple[Modulus, ...], BeforeValidator(_as_axis), _NonEmpty] = (59,)
     train_fraction: Annotated[tuple[Fraction, ...], BeforeValidator(_as_axis), _NonEmpty] = (0.4,)
     d_model: Annotated[tuple[Width, ...], BeforeValidator(_as_axis), _NonEmpty] = (128,)
-    hidden: Annotated[tuple[Width, ...], BeforeValidator(_as_axis), _NonEmpty] = (256,)
-    lr: Annotated[tuple[Positive, ...], BeforeValidator(_as_axis), _NonEmpty] = (1e-3,)
+    hidden: Annotated[tuple[Width, ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
+    heads: Annotated[tuple[Width, ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
+    loss: Annotated[tuple[Literal["ce", "mse"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("ce",)
+    normalizer: Annotated[tuple[Literal["softmax", "stablemax"], ...], BeforeValidator(_as_axis), _NonEmpty] = (
+        "softmax",
+    )
+    label_smoothing: Annotated[tuple[ZeroToOne, ...], BeforeValidator(_as_axis), _NonEmpty] = (0.0,)
+    logit_penalty: Annotated[tuple[NonNegative, ...], BeforeValidator(_as_axis), _NonEmpty] = (0.0,)
+    optimizer: Annotated[tuple[Literal["adamw", "adam", "sgd"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("adamw",)
+    lr: Annotated[tuple[Positive, ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
     weight_decay: Annotated[tuple[NonNegative, ...], BeforeValidator(_as_axis), _NonEmpty] = (1.0,)
-    arm: Annotated[tuple[Literal["free", "clamp"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("free",)
+    momentum: Annotated[tuple[ZeroToOne, ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
+    batch_size: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
+    gradient_compensation: Annotated[tuple[_Bool, ...], BeforeValidator(_as_axis), _NonEmpty] = (False,)
+    gradient_projection: Annotated[tuple[Literal["none", "orthogonal"], ...], BeforeValidator(_as_axis), _NonEmpty] = (
+        "none",
+    )
+    dtype: Annotated[tuple[Literal["float32", "float64"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("float32",)
+    arm: Annotated[tuple[ArmName, ...], BeforeValidator(_as_axis), _NonEmpty] = ("free",)
     rho: Annotated[tuple[Positive, ...], BeforeValidator(_as_axis), _NonEmpty] = (1.0,)
     tau: Annotated[tuple[Positive, ...], BeforeValidator(_as_axis), _NonEmpty] = (1.0,)
+    gamma: Annotated[tuple[Gamma, ...], BeforeValidator(_as_axis), _NonEmpty] = (0.0,)
     w_c: Annotated[tuple[Positive | Literal["control"], ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
-    clamp_from_step: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty] = (500,)
+    clamp_from_step: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
+    share_embedding: Annotated[tuple[Fraction, ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
+    share_hidden: Annotated[tuple[Fraction, ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
+    share_readout: Annotated[tuple[Fraction, ...], BeforeValidator(_as_axis), _NonEmpty] | None = None
+    fork: Fork | None = None
     seeds: Annotated[Sequence[int], PlainValidator(_seed_list)] = range(12)
     seeding: Annotated[tuple[Literal["run", "paper"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("run",)
     seeds_in_block: Annotated[int, Field(strict=True, ge=1, le=4096)] | None = None
     max_steps: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty] = (60_000,)
     eval_every: Annotated[tuple[Steps, ...], BeforeValidator(_as_axis), _NonEmpty] = (25,)
-    arch: Annotated[tuple[Literal["mlp"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("mlp",)
-    task: Annotated[tuple[Literal["add"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("add",)
-    loss: Annotated[tuple[Literal["ce"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("ce",)
-    optimizer: Annotated[tuple[Literal["adamw"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("adamw",)
-    dtype: Annotated[tuple[Literal["float32"], ...], BeforeValidator(_as_axis), _NonEmpty] = ("float32",)
+    stop: Annotated[tuple[Stop, ...], BeforeValidator(_as_axis), _NonEmpty] = ("grokked",)
 
     def overlaid(self, block: RunAxes) -> RunAxes:
         """These axes with the keys that `block` sets laid over them."""

@@ -1,4 +1,7 @@
-"""Lane states as safetensors: written whole, found by their headers, read one lane at a time.
+"""Run states as safetensors: written whole, found by their headers, read one lane at a time.
+
+`checkpoints/` holds the lanes of packs under way; `states/` the final states of runs that spent their budget, one a
+file, from which forks start and a longer budget goes on.
 
 The file's JSON header names every lane's run, step and bookkeeping, so a search for the newest state of a run costs a
 small read a file. Every tensor is stored under `<run_id>/<name>`. A SHA-256 over each lane's tensors and facts stands
@@ -67,10 +70,11 @@ def encode_states(states: Sequence[LaneState]) -> bytes:
     return bytes(save(tensors, metadata={"schema": str(SCHEMA_VERSION), "lanes": json.dumps(lanes)}))
 
 
-def load_newest(store: SweepStore, run_ids: Iterable[str]) -> dict[str, LaneState]:
-    """Load the newest whole state of each of `run_ids`; a damaged one gives way to the next older."""
+def load_newest(store: SweepStore, run_ids: Iterable[str], at_most: int | None = None) -> dict[str, LaneState]:
+    """Load the newest whole state of each of `run_ids`, up to step `at_most`; a damaged one gives way to the next older."""
     wanted = frozenset(run_ids)
-    refs = sorted((r for r in _all_states(store) if r.run_id in wanted), key=lambda r: -r.step)
+    refs = [r for r in (*_checkpointed(store), *_kept(store)) if r.run_id in wanted]
+    refs = sorted((r for r in refs if at_most is None or r.step <= at_most), key=lambda r: -r.step)
     loaded: dict[str, LaneState] = {}
     for ref in refs:
         if ref.run_id in loaded:
@@ -85,18 +89,48 @@ def load_newest(store: SweepStore, run_ids: Iterable[str]) -> dict[str, LaneStat
     return loaded
 
 
-def delete_finished(store: SweepStore, finished: Iterable[str]) -> None:
-    """Delete checkpoints whose every run has a row."""
-    done = frozenset(finished)
-    runs_of: dict[str, set[str]] = {}
-    for ref in _all_states(store):
-        runs_of.setdefault(ref.object_name, set()).add(ref.run_id)
-    for name, runs in runs_of.items():
-        if runs <= done:
+def keep_state(store: SweepStore, state: LaneState) -> None:
+    """Keep a run's state under its own name."""
+    store.objects.put(store.layout.state(state.run_id, state.step), encode_states([state]))
+
+
+def kept_state(store: SweepStore, run_id: str, step: int) -> LaneState | None:
+    """The state that was kept of a run at a step, or None.
+
+    Raises:
+        CorruptObjectError: it is damaged.
+    """
+    return _load(store, StateRef(run_id, step, store.layout.state(run_id, step)))
+
+
+def kept_steps(store: SweepStore) -> dict[str, set[int]]:
+    """The steps at which states of runs are kept, by run_id; read from their names alone."""
+    steps: dict[str, set[int]] = {}
+    for ref in _kept(store):
+        steps.setdefault(ref.run_id, set()).add(ref.step)
+    return steps
+
+
+def delete_finished(store: SweepStore, steps_run: Mapping[str, int]) -> None:
+    """Delete checkpoints whose every run has a row with as many steps; `steps_run` are the rows', by run_id."""
+    needed: dict[str, bool] = {}
+    for ref in _checkpointed(store):
+        needed[ref.object_name] = needed.get(ref.object_name, False) or steps_run.get(ref.run_id, -1) < ref.step
+    for name, is_needed in needed.items():
+        if not is_needed:
             store.objects.delete(name)
 
 
-def _all_states(store: SweepStore) -> list[StateRef]:
+def _kept(store: SweepStore) -> list[StateRef]:
+    refs = []
+    for info in store.objects.list(store.layout.states):
+        run_id, _, step = info.name.rsplit("/", 1)[-1].removesuffix(".safetensors").partition("@")
+        if step.isdecimal():
+            refs.append(StateRef(run_id, int(step), info.name))
+    return refs
+
+
+def _checkpointed(store: SweepStore) -> list[StateRef]:
     refs = []
     for info in store.objects.list(store.layout.checkpoints):
         if not info.name.endswith(".safetensors"):
@@ -127,7 +161,7 @@ def _load(store: SweepStore, ref: StateRef) -> LaneState | None:
                 if key.startswith(f"{ref.run_id}/")
             }
             state = LaneState(ref.run_id, ref.step, tensors, lanes[ref.run_id]["facts"])
-            whole = state.checksum() == lanes[ref.run_id]["sha256"]
+            whole = state.checksum() == lanes[ref.run_id]["sha256"] and lanes[ref.run_id]["step"] == ref.step
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise CorruptObjectError(f"{ref.object_name}: truncated or foreign at run {ref.run_id}.") from error
     if not whole:

@@ -4,6 +4,7 @@
 <sweep>/spec.yaml  plan.parquet  calibration.json  status.json
         packs/<pack>.json                 the runs of a pack and how to train them
         checkpoints/<pack>/<seq>.safetensors
+        states/<run_id>@<step>.safetensors      final states of runs that spent their budget: forks and extensions
         rows/<pack>-<seq>.parquet         curves/<pack>-<seq>.parquet
         analysis/
 ```
@@ -49,6 +50,10 @@ class Layout:
     def checkpoints(self) -> str:
         return f"{self.sweep}/checkpoints"
 
+    @property
+    def states(self) -> str:
+        return f"{self.sweep}/states"
+
     def pack(self, pack_id: str) -> str:
         return f"{self.sweep}/packs/{pack_id}.json"
 
@@ -60,6 +65,9 @@ class Layout:
 
     def checkpoint(self, pack_id: str, attempt: str, number: int) -> str:
         return f"{self.checkpoints}/{pack_id}/{attempt}-{number:06d}.safetensors"
+
+    def state(self, run_id: str, step: int) -> str:
+        return f"{self.states}/{run_id}@{step}.safetensors"
 
     def analysis(self, file: str) -> str:
         return f"{self.sweep}/analysis/{file}"

@@ -7,7 +7,7 @@ wrote. `status.json` alone is rewritten, and nothing depends on it but what peop
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +26,8 @@ PLAN_SCHEMA = arrow_schema(
         Column("run_id", pa.string(), "", "hash of everything that decides the run's numbers"),
         Column("cell_id", pa.string(), "", "the same hash without the seed"),
         Column("stage", pa.int64(), "", "stage in which the run can start"),
-        Column("added", pa.bool_(), "", "control run that the plan added by itself"),
+        Column("added", pa.bool_(), "", "control or parent that the plan added by itself"),
+        Column("origin", pa.string(), "", "stored run, SWEEP/RUN_ID, that a parent repeats", "none"),
         *CONFIG,
         Column("w_c", pa.float64(), "norm", "pinned w_c", "not pinned"),
     )
@@ -128,7 +129,14 @@ def decode_plan(data: bytes, name: str, sweep: str) -> Plan:
     table = decode_table(data, name)
     controls = json.loads((table.schema.metadata or {}).get(b"controls", b"{}"))
     runs = tuple(
-        PlannedRun(row["run_id"], row["cell_id"], row["stage"], row["added"], run_config_from_dict(row))
+        PlannedRun(
+            row["run_id"],
+            row["cell_id"],
+            row["stage"],
+            row["added"],
+            run_config_from_dict(row),
+            row.get("origin") or "",
+        )
         for row in table.to_pylist()
     )
     return Plan(sweep, runs, {k: tuple(v) for k, v in controls.items()})
@@ -141,6 +149,7 @@ def _plan_row(run: PlannedRun) -> dict[str, Any]:
         "cell_id": run.cell_id,
         "stage": run.stage,
         "added": run.added,
+        "origin": run.origin or None,
         **{name: values[name] for name in CONFIG_COLUMNS},
     }
 
@@ -157,9 +166,3 @@ def _json(data: bytes, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise CorruptObjectError(f"{name}: not a JSON object.")
     return value
-
-
-def missing_runs(plan: Plan, done: Iterable[str]) -> list[PlannedRun]:
-    """The difference between a plan and its results: what is still to be trained, in the plan's order."""
-    finished = frozenset(done)
-    return [r for r in plan.runs if r.run_id not in finished]

@@ -11,153 +11,102 @@ mixes lanes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from grok_sweeps.config import RunConfig
+from grok_sweeps.train.network import Forward, Layout, LogitGradient, Parameter, Weights, rows_of
 
 
-@dataclass(frozen=True, slots=True)
-class MlpShape:
-    """Sizes of one network, and where each parameter lies in the flat vector: matrices first, then biases."""
+class Mlp:
+    """The paper's network at one size: modulus P, width D, hidden width H."""
 
-    p: int
-    d: int
-    h: int
+    embedding = "E"
 
-    @classmethod
-    def of(cls, config: RunConfig) -> MlpShape:
-        """The sizes a run's config asks for."""
-        return cls(config.p, config.d_model, config.hidden)
+    def __init__(self, config: RunConfig) -> None:
+        self.p, self.d, self.h = config.p, config.d_model, config.hidden
+        self.n_classes = self.p
+        self.layout = Layout(
+            (
+                Parameter("E", (self.p, self.d), "embedding", self.d**0.5),
+                Parameter("W1", (2 * self.d, self.h), "hidden", (2 * self.d) ** 0.5),
+                Parameter("W2", (self.h, self.p), "readout", self.h**0.5),
+                Parameter("b1", (self.h,)),
+                Parameter("b2", (self.p,)),
+            )
+        )
 
-    @property
-    def sizes(self) -> dict[str, tuple[int, ...]]:
-        """Shape by name, in flat order."""
-        return {
-            "E": (self.p, self.d),
-            "W1": (2 * self.d, self.h),
-            "W2": (self.h, self.p),
-            "b1": (self.h,),
-            "b2": (self.p,),
-        }
+    def forward(self, weights: Weights, a: Tensor, b: Tensor) -> Forward:
+        """Logits before the temperature [L, N, P] and pre-activations [L, N, H] of the pairs (a, b), [L, N] each."""
+        e, w1 = weights["E"], weights["W1"]
+        table_a = torch.bmm(e, w1[:, : self.d])
+        table_b = torch.bmm(e, w1[:, self.d :]) + weights["b1"][:, None]
+        pre = rows_of(table_a, a) + rows_of(table_b, b)
+        return Forward(torch.baddbmm(weights["b2"][:, None], F.gelu(pre), weights["W2"]), pre)
 
-    @property
-    def n_weights(self) -> int:
-        """Length of the leading part of the flat vector that decays and counts in the norm: the matrices."""
-        return self.p * self.d + 2 * self.d * self.h + self.h * self.p
-
-    @property
-    def n_parameters(self) -> int:
-        """M, the length of the flat vector."""
-        return self.n_weights + self.h + self.p
-
-    def views(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views of the parameters in `flat` [L, M], each with L leading."""
-        views, start = {}, 0
-        for name, size in self.sizes.items():
-            n = torch.Size(size).numel()
-            views[name] = flat[:, start : start + n].view(-1, *size)
-            start += n
-        return views
-
-
-def initial_weights(config: RunConfig) -> Tensor:
-    """Flat initial parameters of one run, [M] float32: N(0, 1)/sqrt(fan_in), biases 0.
-
-    `seeding: run` draws the run's own tensors from a CPU generator seeded with its seed. `seeding: paper` draws the
-    tensors of all `seeds_in_block` seeds together, each kind in turn from one generator seeded with 0, and takes slice
-    `seed` (protocol, Seeding).
-    """
-    shape = MlpShape.of(config)
-    fan_in = {"E": shape.d, "W1": 2 * shape.d, "W2": shape.h}
-    if config.seeding == "paper":
-        block, index, generator = config.seeds_in_block or 1, config.seed, torch.Generator().manual_seed(0)
-    else:
-        block, index, generator = 1, 0, torch.Generator().manual_seed(config.seed)
-    flat = torch.zeros(1, shape.n_parameters)
-    for name, view in shape.views(flat).items():
-        if name in fan_in:
-            drawn = torch.randn(block, *shape.sizes[name], generator=generator)
-            view[0] = drawn[index] / fan_in[name] ** 0.5
-    return flat[0]
+    def gradient(self, dtype: torch.dtype, device: torch.device) -> MlpGradient:
+        """The hand-derived gradient for one stack of lanes."""
+        return MlpGradient(self, dtype, device)
 
 
 class MlpGradient:
-    """Cross-entropy gradient of L stacked networks on their own train rows, into preallocated buffers.
+    """Loss gradient of L stacked networks on their own train pairs, into preallocated buffers."""
 
-    Args:
-        shape: sizes of one network.
-        rows: train pair indices, [L, N].
-        targets: their classes, [L, N].
-    """
+    def __init__(self, network: Mlp, dtype: torch.dtype, device: torch.device) -> None:
+        self._network, self._dtype, self._device = network, dtype, device
+        self._size = (0, 0)
 
-    def __init__(self, shape: MlpShape, rows: Tensor, targets: Tensor, dtype: torch.dtype) -> None:
-        self.shape = shape
-        n_lanes, n = rows.shape
-        p, h, device = shape.p, shape.h, rows.device
-        table_row = torch.stack([rows // p, rows % p + p], dim=-1)  # [L, N, 2]: row a of table A, row b of table B
-        table_row = table_row + (torch.arange(n_lanes, device=device) * 2 * p)[:, None, None]
+    def set_pairs(self, a: Tensor, b: Tensor) -> None:
+        """Train on the pairs (a, b), [L, N] each, from now on."""
+        n_lanes, n = a.shape
+        p = self._network.p
+        table_row = torch.stack([a, b + p], dim=-1)  # [L, N, 2]: row a of table A, row b of table B
+        table_row = table_row + (torch.arange(n_lanes, device=self._device) * 2 * p)[:, None, None]
         self._gather_a, self._gather_b = (column.flatten() for column in table_row.unbind(-1))
         flat = table_row.flatten()
         self._scatter = torch.argsort(flat, stable=True) // 2
         counts = torch.bincount(flat, minlength=n_lanes * 2 * p)
         self._scatter_offsets = counts.cumsum(0) - counts
-        self._target = (torch.arange(n_lanes * n, device=device) * p) + targets.flatten()
-        self._minus_one = torch.full((n_lanes * n,), -1.0, dtype=dtype, device=device)
+        if self._size != (n_lanes, n):
+            self._size = (n_lanes, n)
+            self._allocate(n_lanes, n)
+
+    def _allocate(self, n_lanes: int, n: int) -> None:
+        p, h = self._network.p, self._network.h
 
         def buffer(*size: int) -> Tensor:
-            return torch.empty(n_lanes, *size, dtype=dtype, device=device)
+            return torch.empty(n_lanes, *size, dtype=self._dtype, device=self._device)
 
         self._tables = buffer(2 * p, h)
         self._pre, self._activation, self._d_activation = buffer(n, h), buffer(n, h), buffer(n, h)
         self._logits = buffer(n, p)
 
-    def __call__(self, weights: dict[str, Tensor], inverse_tau: Tensor, out: dict[str, Tensor]) -> None:
-        """Write the gradient of the mean cross-entropy of logits/tau into `out`.
-
-        Args:
-            weights: parameters by name, each [L, ...].
-            inverse_tau: 1/tau, [L, 1, 1].
-            out: where the gradients go, same names and shapes.
-        """
-        p, d, n = self.shape.p, self.shape.d, self._activation.shape[1]
+    def __call__(self, weights: Weights, logit_gradient: LogitGradient, out: Weights) -> None:
+        """Write the gradient at `weights` into `out`, same names and shapes."""
+        p, d, h = self._network.p, self._network.d, self._network.h
         e, w1, w2 = weights["E"], weights["W1"], weights["W2"]
-        tables, pre, act, d_act, z = self._tables, self._pre, self._activation, self._d_activation, self._logits
+        tables, pre, act, d_act = self._tables, self._pre, self._activation, self._d_activation
 
         torch.bmm(e, w1[:, :d], out=tables[:, :p])
         torch.bmm(e, w1[:, d:], out=tables[:, p:])
         tables[:, p:].add_(weights["b1"][:, None])
-        rows = tables.view(-1, self.shape.h)
-        torch.index_select(rows, 0, self._gather_a, out=pre.view(-1, self.shape.h))
-        torch.index_select(rows, 0, self._gather_b, out=d_act.view(-1, self.shape.h))
+        rows = tables.view(-1, h)
+        torch.index_select(rows, 0, self._gather_a, out=pre.view(-1, h))
+        torch.index_select(rows, 0, self._gather_b, out=d_act.view(-1, h))
         pre.add_(d_act)
         torch.ops.aten.gelu.out(pre, out=act)
-        torch.baddbmm(weights["b2"][:, None], act, w2, out=z)
-        z.mul_(inverse_tau)
-        torch.softmax(z, -1, out=z)
-        z.view(-1).index_add_(0, self._target, self._minus_one)
-        z.mul_(inverse_tau / n)  # dLoss/dlogits
+        torch.baddbmm(weights["b2"][:, None], act, w2, out=self._logits)
+        dz = logit_gradient(self._logits)
 
-        torch.bmm(act.transpose(1, 2), z, out=out["W2"])
-        torch.sum(z, 1, out=out["b2"])
-        torch.bmm(z, w2.transpose(1, 2), out=d_act)
+        torch.bmm(act.transpose(1, 2), dz, out=out["W2"])
+        torch.sum(dz, 1, out=out["b2"])
+        torch.bmm(dz, w2.transpose(1, 2), out=d_act)
         torch.ops.aten.gelu_backward.grad_input(d_act, pre, grad_input=act)  # act now holds dLoss/dpre
-        d_tables = F.embedding_bag(self._scatter, act.view(-1, self.shape.h), self._scatter_offsets, mode="sum")
+        d_tables = F.embedding_bag(self._scatter, act.view(-1, h), self._scatter_offsets, mode="sum")
         d_tables = d_tables.view_as(tables)
         torch.bmm(e.transpose(1, 2), d_tables[:, :p], out=out["W1"][:, :d])
         torch.bmm(e.transpose(1, 2), d_tables[:, p:], out=out["W1"][:, d:])
         torch.sum(d_tables[:, p:], 1, out=out["b1"])
         torch.bmm(d_tables[:, :p], w1[:, :d].transpose(1, 2), out=out["E"])
         out["E"].baddbmm_(d_tables[:, p:], w1[:, d:].transpose(1, 2))
-
-
-def all_logits(weights: dict[str, Tensor], shape: MlpShape) -> Tensor:
-    """Logits of every pair before the temperature, [L, P², P]."""
-    p, d = shape.p, shape.d
-    a = torch.bmm(weights["E"], weights["W1"][:, :d])
-    b = torch.bmm(weights["E"], weights["W1"][:, d:]) + weights["b1"][:, None]
-    hidden = F.gelu(a[:, :, None] + b[:, None]).view(-1, p * p, shape.h)
-    return torch.baddbmm(weights["b2"][:, None], hidden, weights["W2"])

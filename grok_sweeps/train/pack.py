@@ -16,17 +16,16 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 
-from grok_sweeps.config import RunConfig
-from grok_sweeps.store.checkpoints import LaneState, encode_states, load_newest
+from grok_sweeps.store.checkpoints import LaneState, encode_states, keep_state
 from grok_sweeps.store.rows import RowLog, write_results
 from grok_sweeps.store.sweep import SweepStore
-from grok_sweeps.train.lanes import STATE_TENSORS, LaneStack, LaneTensors
+from grok_sweeps.train.lanes import LaneStack, LaneTensors
 from grok_sweeps.train.record import RunRecord
-from grok_sweeps.train.work import PackWork
+from grok_sweeps.train.start import Start, Starts, lane_state, state_sha256
+from grok_sweeps.train.work import PackWork, RunWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,8 @@ class PackSummary:
 class _Lane:
     """A run in a lane, beside its tensors in the stack."""
 
-    index: int
+    run: RunWork
+    start: Start
     record: RunRecord
 
 
@@ -76,7 +76,7 @@ class PackTrainer:
     provenance: Mapping[str, Any]
     clock: Callable[[], float] = time.monotonic
     _lanes: list[_Lane] = field(default_factory=list)
-    _waiting: list[tuple[int, LaneState | None]] = field(default_factory=list)
+    _waiting: list[RunWork] = field(default_factory=list)
     _finished: list[tuple[_Lane, LaneTensors, int]] = field(default_factory=list)
     _stack: LaneStack | None = None
     _number: int = 0
@@ -88,11 +88,9 @@ class PackTrainer:
     def __post_init__(self) -> None:
         log = RowLog(self.store)
         log.refresh()
-        missing = [k for k, run_id in enumerate(self.work.run_ids) if run_id not in log.rows]
-        states = load_newest(self.store, (self.work.run_ids[k] for k in missing))
+        self._starts = Starts(self.store, self.work.runs, log.rows)
         # Runs with a state come first: they are the furthest, and their checkpoints go soonest.
-        self._waiting = [(k, states.get(self.work.run_ids[k])) for k in missing]
-        self._waiting.sort(key=lambda item: item[1] is None)
+        self._waiting = sorted(self._starts.missing, key=lambda run: not self._starts.has_state(run))
         self._last_checkpoint = self.clock()
         self._settle({})
 
@@ -131,16 +129,21 @@ class PackTrainer:
         )
 
     def write_finished(self) -> None:
-        """Write rows and curves of the runs that ended since the last call."""
+        """Write the runs that ended since the last call: states that are kept, then curves, then rows."""
         if not self._finished:
             return
         self._number += 1
+        for lane, tensors, _ in self._finished:
+            if lane.record.spent_its_budget:
+                keep_state(self.store, lane_state(lane.run.run_id, tensors, lane.record))
         rows = [self._row(*item) for item in self._finished]
         curves: list[pa.Table] = [
-            lane.record.curve(self.store.sweep, self.work.run_ids[lane.index], self.attempt)
-            for lane, _, _ in self._finished
+            lane.record.curve(self.store.sweep, lane.run.run_id, self.attempt) for lane, _, _ in self._finished
         ]
         write_results(self.store, self.work.pack_id, self.attempt, self._number, rows, curves)
+        for lane, _, _ in self._finished:
+            if lane.start.extends_step is not None:
+                self.store.objects.delete(self.store.layout.state(lane.run.run_id, lane.start.extends_step))
         self._finished = []
 
     def checkpoint(self) -> None:
@@ -163,10 +166,7 @@ class PackTrainer:
         """The whole state of every run under way."""
         if self._stack is None:
             return []
-        return [
-            _to_state(self.work.run_ids[lane.index], self._stack.state(k), lane.record)
-            for k, lane in enumerate(self._lanes)
-        ]
+        return [lane_state(lane.run.run_id, self._stack.state(k), lane.record) for k, lane in enumerate(self._lanes)]
 
     def _drop_checkpoint(self) -> None:
         if self._checkpoint_name:
@@ -198,51 +198,49 @@ class PackTrainer:
         kept: list[tuple[_Lane, LaneTensors]] = []
         for k, lane in enumerate(self._lanes):
             if k in ended:
-                self._finished.append((lane, states[k], width))
-                self._runs_finished += 1
-                self._runs_grokked += lane.record.outcome == "grokked"
-                if self._waiting:
-                    kept.append(self._next_waiting())
+                self._retire(lane, states[k], width)
+                kept += self._next_waiting(width)
             else:
                 kept.append((lane, states[k]))
         while len(kept) < self.work.lanes and self._waiting:
-            kept.append(self._next_waiting())
+            kept += self._next_waiting(width)
         self._lanes = [lane for lane, _ in kept]
-        if not kept:
-            self._stack = None
-            return
-        configs = [lane.record.config for lane in self._lanes]
-        held = [self._held_norm(lane.index) for lane in self._lanes]
-        tensors = [t for _, t in kept]
-        if self._stack is None:
-            self._stack = LaneStack(configs, held, tensors, self.device)
-        else:
-            self._stack.rebuild(configs, held, tensors)
+        self._stack = None
+        if kept:
+            configs = [lane.run.config for lane in self._lanes]
+            held = [lane.start.held for lane in self._lanes]
+            self._stack = LaneStack(configs, held, [tensors for _, tensors in kept], self.device)
 
-    def _next_waiting(self) -> tuple[_Lane, LaneTensors]:
-        index, state = self._waiting.pop(0)
-        config = self.work.configs[index]
-        if state is None:
-            return _Lane(index, RunRecord(config, datetime.now(UTC))), LaneTensors.fresh(config)
-        tensors, record = _from_state(config, state)
-        return _Lane(index, record), tensors
+    def _retire(self, lane: _Lane, tensors: LaneTensors, width: int) -> None:
+        self._finished.append((lane, tensors, width))
+        self._runs_finished += 1
+        self._runs_grokked += lane.record.outcome == "grokked"
 
-    def _held_norm(self, index: int) -> float | None:
-        w_c, rho = self.work.w_c[index], self.work.configs[index].rho
-        return None if w_c is None or rho is None else rho * w_c
+    def _next_waiting(self, width: int) -> list[tuple[_Lane, LaneTensors]]:
+        """The next run that has steps to do, or none; those found at their end only lack their row."""
+        while self._waiting:
+            run = self._waiting.pop(0)
+            start = self._starts.start(run)
+            lane = _Lane(run, start, start.record)
+            if lane.record.outcome is None:
+                return [(lane, start.tensors)]
+            self._retire(lane, start.tensors, width)
+        return []
 
     def _row(self, lane: _Lane, tensors: LaneTensors, width: int) -> dict[str, Any]:
-        index, record = lane.index, lane.record
-        run_id = self.work.run_ids[index]
+        run, record, held = lane.run, lane.record, lane.start.held
         return {
             "sweep": self.store.sweep,
-            "run_id": run_id,
-            "cell_id": self.work.cell_ids[index],
-            **record.config.to_dict(),
+            "run_id": run.run_id,
+            "cell_id": run.cell_id,
+            **run.config.to_dict(),
             **record.outcome_columns(),
-            "w_c": self.work.w_c[index],
-            "held_norm": self._held_norm(index),
-            "final_state_sha256": _to_state(run_id, tensors, record).sha256(STATE_TENSORS),
+            "w_c": run.reference.w_c,
+            "held_norm": held.norm if held else None,
+            "fork_of": run.fork_of,
+            "fork_norm": lane.start.fork_norm,
+            "fork_state_sha256": lane.start.fork_state_sha256,
+            "final_state_sha256": state_sha256(run.run_id, tensors, record),
             **self.provenance,
             "attempt": self.attempt,
             "device": str(self.device),
@@ -251,16 +249,3 @@ class PackTrainer:
             "finished_at": datetime.now(UTC),
             "wall_s": record.wall_s,
         }
-
-
-def _to_state(run_id: str, tensors: LaneTensors, record: RunRecord) -> LaneState:
-    arrays = {name: getattr(tensors, name).numpy() for name in STATE_TENSORS}
-    arrays["reading_steps"] = np.asarray(record.steps, dtype=np.int64)
-    arrays["readings"] = record.array()
-    return LaneState(run_id, tensors.step, arrays, record.facts())
-
-
-def _from_state(config: RunConfig, state: LaneState) -> tuple[LaneTensors, RunRecord]:
-    tensors = LaneTensors(**{n: torch.from_numpy(state.tensors[n].copy()) for n in STATE_TENSORS}, step=state.step)
-    record = RunRecord.restored(config, state.facts, state.tensors["reading_steps"], state.tensors["readings"])
-    return tensors, record

@@ -1,54 +1,157 @@
 """What is read of a network between steps, over all pairs (protocol, Readings).
 
-One lane at a time on a CPU, where the logits of all pairs of one network fit the cache and those of several do not.
+Each reading is a function of a `Probe`, named as its column in `grok_sweeps.schema.READINGS`; to add one, add column and
+function. One lane at a time: on a CPU the logits of all pairs of one network fit the cache, those of several do
+not. What several readings need is computed once, when it is first asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
+from grok_sweeps.architectures import ARCHITECTURES
+from grok_sweeps.config import RunConfig
 from grok_sweeps.schema import READING_NAMES
-from grok_sweeps.train.mlp import MlpShape, all_logits
+from grok_sweeps.train.data import PairTensors
+from grok_sweeps.train.losses import label_losses, probabilities
+from grok_sweeps.train.network import Forward, Network, Weights
 
 SATURATED = 0.999
 """A pair is saturated when its largest class probability exceeds this."""
+SATURATED_UNIT = 3.0
+"""A hidden unit is saturated when its pre-activation is further from 0: GELU's slope is 0 or 1 there to 0.012."""
+TOP_FREQUENCIES = 5
+
+Reading = Callable[["Probe"], Tensor | float]
 
 
-def read_lane(
-    weights: dict[str, Tensor], shape: MlpShape, targets: Tensor, is_train: Tensor, tau: float
-) -> dict[str, float]:
-    """Read one network.
+@dataclass
+class Probe:
+    """One network as it is read.
 
     Args:
-        weights: parameters by name, each [1, ...].
-        targets: classes of all pairs, [P²].
-        is_train: mask of the train pairs, [P²] bool.
-        tau: temperature; logit scale and probabilities are of logits/tau, which is what the loss sees.
-
-    Returns:
-        A value for each of `schema.READING_NAMES`.
+        config: the run's config.
+        network: its architecture.
+        weights: parameters by name, [1, ...] each.
+        pairs: all K pairs.
+        is_train: which of them are trained on, [K] bool.
+        before, after, gradient: flat weights [n_weights] before and after the last step, and its gradient.
     """
-    z = all_logits(weights, shape)[0].div_(tau)
-    probability = torch.softmax(z, -1)
-    correct_probability = probability.gather(1, targets[:, None])[:, 0]
-    losses = torch.logsumexp(z, -1) - z.gather(1, targets[:, None])[:, 0]
-    correct = z.argmax(-1) == targets
-    is_test = ~is_train
-    n_train, n_test = is_train.sum(), is_test.sum()
-    norms = [torch.linalg.vector_norm(weights[name].double()) for name in ("E", "W1", "W2")]
-    values = {
-        "train_loss": (losses * is_train).sum().double() / n_train,
-        "test_loss": (losses * is_test).sum().double() / n_test,
-        "train_accuracy": (correct & is_train).sum().double() / n_train,
-        "test_accuracy": (correct & is_test).sum().double() / n_test,
-        "logit_scale": torch.linalg.vector_norm(z, dim=-1).mean().double(),
-        "softmax_collapse": ((correct_probability >= 1.0) & is_train).sum().double() / n_train,
-        "saturation": (probability.amax(-1) > SATURATED).double().mean(),
-        "weight_norm": torch.stack(norms).square().sum().sqrt(),
-        "norm_embedding": norms[0],
-        "norm_hidden": norms[1],
-        "norm_readout": norms[2],
-    }
-    stacked = torch.stack([values[name] for name in READING_NAMES]).cpu()
+
+    config: RunConfig
+    network: Network
+    weights: Weights
+    pairs: PairTensors
+    is_train: Tensor
+    before: Tensor
+    after: Tensor
+    gradient: Tensor
+
+    @cached_property
+    def forward(self) -> Forward:
+        """Logits and pre-activations of all pairs."""
+        return self.network.forward(self.weights, self.pairs.a[None], self.pairs.b[None])
+
+    @cached_property
+    def x(self) -> Tensor:
+        """Logits / tau of all pairs, [K, C]: what the loss sees."""
+        return self.forward.logits[0] / self.config.tau
+
+    @cached_property
+    def probability(self) -> Tensor:
+        """Class probabilities of all pairs, [K, C]."""
+        return probabilities(self.x, self.config.normalizer)
+
+    @cached_property
+    def losses(self) -> Tensor:
+        """Loss of each pair, [K]."""
+        return label_losses(self.x, self.pairs.target, self.config.loss, self.config.normalizer)
+
+    @cached_property
+    def correct(self) -> Tensor:
+        """Whether each pair is answered correctly, [K] bool."""
+        return self.x.argmax(-1) == self.pairs.target
+
+    @cached_property
+    def preactivation(self) -> Tensor:
+        """Hidden pre-activations of all pairs, flat."""
+        return self.forward.preactivation.flatten()
+
+    def train_mean(self, values: Tensor) -> Tensor:
+        """Mean over the train pairs."""
+        return (values * self.is_train).sum().double() / self.is_train.sum()
+
+    def test_mean(self, values: Tensor) -> Tensor:
+        """Mean over the test pairs."""
+        return (values * ~self.is_train).sum().double() / (~self.is_train).sum()
+
+
+def _layer_norm(layer: str) -> Reading:
+    def norm(probe: Probe) -> Tensor | float:
+        span = probe.network.layout.layers.get(layer)
+        return float("nan") if span is None else _norm(probe.after[span])
+
+    return norm
+
+
+def _norm(values: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(values, dtype=torch.float64)
+    return norm
+
+
+def _weight_norm(probe: Probe) -> Tensor:
+    return (
+        torch.stack([_norm(probe.after[span]) for span in probe.network.layout.layers.values()]).square().sum().sqrt()
+    )
+
+
+def _softmax_collapse(probe: Probe) -> Tensor:
+    """A probability that rounds to 1 leaves no gradient (arXiv:2501.04697)."""
+    return probe.train_mean(probe.probability.gather(1, probe.pairs.target[:, None])[:, 0] >= 1.0)
+
+
+def _turn_angle(probe: Probe) -> Tensor:
+    """2 asin(|u - v| / 2) of the unit vectors u, v: exact at the small angles where acos is not."""
+    u, v = probe.before.double(), probe.after.double()
+    return 2 * torch.asin(_norm(u / _norm(u) - v / _norm(v)) / 2)
+
+
+def _fourier_concentration(probe: Probe) -> Tensor:
+    """Power summed over the embedding's columns, at the frequencies 1 … (P−1)/2 over residues."""
+    embedding = probe.weights[probe.network.embedding][0, : probe.config.p].double()
+    power = torch.fft.rfft(embedding, dim=0).abs().square().sum(1)[1:]
+    top: Tensor = power.topk(min(TOP_FREQUENCIES, len(power))).values
+    return top.sum() / power.sum()
+
+
+TAKEN: dict[str, Reading] = {
+    "train_loss": lambda probe: probe.train_mean(probe.losses),
+    "test_loss": lambda probe: probe.test_mean(probe.losses),
+    "train_accuracy": lambda probe: probe.train_mean(probe.correct),
+    "test_accuracy": lambda probe: probe.test_mean(probe.correct),
+    "logit_scale": lambda probe: torch.linalg.vector_norm(probe.x, dim=-1).mean(),
+    "softmax_collapse": _softmax_collapse,
+    "saturation": lambda probe: (probe.probability.amax(-1) > SATURATED).double().mean(),
+    "weight_norm": _weight_norm,
+    **{f"norm_{layer}": _layer_norm(layer) for architecture in ARCHITECTURES.values() for layer in architecture.layers},
+    "grad_norm": lambda probe: _norm(probe.gradient),
+    "update_norm": lambda probe: _norm(probe.after - probe.before),
+    "turn_angle": _turn_angle,
+    "preactivation_rms": lambda probe: (
+        torch.linalg.vector_norm(probe.preactivation) / probe.preactivation.numel() ** 0.5
+    ),
+    "saturated_units": lambda probe: (probe.preactivation.abs() > SATURATED_UNIT).sum() / probe.preactivation.numel(),
+    "fourier_concentration": _fourier_concentration,
+}
+
+
+def take_readings(probe: Probe) -> dict[str, float]:
+    """A value for each of `schema.READING_NAMES`; NaN where the architecture has nothing of the kind."""
+    values = [torch.as_tensor(TAKEN[name](probe), dtype=torch.float64) for name in READING_NAMES]
+    stacked = torch.stack([value.to(probe.after.device) for value in values])
     return dict(zip(READING_NAMES, stacked.tolist(), strict=True))

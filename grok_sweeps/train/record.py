@@ -15,20 +15,19 @@ import numpy as np
 import pyarrow as pa
 
 from grok_sweeps.config import RunConfig
-from grok_sweeps.schema import AT_GROK, CURVES_SCHEMA, READING_NAMES
+from grok_sweeps.schema import AT_GROK_NAMES, CURVES_SCHEMA, MAX_OVER_RUN, READING_NAMES, READINGS
 
 MEMORIZED_ACCURACY = 0.99
 GROKKED_ACCURACY = 0.90
 
-_AT_GROK_READINGS = tuple(c.name for c in AT_GROK if c.name.endswith("_at_grok"))
-
 
 @dataclass
 class RunRecord:
-    """History of one run. `outcome` is None while it is under way."""
+    """History of one run. `outcome` is None while it is under way, `horizon_steps` the budget it is given."""
 
     config: RunConfig
     started_at: datetime
+    horizon_steps: int
     wall_s: float = 0.0
     steps: list[int] = field(default_factory=list)
     readings: list[list[float]] = field(default_factory=list)
@@ -37,11 +36,11 @@ class RunRecord:
     outcome: str | None = None
 
     def next_reading(self, step: int) -> int:
-        """The step of the next reading after `step`: 1, then multiples of eval_every, and the horizon."""
+        """The step of the next reading after `step`: 1, then multiples of eval_every, and the run's last step."""
         if step == 0:
             return 1
         every = self.config.eval_every
-        return min((step // every + 1) * every, self.config.max_steps)
+        return min((step // every + 1) * every, self._last_step())
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Take in the readings after `step` and decide whether the run has ended."""
@@ -52,34 +51,50 @@ class RunRecord:
             return
         if self.memorized_step is None and values["train_accuracy"] >= MEMORIZED_ACCURACY:
             self.memorized_step = step
-        if values["test_accuracy"] >= GROKKED_ACCURACY:
+        if self.grokked_step is None and values["test_accuracy"] >= GROKKED_ACCURACY:
             self.grokked_step = step
-            self.outcome = "grokked"
-        elif step >= self.config.max_steps:
-            self.outcome = "censored"
+        self._conclude()
+
+    @property
+    def spent_its_budget(self) -> bool:
+        """Whether the run ended at its horizon, from where it could go on."""
+        return self.outcome != "diverged" and self.steps[-1] >= self.horizon_steps
 
     def outcome_columns(self) -> dict[str, Any]:
         """Outcome and grokking columns of the finished run's row."""
-        last = dict(zip(READING_NAMES, self.readings[-1], strict=True))
-        grokked = self.outcome == "grokked"
-        reached = grokked and self.memorized_step is not None
+        grokked = self.grokked_step if self.outcome == "grokked" else None
+        began = self.memorized_step if self.config.fork_step is None else self.config.fork_step
+        at_grok = dict.fromkeys(READING_NAMES, math.nan)
+        if grokked is not None:
+            at_grok = dict(zip(READING_NAMES, self.readings[self.steps.index(grokked)], strict=True))
         return {
             "outcome": self.outcome,
             "memorized_step": self.memorized_step,
-            "grokked_step": self.grokked_step,
-            "delay": (self.grokked_step or 0) - (self.memorized_step or 0) if reached else None,
+            "grokked_step": grokked,
+            "delay": None if grokked is None or began is None else grokked - began,
             "steps_run": self.steps[-1],
             "error": "loss or weights are not finite" if self.outcome == "diverged" else None,
-            **{name: last[name.removesuffix("_at_grok")] if grokked else None for name in _AT_GROK_READINGS},
-            "softmax_collapse_max": float(np.max(self.array()[:, READING_NAMES.index("softmax_collapse")])),
+            **{f"{name}_at_grok": _or_none(at_grok[name]) for name in AT_GROK_NAMES},
+            f"{MAX_OVER_RUN}_max": float(np.max(self.array()[:, READING_NAMES.index(MAX_OVER_RUN)])),
         }
+
+    def _conclude(self) -> None:
+        if self.steps and self.steps[-1] >= self._last_step():
+            self.outcome = "censored" if self.grokked_step is None else "grokked"
+
+    def _last_step(self) -> int:
+        """Where the run ends, as far as it is known."""
+        after = self.config.steps_after_grokking
+        if self.grokked_step is None or after is None:
+            return self.horizon_steps
+        return min(self.grokked_step + after, self.horizon_steps)
 
     def curve(self, sweep: str, run_id: str, attempt: str) -> pa.Table:
         """The run's readings as rows of the curves table."""
         array, n = self.array(), len(self.steps)
         columns = [pa.array([value] * n) for value in (sweep, run_id, attempt)]
         columns.append(pa.array(self.steps, pa.int64()))
-        columns += [pa.array(array[:, k]) for k in range(len(READING_NAMES))]
+        columns += [pa.array(array[:, k], from_pandas=bool(c.null)) for k, c in enumerate(READINGS)]
         return pa.Table.from_arrays(columns, schema=CURVES_SCHEMA)
 
     def array(self) -> np.ndarray:
@@ -92,22 +107,34 @@ class RunRecord:
             "started_at": self.started_at.isoformat(),
             "wall_s": self.wall_s,
             "memorized_step": self.memorized_step,
+            "grokked_step": self.grokked_step,
             "readings": list(READING_NAMES),
         }
 
     @classmethod
     def restored(
-        cls, config: RunConfig, facts: Mapping[str, Any], steps: np.ndarray, readings: np.ndarray
+        cls, config: RunConfig, horizon_steps: int, facts: Mapping[str, Any], steps: np.ndarray, readings: np.ndarray
     ) -> RunRecord:
-        """Rebuild the record of a run under way; readings this version knows and the file lacks become NaN."""
+        """Rebuild the record of an interrupted run; readings this version knows and the file lacks become NaN.
+
+        The run may have ended already: a worker killed between the final state and the row leaves that.
+        """
         stored = {name: k for k, name in enumerate(facts["readings"])}
         nan = np.full(len(steps), np.nan)
         columns = [readings[:, stored[name]] if name in stored else nan for name in READING_NAMES]
-        return cls(
+        record = cls(
             config,
             datetime.fromisoformat(facts["started_at"]),
+            horizon_steps,
             facts["wall_s"],
             steps.tolist(),
             np.stack(columns, axis=1).tolist(),
             facts["memorized_step"],
+            facts.get("grokked_step"),
         )
+        record._conclude()
+        return record
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -2,54 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from grok_sweeps.arms import SHARES, Reference
 from grok_sweeps.config import RunConfig
 from grok_sweeps.plan.plan import PlannedRun
 from grok_sweeps.store.sweep import SweepStore
 
 
 @dataclass(frozen=True, slots=True)
+class RunWork:
+    """One run as the worker needs it: what it refers to resolved, its parent named."""
+
+    run_id: str
+    cell_id: str
+    config: RunConfig
+    horizon_steps: int
+    reference: Reference = field(default_factory=Reference)
+    fork_of: str | None = None
+    origin: str = ""
+    is_parent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PackWork:
-    """A pack's content as the worker needs it: ids, configs and held norms of its runs, in order of training."""
+    """A pack's runs in order of training, and how to train them."""
 
     pack_id: str
-    run_ids: tuple[str, ...]
-    cell_ids: tuple[str, ...]
-    configs: tuple[RunConfig, ...]
-    w_c: tuple[float | None, ...]
+    runs: tuple[RunWork, ...]
     lanes: int
     checkpoint_every_s: float
 
 
 def pack_content(
-    runs: Sequence[PlannedRun], *, lanes: int, device: str, checkpoint_every_s: float, git_sha: str | None
+    runs: Sequence[PlannedRun],
+    parents: Mapping[str, str],
+    horizons: Mapping[str, int],
+    *,
+    lanes: int,
+    device: str,
+    checkpoint_every_s: float,
+    git_sha: str | None,
 ) -> dict[str, Any]:
-    """A pack's content for the store: everything a worker needs but the resolved w_c, which is in the calibration."""
+    """A pack's content for the store: everything a worker needs but the resolved w_c, which is in the calibration.
+
+    `parents` is the plan's; `horizons` the budget of each run by run_id.
+    """
+    forked_from = frozenset(parents.values())
     return {
         "lanes": lanes,
         "device": device,
         "checkpoint_every_s": checkpoint_every_s,
         "git_sha": git_sha,
-        "runs": [{"run_id": r.run_id, "cell_id": r.cell_id, "config": r.config.to_dict()} for r in runs],
+        "runs": [
+            {
+                "run_id": r.run_id,
+                "cell_id": r.cell_id,
+                "config": r.config.to_dict(),
+                "horizon_steps": horizons[r.run_id],
+                "fork_of": parents.get(r.run_id),
+                "origin": r.origin,
+                "is_parent": r.run_id in forked_from,
+            }
+            for r in runs
+        ],
     }
 
 
 def load_work(store: SweepStore, pack_id: str) -> tuple[PackWork, dict[str, Any]]:
-    """Read a pack's work from the store, with each run's w_c from its config or the calibration."""
+    """Read a pack's work from the store, with each run's w_c and shares from its config or the calibration."""
     content = store.load_pack(pack_id)
     controls = store.load_calibration()
-    runs = content["runs"]
-    configs = tuple(RunConfig(**r["config"]) for r in runs)
-    work = PackWork(
-        pack_id=pack_id,
-        run_ids=tuple(r["run_id"] for r in runs),
-        cell_ids=tuple(r["cell_id"] for r in runs),
-        configs=configs,
-        w_c=tuple(controls[c.control_id]["w_c"] if c.control_id else c.w_c for c in configs),
-        lanes=content["lanes"],
-        checkpoint_every_s=content["checkpoint_every_s"],
-    )
-    return work, content
+    runs = []
+    for entry in content["runs"]:
+        config = RunConfig(**entry["config"])
+        runs.append(RunWork(**{**entry, "config": config, "reference": _reference(config, controls)}))
+    return PackWork(pack_id, tuple(runs), content["lanes"], content["checkpoint_every_s"]), content
+
+
+def _reference(config: RunConfig, controls: Mapping[str, Any]) -> Reference:
+    control = controls[config.control_id] if config.control_id else {}
+    shares = config.shares
+    if shares is None and control:
+        embedding, hidden, readout = (control[name] for name in SHARES)
+        shares = (embedding, hidden, readout)
+    return Reference(control.get("w_c", config.w_c), shares)

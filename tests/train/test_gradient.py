@@ -1,55 +1,106 @@
-"""The hand-derived gradient against autograd in float64 on the textbook form of the network."""
+"""Gradients of every architecture, loss and intervention against autograd in float64 on the textbook form."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
-import torch.nn.functional as F
+from textbook import textbook_logits, textbook_loss
 
-from grok_sweeps.train.data import labels
-from grok_sweeps.train.mlp import MlpGradient, MlpShape, all_logits
+from grok_sweeps.architectures import ARCHITECTURES
+from grok_sweeps.config import RunConfig
+from grok_sweeps.train.data import PairTensors
+from grok_sweeps.train.losses import LogitGradients
+from grok_sweeps.train.network import AutogradGradient, network_of
 
-SHAPE = MlpShape(p=7, d=5, h=11)
-TAUS = (1.0, 1.7, 0.4)
 N_TRAIN = 20
+TAUS = (1.0, 1.7, 0.4)
+SIZES = {"p": 7, "d_model": 8, "hidden": 12}
+
+VARIANTS: dict[str, list[dict[str, Any]]] = {
+    "ce": [{}, {}, {}],
+    "mse": [{"loss": "mse"}] * 3,
+    "stablemax": [{"normalizer": "stablemax"}] * 3,
+    # Values, not code: lanes with and without them share a stack.
+    "smoothed": [{"label_smoothing": 0.1}, {}, {"label_smoothing": 0.3}],
+    "smoothed mse": [{"loss": "mse", "label_smoothing": e} for e in (0.2, 0.0, 0.1)],
+    "smoothed stablemax": [{"normalizer": "stablemax", "label_smoothing": e} for e in (0.2, 0.0, 0.1)],
+    "penalty": [{"logit_penalty": 0.01}, {"logit_penalty": 0.3}, {}],
+    "penalty mse": [{"loss": "mse", "logit_penalty": k} for k in (0.01, 0.3, 0.0)],
+    "compensated": [{"gradient_compensation": True}, {"gradient_compensation": True}, {}],
+    "everything": [
+        {"loss": "ce", "gradient_compensation": g, "logit_penalty": k, "label_smoothing": e}
+        for g, k, e in ((True, 0.1, 0.2), (True, 0.02, 0.0), (False, 0.1, 0.1))
+    ],
+}
 
 
 @pytest.fixture
-def stacked() -> tuple[torch.Tensor, torch.Tensor]:
-    """Flat weights [L, M] in float64 with non-zero biases, and train rows [L, N]."""
+def base(small_config: Callable[..., RunConfig]) -> RunConfig:
+    return small_config(0, **SIZES, dtype="float64")
+
+
+def configs_of(base: RunConfig, arch: str, changes: list[dict[str, Any]]) -> list[RunConfig]:
+    heads = 2 if "heads" in ARCHITECTURES[arch].axes else None
+    return [replace(base, arch=arch, heads=heads, tau=tau, **c) for tau, c in zip(TAUS, changes, strict=True)]
+
+
+def stacked(configs: list[RunConfig]) -> tuple[torch.Tensor, torch.Tensor, PairTensors]:
+    """Flat weights [L, M] in float64 with nothing zero, rows [L, N] and all pairs."""
     generator = torch.Generator().manual_seed(5)
-    flat = torch.randn(len(TAUS), SHAPE.n_parameters, generator=generator, dtype=torch.float64) / 2
-    rows = torch.stack([torch.randperm(49, generator=generator)[:N_TRAIN] for _ in TAUS])
-    return flat, rows
+    n_parameters = network_of(configs[0]).layout.n_parameters
+    flat = torch.randn(len(configs), n_parameters, generator=generator, dtype=torch.float64) / 2
+    pairs = PairTensors.of(configs[0])
+    rows = torch.stack([torch.randperm(len(pairs.a), generator=generator)[:N_TRAIN] for _ in configs])
+    return flat, rows, pairs
 
 
-def textbook_logits(weights: dict[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
-    """Logits of one network from the concatenated embeddings, [N, P]."""
-    pair = torch.cat([weights["E"][rows // SHAPE.p], weights["E"][rows % SHAPE.p]], dim=1)
-    return F.gelu(pair @ weights["W1"] + weights["b1"]) @ weights["W2"] + weights["b2"]
-
-
-def test_the_gradient_equals_autograd_on_the_textbook_network(stacked: tuple[torch.Tensor, torch.Tensor]) -> None:
-    flat, rows = stacked
-    targets = labels(SHAPE.p)[rows]
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_gradient_equals_autograd_on_the_textbook_network(base: RunConfig, arch: str, variant: str) -> None:
+    configs = configs_of(base, arch, VARIANTS[variant])
+    flat, rows, pairs = stacked(configs)
+    network = network_of(configs[0])
     computed = torch.full_like(flat, float("nan"))
-    inverse_tau = (1 / torch.tensor(TAUS, dtype=torch.float64)).view(-1, 1, 1)
-    MlpGradient(SHAPE, rows, targets, torch.float64)(SHAPE.views(flat), inverse_tau, SHAPE.views(computed))
-    for lane, tau in enumerate(TAUS):
+    logit_gradients = LogitGradients(configs, N_TRAIN, network.n_classes, torch.float64, torch.device("cpu"))
+    logit_gradients.set_targets(pairs.target[rows])
+    gradient = network.gradient(torch.float64, torch.device("cpu"))
+    gradient.set_pairs(pairs.a[rows], pairs.b[rows])
+    gradient(network.layout.views(flat), logit_gradients, network.layout.views(computed))
+    for lane, config in enumerate(configs):
         leaf = flat[lane : lane + 1].clone().requires_grad_()
-        weights = {name: view[0] for name, view in SHAPE.views(leaf).items()}
-        F.cross_entropy(textbook_logits(weights, rows[lane]) / tau, targets[lane]).backward()
-        torch.testing.assert_close(computed[lane], leaf.grad[0], rtol=1e-11, atol=1e-14)
+        weights = {name: view[0] for name, view in network.layout.views(leaf).items()}
+        a, b, target = (x[rows[lane]] for x in (pairs.a, pairs.b, pairs.target))
+        textbook_loss(config, textbook_logits(config, weights, a, b), target).backward()
+        assert leaf.grad is not None
+        torch.testing.assert_close(computed[lane], leaf.grad[0], rtol=1e-10, atol=1e-13)
 
 
-def test_logits_of_all_pairs_equal_the_textbook_network(stacked: tuple[torch.Tensor, torch.Tensor]) -> None:
-    flat, _ = stacked
-    everything = all_logits(SHAPE.views(flat), SHAPE)
-    for lane in range(len(TAUS)):
-        weights = {name: view[lane] for name, view in SHAPE.views(flat).items()}
-        torch.testing.assert_close(everything[lane], textbook_logits(weights, torch.arange(49)))
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_logits_of_all_pairs_equal_the_textbook_network(base: RunConfig, arch: str) -> None:
+    configs = configs_of(base, arch, [{}, {}, {}])
+    flat, _, pairs = stacked(configs)
+    network = network_of(configs[0])
+    everywhere = torch.arange(len(pairs.a)).expand(len(configs), -1)
+    logits, pre = network.forward(network.layout.views(flat), pairs.a[everywhere], pairs.b[everywhere])
+    assert pre.shape == (len(configs), len(pairs.a), base.hidden)
+    for lane in range(len(configs)):
+        weights = {name: view[lane] for name, view in network.layout.views(flat).items()}
+        torch.testing.assert_close(logits[lane], textbook_logits(configs[0], weights, pairs.a, pairs.b))
 
 
-def test_a_pair_is_labelled_with_its_sum() -> None:
-    assert labels(5)[3 * 5 + 4].item() == 2
-    assert labels(59).bincount().tolist() == [59] * 59
+def test_the_gradient_written_by_hand_equals_the_one_by_autograd_through_its_own_forward(base: RunConfig) -> None:
+    configs = configs_of(base, "mlp", [{}, {}, {}])
+    flat, rows, pairs = stacked(configs)
+    network = network_of(configs[0])
+    results = []
+    for gradient in (network.gradient(torch.float64, torch.device("cpu")), AutogradGradient(network)):
+        logit_gradients = LogitGradients(configs, N_TRAIN, network.n_classes, torch.float64, torch.device("cpu"))
+        logit_gradients.set_targets(pairs.target[rows])
+        gradient.set_pairs(pairs.a[rows], pairs.b[rows])
+        results.append(torch.empty_like(flat))
+        gradient(network.layout.views(flat), logit_gradients, network.layout.views(results[-1]))
+    torch.testing.assert_close(*results, rtol=1e-11, atol=1e-14)

@@ -1,0 +1,112 @@
+"""The losses and what is done to them, as the gradient with respect to the logits and as values for the readings.
+
+The loss sees x = z / tau, with z the network's logits. With t the target (one-hot, smoothed), C classes, N train rows:
+
+- `ce`: mean over rows of -sum_c t_c log q_c, where q = s(x) / sum s(x). `normalizer: softmax` is s = exp;
+  `stablemax` (Prieto et al. 2025, arXiv:2501.04697, section 4) is s(x) = x + 1 for x >= 0, 1 / (1 - x) below.
+- `mse`: mean over rows of sum_c (x_c - t_c)².
+- `label_smoothing` e (Szegedy et al. 2016, arXiv:1512.00567): t = (1 - e) one-hot + e / C.
+- `gradient_compensation`: the loss is multiplied by tau, so that at small logits, where q hardly depends on tau, the
+  gradient with respect to z does not either.
+- `logit_penalty` k: k times the mean over rows of ||x||² is added, outside of that multiplication.
+
+Everything that differs between lanes is a value in a tensor, so lanes of one stack differ in it freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from grok_sweeps.config import RunConfig
+
+
+class LogitGradients:
+    """dLoss/dlogits of L stacked runs, in place.
+
+    Args:
+        configs: the lanes' configs, alike in loss and normalizer.
+        n_rows: N, train rows of a step.
+        n_classes: C.
+    """
+
+    def __init__(
+        self, configs: Sequence[RunConfig], n_rows: int, n_classes: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._loss, self._normalizer = configs[0].loss, configs[0].normalizer
+
+        def per_lane(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
+
+        inverse_tau = per_lane([1 / c.tau for c in configs])
+        compensation = per_lane([c.tau if c.gradient_compensation else 1.0 for c in configs])
+        smoothing = per_lane([c.label_smoothing for c in configs])
+        self._inverse_tau = inverse_tau
+        self._scale = inverse_tau * compensation / n_rows  # of the gradient with respect to x, times N
+        if self._loss == "mse":
+            self._scale = 2 * self._scale
+        self._on_target = -(1 - smoothing).expand(-1, n_rows, 1).flatten().contiguous()
+        self._off_target = smoothing / n_classes if any(c.label_smoothing for c in configs) else None
+        # Relative to the loss's own gradient, since both are multiplied by the scale at the end.
+        penalty = per_lane([c.logit_penalty for c in configs]) * 2 / (compensation * (2 if self._loss == "mse" else 1))
+        self._penalty = penalty if any(c.logit_penalty for c in configs) else None
+        self._offset = torch.arange(len(configs) * n_rows, device=device) * n_classes
+
+    def set_targets(self, targets: Tensor) -> None:
+        """The classes of the rows, [L, N], from now on."""
+        self._target = self._offset + targets.flatten()
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Turn logits [L, N, C] into dLoss/dlogits in their place."""
+        x = z.mul_(self._inverse_tau)
+        before = x.clone() if self._penalty is not None else None
+        if self._normalizer == "stablemax":
+            self._stablemax(x)
+        else:
+            if self._loss == "ce":
+                torch.softmax(x, -1, out=x)
+            x.view(-1).index_add_(0, self._target, self._on_target)
+            if self._off_target is not None:
+                x.sub_(self._off_target)
+        if self._penalty is not None and before is not None:
+            x.add_(before.mul_(self._penalty))
+        return x.mul_(self._scale)
+
+    def _stablemax(self, x: Tensor) -> None:
+        """Replace x by the gradient of -sum t log(s / sum s): s' / sum s - t s' / s."""
+        s = stable(x)
+        ratio = torch.where(x >= 0, 1 / s, s)  # s' / s
+        target = torch.zeros_like(x)
+        target.view(-1).index_add_(0, self._target, self._on_target)  # minus the target
+        if self._off_target is not None:
+            target.sub_(self._off_target)
+        torch.mul(s / s.sum(-1, keepdim=True) + target, ratio, out=x)
+
+
+def stable(x: Tensor) -> Tensor:
+    """s(x) of StableMax, positive everywhere and linear above 0 (arXiv:2501.04697)."""
+    return torch.where(x >= 0, x.clamp(min=0) + 1, 1 / (1 - x.clamp(max=0)))
+
+
+def probabilities(x: Tensor, normalizer: str) -> Tensor:
+    """Class probabilities of logits / tau, [..., C]."""
+    if normalizer == "stablemax":
+        s = stable(x)
+        return s / s.sum(-1, keepdim=True)
+    return torch.softmax(x, -1)
+
+
+def label_losses(x: Tensor, targets: Tensor, loss: str, normalizer: str) -> Tensor:
+    """Each row's loss against its own label, [N], of logits / tau [N, C]; no smoothing, penalty or compensation.
+
+    The same measure for every run of one loss, whatever the training added to it.
+    """
+    on_target = x.gather(-1, targets[:, None])[:, 0]
+    if loss == "mse":
+        return x.square().sum(-1) - 2 * on_target + 1
+    if normalizer == "stablemax":
+        s = stable(x)
+        return s.sum(-1).log() - s.gather(-1, targets[:, None])[:, 0].log()
+    return torch.logsumexp(x, -1) - on_target

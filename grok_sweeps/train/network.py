@@ -1,0 +1,165 @@
+"""What the engine needs of an architecture, the layout of its parameters, and the gradient of one that has no own.
+
+An architecture is a class with a `layout`, the number of classes and a `forward` in plain torch over stacked lanes; the
+registry `grok_sweeps.architectures` names it. Its gradient is autograd's unless it brings its own (`Mlp` does).
+
+Shapes: L lanes, N pairs, C classes, M parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from math import prod
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from grok_sweeps.architectures import ARCHITECTURES
+from grok_sweeps.config import RunConfig
+
+Weights = dict[str, Tensor]
+"""Parameters by name, each with L leading."""
+LogitGradient = Callable[[Tensor], Tensor]
+"""Turns logits [L, N, C] before the temperature into the loss gradient with respect to them; may write into them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One tensor: its shape and its layer; it starts as N(0, 1) / `divisor` or, where that is 0, as `constant`.
+
+    A parameter without a layer (a bias, a gain) neither decays nor counts in the weight norm.
+    """
+
+    name: str
+    size: tuple[int, ...]
+    layer: str = ""
+    divisor: float = 0.0
+    constant: float = 0.0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each parameter lies in the flat vector [M]: weights first, layer by layer, then what has no layer."""
+
+    parameters: tuple[Parameter, ...]
+
+    @cached_property
+    def spans(self) -> dict[str, slice]:
+        """Place of each parameter, by name."""
+        spans, start = {}, 0
+        for parameter in self.parameters:
+            spans[parameter.name] = slice(start, start + prod(parameter.size))
+            start += prod(parameter.size)
+        return spans
+
+    @cached_property
+    def layers(self) -> dict[str, slice]:
+        """Place of each layer, by name."""
+        layers: dict[str, slice] = {}
+        for parameter in self.parameters:
+            if parameter.layer:
+                span = self.spans[parameter.name]
+                layers[parameter.layer] = slice(layers.get(parameter.layer, span).start, span.stop)
+        return layers
+
+    @cached_property
+    def n_weights(self) -> int:
+        """Length of the leading part of the flat vector that decays and counts in the norm."""
+        return max(int(span.stop) for span in self.layers.values())
+
+    @cached_property
+    def n_parameters(self) -> int:
+        """M, the length of the flat vector."""
+        return max(int(span.stop) for span in self.spans.values())
+
+    def views(self, flat: Tensor) -> Weights:
+        """Views of the parameters in `flat` [L, M], each with L leading."""
+        return {q.name: flat[:, self.spans[q.name]].view(-1, *q.size) for q in self.parameters}
+
+    def initial(self, config: RunConfig) -> Tensor:
+        """Flat initial parameters of one run, [M] float32: see `Parameter`.
+
+        `seeding: run` draws the run's own tensors from a CPU generator seeded with its seed. `seeding: paper` draws the
+        tensors of all `seeds_in_block` seeds together, each kind in turn from one generator seeded with 0, and takes
+        slice `seed` (protocol, Seeding).
+        """
+        if config.seeding == "paper":
+            block, index, generator = config.seeds_in_block or 1, config.seed, torch.Generator().manual_seed(0)
+        else:
+            block, index, generator = 1, 0, torch.Generator().manual_seed(config.seed)
+        flat = torch.zeros(self.n_parameters)
+        for parameter in self.parameters:
+            span = self.spans[parameter.name]
+            if parameter.divisor:
+                drawn = torch.randn(block, *parameter.size, generator=generator)
+                flat[span] = (drawn[index] / parameter.divisor).flatten()
+            else:
+                flat[span] = parameter.constant
+        return flat
+
+
+class Forward(NamedTuple):
+    """Logits before the temperature, [L, N, C], and the hidden layer's pre-activations, [L, N, H]."""
+
+    logits: Tensor
+    preactivation: Tensor
+
+
+class GradientOf(Protocol):
+    """The loss gradient of L stacked networks on their own train pairs."""
+
+    def set_pairs(self, a: Tensor, b: Tensor) -> None:
+        """Train on the pairs (a, b), [L, N] each, from now on."""
+
+    def __call__(self, weights: Weights, logit_gradient: LogitGradient, out: Weights) -> None:
+        """Write the gradient at `weights` into `out`, same names and shapes."""
+
+
+class Network(Protocol):
+    """One architecture at one size."""
+
+    layout: Layout
+    n_classes: int
+    embedding: str
+
+    def forward(self, weights: Weights, a: Tensor, b: Tensor) -> Forward:
+        """Logits and pre-activations of the pairs (a, b), [L, N] each."""
+
+    def gradient(self, dtype: torch.dtype, device: torch.device) -> GradientOf:
+        """A gradient whose buffers belong to one stack of lanes."""
+
+
+class AutogradGradient:
+    """The gradient of any network, by autograd through its `forward`."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def set_pairs(self, a: Tensor, b: Tensor) -> None:
+        """See `GradientOf`."""
+        self._a, self._b = a, b
+
+    def __call__(self, weights: Weights, logit_gradient: LogitGradient, out: Weights) -> None:
+        """See `GradientOf`."""
+        leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+        logits = self._network.forward(leaves, self._a, self._b).logits
+        seed = logit_gradient(logits.detach().clone())
+        for name, gradient in zip(leaves, torch.autograd.grad(logits, list(leaves.values()), seed), strict=True):
+            out[name].copy_(gradient)
+
+
+def rows_of(table: Tensor, index: Tensor) -> Tensor:
+    """Rows `index` [L, N] of each lane's table [L, P, ...], as [L, N, ...]."""
+    first = torch.arange(len(table), device=table.device)[:, None] * table.shape[1]
+    return table.flatten(0, 1).index_select(0, (index + first).flatten()).view(*index.shape, *table.shape[2:])
+
+
+def network_of(config: RunConfig) -> Network:
+    """The network a run trains."""
+    module, name = ARCHITECTURES[config.arch].implementation.split(":")
+    network: Network = getattr(import_module(module), name)(config)
+    return network

@@ -1,0 +1,148 @@
+"""One optimiser step on flat buffers: projection, moments, update, decay and the held norm (protocol, Optimiser).
+
+Order: gradient (projected, where asked for), update, decoupled decay of the weights, then the norm. For a lane whose
+norm is held decay and norm are one scaling. What differs between lanes is a value in a tensor [L, 1].
+
+- `adamw`: beta 0.9 and 0.999, epsilon 1e-8, decay apart from the gradient (Loshchilov and Hutter, arXiv:1711.05101).
+- `adam`: the same with weight_decay * W added to the gradient instead (Kingma and Ba, arXiv:1412.6980).
+- `sgd`: buffer = momentum * buffer + gradient + weight_decay * W; W falls by lr * buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grok_sweeps.arms import Held
+from grok_sweeps.config import RunConfig
+from grok_sweeps.train.network import Layout
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+TINY = 1e-30
+"""Keeps a projection along a zero vector finite."""
+
+
+@dataclass
+class Buffers:
+    """The flat tensors of L lanes, [L, M] each."""
+
+    weights: Tensor
+    moment1: Tensor
+    moment2: Tensor
+    gradient: Tensor
+    scratch: Tensor
+
+
+@dataclass(frozen=True)
+class StepValues:
+    """Values of one step, [L, 1] each: -lr (bias-corrected for Adam), 1/sqrt(1 - beta2^t), whether the norm is held."""
+
+    minus_rate: Tensor
+    root_correction: Tensor
+    held: Tensor
+
+
+class Optimizer:
+    """The step of one stack of lanes, alike in optimiser and projection."""
+
+    def __init__(self, configs: Sequence[RunConfig], held: Sequence[Held | None], layout: Layout, like: Tensor) -> None:
+        self._configs, self._layout, self._like = configs, layout, like
+        self._name, self._projection = configs[0].optimizer, configs[0].gradient_projection
+        self._norm = _HeldNorm(held, layout, like)
+        self._l2 = self._column([c.weight_decay for c in configs])
+        self._momentum = self._column([c.momentum or 0.0 for c in configs])
+        decoupled = self._name == "adamw"
+        self._decay = self._column([1 - c.lr * c.weight_decay if decoupled else 1.0 for c in configs])
+        # An arm that does not name a step holds its norm from the start (the fork it begins with).
+        self._held_from = np.array([c.clamp_from_step or 0 if h else 2**62 for c, h in zip(configs, held, strict=True)])
+
+    def schedule(self, steps: Sequence[int], n_steps: int) -> list[StepValues]:
+        """The values of the next `n_steps` steps of lanes that have done `steps`."""
+        t = np.asarray(steps)[None, :] + 1 + np.arange(n_steps)[:, None]  # [n_steps, L]
+        rate = -np.broadcast_to(np.array([c.lr for c in self._configs]), t.shape)
+        if self._name != "sgd":
+            rate = rate / (1 - BETA1**t)
+
+        def place(values: np.ndarray, dtype: torch.dtype) -> Tensor:
+            return torch.as_tensor(values).to(self._like.device, dtype)[..., None]
+
+        parts = (
+            place(rate, self._like.dtype),
+            place(1 / np.sqrt(1 - BETA2**t), self._like.dtype),
+            place(t >= self._held_from, torch.bool),
+        )
+        return [StepValues(*(part[k] for part in parts)) for k in range(n_steps)]
+
+    def step(self, x: Buffers, values: StepValues) -> None:
+        """Move the weights by the gradient that stands in the buffers."""
+        if self._projection == "orthogonal":
+            self._project(x)
+        if self._name != "adamw":
+            n = self._layout.n_weights
+            x.gradient[:, :n].addcmul_(x.weights[:, :n], self._l2)
+        if self._name == "sgd":
+            x.moment1.mul_(self._momentum).add_(x.gradient)
+            x.weights.addcmul_(x.moment1, values.minus_rate)
+        else:
+            x.moment1.lerp_(x.gradient, 1 - BETA1)
+            x.moment2.mul_(BETA2).addcmul_(x.gradient, x.gradient, value=1 - BETA2)
+            torch.sqrt(x.moment2, out=x.scratch)
+            x.scratch.mul_(values.root_correction).add_(EPSILON)
+            torch.div(x.moment1, x.scratch, out=x.scratch)
+            x.weights.addcmul_(x.scratch, values.minus_rate)
+        self._norm.scale(x.weights, values.held, self._decay)
+
+    def _project(self, x: Buffers) -> None:
+        """Take the part along each parameter tensor out of its gradient: g - (w·g / w·w) w (arXiv:2501.04697, ⊥Grad).
+
+        Removes the direction that only scales the logits. The authors' code then restores the gradient's length, which
+        is not part of the equation and which Adam does not see; it is not done here.
+        """
+        for span in self._layout.spans.values():
+            w, g = x.weights[:, span], x.gradient[:, span]
+            along = (w * g).sum(1, keepdim=True) / ((w * w).sum(1, keepdim=True) + TINY)
+            g.addcmul_(w, along, value=-1)
+
+    def _column(self, values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=self._like.dtype, device=self._like.device)[:, None]
+
+
+class _HeldNorm:
+    """Scales lanes to the norms they are held at."""
+
+    def __init__(self, held: Sequence[Held | None], layout: Layout, like: Tensor) -> None:
+        def column(values: Sequence[float]) -> Tensor:
+            return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
+
+        self._layout = layout
+        self._total = column([h.norm if h else 1.0 for h in held])
+        by_layer = [h.layers if h else None for h in held]
+        self._layers = None
+        if any(by_layer):
+            self._by_layer = torch.tensor([bool(layers) for layers in by_layer], device=like.device)[:, None]
+            self._layers = [
+                column([layers[k] if layers else 1.0 for layers in by_layer]) for k in range(len(layout.layers))
+            ]
+
+    def scale(self, weights: Tensor, held: Tensor, otherwise: Tensor | float) -> None:
+        """Scale the lanes in `held` to their norms and multiply the others' weights by `otherwise`."""
+        matrices = weights[:, : self._layout.n_weights]
+        norm = torch.linalg.vector_norm(matrices, dim=1, keepdim=True)
+        factor = torch.where(held, self._total / norm, otherwise)
+        if self._layers is None:
+            matrices.mul_(factor)
+            return
+        for span, target in zip(self._layout.layers.values(), self._layers, strict=True):
+            layer = weights[:, span]
+            own = target / torch.linalg.vector_norm(layer, dim=1, keepdim=True)
+            layer.mul_(torch.where(held & self._by_layer, own, factor))
+
+
+def hold(weights: Tensor, held: Held, layout: Layout) -> None:
+    """Scale one run's flat weights [M] to the norms they are to be held at, in place."""
+    row = weights[None]
+    _HeldNorm([held], layout, row).scale(row, torch.ones(1, 1, dtype=torch.bool, device=weights.device), 1.0)

@@ -1,0 +1,95 @@
+"""The `transformer_no_layernorm` architecture, and `transformer` with LayerNorm (arXiv:2606.18465, arXiv:2606.13753).
+
+One block on the tokens (a, b, =): embedding E [V, D] of V = P + 1 tokens, learned positions [3, D], attention with
+`heads` heads, an MLP of width H with exact GELU, residual connections, no biases, logits over V classes at the last
+position. LayerNorm, where there is one, stands before attention, MLP and readout, with gain and bias.
+
+Only the last position is read, and what a token gives to attention depends on the token and its position alone. So the
+query is one vector, keys and values are two tables of P rows and a vector, and a pair costs a gather, a softmax over
+three tokens, the output matrix and the MLP: the same function as three full positions, at a third of the arithmetic.
+
+Shapes: L lanes, N pairs, P residues, D width, A heads, K = D / A, H hidden.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from grok_sweeps.config import RunConfig
+from grok_sweeps.train.network import AutogradGradient, Forward, Layout, Parameter, Weights, rows_of
+
+N_POSITIONS = 3
+
+
+class TransformerNoLayerNorm:
+    """One block without any normalisation."""
+
+    embedding = "E"
+
+    def __init__(self, config: RunConfig) -> None:
+        self.p, self.d, self.h = config.p, config.d_model, config.hidden
+        self.heads = config.heads or 1
+        self.n_classes = self.p + 1
+        self.layout = Layout((*self._weights(), *self._gains()))
+
+    def _weights(self) -> tuple[Parameter, ...]:
+        d, root = self.d, self.d**0.5
+        return (
+            Parameter("E", (self.p + 1, d), "embedding", root),
+            Parameter("position", (N_POSITIONS, d), "position", 10 * root),
+            *(Parameter(name, (d, d), "attention", root) for name in ("Q", "K", "V", "O")),
+            Parameter("W_in", (d, self.h), "hidden", root),
+            Parameter("W_out", (self.h, d), "hidden", self.h**0.5),
+            Parameter("W_U", (d, self.p + 1), "readout", root),
+        )
+
+    def _gains(self) -> tuple[Parameter, ...]:
+        return ()
+
+    def _normalized(self, x: Tensor, weights: Weights, name: str) -> Tensor:  # noqa: ARG002
+        return x
+
+    def forward(self, weights: Weights, a: Tensor, b: Tensor) -> Forward:
+        """Logits before the temperature [L, N, V] and pre-activations [L, N, H] of the pairs (a, b), [L, N] each."""
+        n_lanes, n = a.shape
+        tokens, position = weights["E"][:, : self.p], weights["position"]
+        equals = (weights["E"][:, self.p] + position[:, 2])[:, None]  # [L, 1, D]
+        streams = (tokens + position[:, :1], tokens + position[:, 1:2], equals)  # what stands at each position
+        places = [self._normalized(x, weights, "attention") for x in streams]
+        query = self._split(torch.bmm(places[2], weights["Q"]))  # [L, 1, A, K]
+        scores, values = [], []
+        for x, index in zip(places, (a, b, torch.zeros_like(a)), strict=True):
+            score = (self._split(torch.bmm(x, weights["K"])) * query).sum(-1)  # [L, P, A]
+            scores.append(rows_of(score, index))
+            values.append(rows_of(torch.bmm(x, weights["V"]), index))
+        attention = torch.softmax(torch.stack(scores, -1) / (self.d // self.heads) ** 0.5, -1)  # [L, N, A, 3]
+        mixed = sum(
+            (attention[..., k, None] * self._split(value) for k, value in enumerate(values)),
+            torch.zeros((), dtype=attention.dtype, device=attention.device),
+        ).view(n_lanes, n, self.d)
+        stream = equals + torch.bmm(mixed, weights["O"])
+        pre = torch.bmm(self._normalized(stream, weights, "mlp"), weights["W_in"])
+        stream = torch.baddbmm(stream, F.gelu(pre), weights["W_out"])
+        return Forward(torch.bmm(self._normalized(stream, weights, "readout"), weights["W_U"]), pre)
+
+    def gradient(self, dtype: torch.dtype, device: torch.device) -> AutogradGradient:  # noqa: ARG002
+        """By autograd through `forward`."""
+        return AutogradGradient(self)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """[L, n, D] as [L, n, A, K]."""
+        return x.view(*x.shape[:-1], self.heads, self.d // self.heads)
+
+
+class Transformer(TransformerNoLayerNorm):
+    """The same block with LayerNorm before attention, MLP and readout."""
+
+    def _gains(self) -> tuple[Parameter, ...]:
+        names = [f"{part}_{where}" for where in ("attention", "mlp", "readout") for part in ("gain", "shift")]
+        return tuple(Parameter(n, (self.d,), constant=float(n.startswith("gain"))) for n in names)
+
+    def _normalized(self, x: Tensor, weights: Weights, name: str) -> Tensor:
+        gain, shift = weights[f"gain_{name}"][:, None], weights[f"shift_{name}"][:, None]
+        return F.layer_norm(x, (self.d,)) * gain + shift
