@@ -46,10 +46,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell. `runs` are those counted (grokked, censored, diverged); `superseded` says why another is used."""
+    """One cell. `gamma` is the allocation arm's. `runs` are those counted (grokked, censored, diverged); `superseded` says why another is used."""
 
     cell_id: str
     arm: str
+    gamma: float | None
     rho: float | None
     tau: float
     horizon_steps: float | None
@@ -67,9 +68,14 @@ class Cell:
     superseded: str = ""
 
     @property
+    def arm_label(self) -> str:
+        """The arm, with its gamma where it has one."""
+        return self.arm if self.gamma is None else f"{self.arm} γ {self.gamma:+g}"
+
+    @property
     def label(self) -> str:
         """Short name: `clamp, rho 1.15, tau 1.3`."""
-        return f"{self.arm}, {'' if self.rho is None else f'rho {self.rho:g}, '}tau {self.tau:g}"
+        return f"{self.arm_label}, {'' if self.rho is None else f'rho {self.rho:g}, '}tau {self.tau:g}"
 
     @property
     def n_counted(self) -> int:
@@ -80,9 +86,9 @@ class Cell:
 def make_cells(runs: pd.DataFrame, missing: frozenset[str]) -> tuple[Cell, ...]:
     """All cells of one family (clean runs), ordered by arm, rho, tau."""
     fallback = ["control_id", "max_steps", "eval_every"] if "cell_id" in missing else ["cell_id"]
-    groups = runs.groupby(["arm", "rho", "tau", *fallback], dropna=False, sort=False)
+    groups = runs.groupby(["arm", "gamma", "rho", "tau", *fallback], dropna=False, sort=False)
     cells = [_cell(group, missing) for _, group in groups]
-    cells.sort(key=lambda c: (c.arm != "free", c.arm, c.rho or 0.0, c.tau))
+    cells.sort(key=lambda c: (c.arm != "free", c.arm, c.gamma or 0.0, c.rho or 0.0, c.tau))
     return preferred(cells)
 
 
@@ -133,7 +139,9 @@ def _cell(group: pd.DataFrame, missing: frozenset[str]) -> Cell:
     memorized = [r.memorized_step for r in points]
     n_odd = sum(math.isinf(m) and math.isfinite(g) for m, g in zip(memorized, grokked, strict=True))
     odd = (f"{n_odd} grokked without memorized_step",) if n_odd else ()
-    delay = [g - m if math.isfinite(g) else math.inf for g, m in zip(grokked, memorized, strict=True)]
+    forked_at = first["fork_step"]
+    began = memorized if forked_at is None else [float(forked_at)] * len(points)
+    delay = [g - m if math.isfinite(g) else math.inf for g, m in zip(grokked, began, strict=True)]
     delay = [d for d in delay if d != -math.inf]
     scales = [r.logit_scale for r in points if r.logit_scale is not None]
     no_grokked = "the table has no column grokked_step" if "grokked_step" in missing else ""
@@ -142,6 +150,7 @@ def _cell(group: pd.DataFrame, missing: frozenset[str]) -> Cell:
     return Cell(
         cell_id=_text(first["cell_id"]),
         arm=_text(first["arm"]),
+        gamma=None if first["gamma"] is None or math.isnan(first["gamma"]) else float(first["gamma"]),
         rho=None if math.isnan(first["rho"]) else float(first["rho"]),
         tau=float(first["tau"]),
         horizon_steps=float(horizons.max()) if len(horizons) else None,

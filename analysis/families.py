@@ -28,6 +28,15 @@ FAMILY_COLUMNS = (
     "weight_decay",
     "seeding",
     "dtype",
+    "heads",
+    "momentum",
+    "batch_size",
+    "normalizer",
+    "label_smoothing",
+    "logit_penalty",
+    "gradient_compensation",
+    "gradient_projection",
+    "fork_step",
 )
 
 HELD_COLUMNS = ("w_c", "clamp_from_step")
@@ -81,8 +90,8 @@ def _key(values: tuple[Value, ...], everyone: Sequence[tuple[Value, ...]]) -> Fa
 
 
 def _plain(value: object) -> Value:
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | bool):
+        return str(value)
     if value is None or not isinstance(value, (int, float)) or math.isnan(value):
         return None
     return int(value) if float(value).is_integer() else float(value)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from grok_sweeps.config import ADDED_LATER
 from grok_sweeps.schema import OUTCOMES
 
 TEXT = (
@@ -49,6 +50,8 @@ NUMBER = (
     "delay",
     "logit_scale_at_grok",
 )
+LATER = tuple(ADDED_LATER)
+"""Config columns that tables of the first release lack; there, and where null, a run has their defaults."""
 STEPS = ("memorized_step", "grokked_step")
 READ = ("train_accuracy", "test_accuracy")
 
@@ -58,7 +61,7 @@ _DECIMALS = 9
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Clean `runs` (every column of TEXT and NUMBER) and `curves` (run_id, step, READ), and what was done to them.
+    """Clean `runs` (every column of TEXT, NUMBER and LATER) and `curves` (run_id, step, READ), and what was done to them.
 
     `missing` are columns of `runs` that the given table lacks; they are there, filled with null.
     """
@@ -74,6 +77,8 @@ def clean(runs: pd.DataFrame, curves: pd.DataFrame, sweep: str) -> Tables:
     notes: list[str] = []
     kept = _of_sweep(_unique_columns(runs), sweep, "runs", notes)
     table = _columns(kept, TEXT, NUMBER)
+    for name, default in ADDED_LATER.items():
+        table[name] = _later(kept, name, default)
     missing = frozenset(c for c in (*TEXT, *NUMBER) if c not in runs.columns)
     table = _one_row_a_run(table, missing, notes)
     table[["rho", "tau"]] = table[["rho", "tau"]].round(_DECIMALS)
@@ -106,6 +111,13 @@ def _columns(table: pd.DataFrame, text: Iterable[str], number: Iterable[str]) ->
     for name in number:
         data[name] = _number(table[name]) if name in table.columns else np.full(len(table), np.nan)
     return pd.DataFrame(data)
+
+
+def _later(table: pd.DataFrame, name: str, default: object) -> pd.Series:
+    """Values of a later column as plain Python objects."""
+    given = list(table[name]) if name in table.columns else [None] * len(table)
+    values = [default if pd.api.types.is_scalar(v) and pd.isna(v) else v for v in given]
+    return pd.Series([v.item() if isinstance(v, np.generic) else v for v in values], dtype=object)
 
 
 def _text(column: pd.Series) -> list[str | None]:

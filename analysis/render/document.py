@@ -49,6 +49,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
     return {
         "cell_id": cell.cell_id,
         "arm": cell.arm,
+        "gamma": cell.gamma,
         "rho": cell.rho,
         "tau": cell.tau,
         "horizon_steps": cell.horizon_steps,

@@ -39,7 +39,7 @@ def _cells(family: Family) -> Table:
         low, high = c.spread.lower_quartile, c.spread.upper_quartile
         missed = ((c.n_censored, "censored"), (c.n_diverged, "diverged"), (c.n_failed, "failed"))
         table.add_row(
-            Text(c.arm),
+            Text(c.arm_label),
             numbers.NONE if c.rho is None else f"{c.rho:g}",
             f"{c.tau:g}",
             numbers.value(c.grokked_step),

@@ -42,7 +42,7 @@ class Mlp:
         e, w1 = weights["E"], weights["W1"]
         table_a = torch.bmm(e, w1[:, : self.d])
         table_b = torch.bmm(e, w1[:, self.d :]) + weights["b1"][:, None]
-        pre = rows_of(table_a, a) + rows_of(table_b, b)
+        pre = rows_of(table_a, a).add_(rows_of(table_b, b))
         return Forward(torch.baddbmm(weights["b2"][:, None], F.gelu(pre), weights["W2"]), pre)
 
     def gradient(self, dtype: torch.dtype, device: torch.device) -> MlpGradient:

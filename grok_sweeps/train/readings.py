@@ -1,15 +1,16 @@
 """What is read of a network between steps, over all pairs (protocol, Readings).
 
-Each reading is a function of a `Probe`, named as its column in `grok_sweeps.schema.READINGS`; to add one, add column and
-function. One lane at a time: on a CPU the logits of all pairs of one network fit the cache, those of several do
+Each reading is a function of a `Probe`, named as its column in `grok_sweeps.schema.READINGS`; to add one, add both.
+One lane at a time: on a CPU the logits of all pairs of one network fit the cache, those of several do
 not. What several readings need is computed once, when it is first asked for.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -75,7 +76,12 @@ class Probe:
     @cached_property
     def correct(self) -> Tensor:
         """Whether each pair is answered correctly, [K] bool."""
-        return self.x.argmax(-1) == self.pairs.target
+        return self.x.gather(1, self.pairs.target[:, None])[:, 0] >= self.x.amax(-1)
+
+    @cached_property
+    def layer_norms(self) -> dict[str, Tensor]:
+        """Norm of each layer."""
+        return {layer: _norm(self.after[span]) for layer, span in self.network.layout.layers.items()}
 
     @cached_property
     def preactivation(self) -> Tensor:
@@ -92,11 +98,7 @@ class Probe:
 
 
 def _layer_norm(layer: str) -> Reading:
-    def norm(probe: Probe) -> Tensor | float:
-        span = probe.network.layout.layers.get(layer)
-        return float("nan") if span is None else _norm(probe.after[span])
-
-    return norm
+    return lambda probe: probe.layer_norms.get(layer, math.nan)
 
 
 def _norm(values: Tensor) -> Tensor:
@@ -105,9 +107,7 @@ def _norm(values: Tensor) -> Tensor:
 
 
 def _weight_norm(probe: Probe) -> Tensor:
-    return (
-        torch.stack([_norm(probe.after[span]) for span in probe.network.layout.layers.values()]).square().sum().sqrt()
-    )
+    return torch.stack(list(probe.layer_norms.values())).square().sum().sqrt()
 
 
 def _softmax_collapse(probe: Probe) -> Tensor:
@@ -123,10 +123,24 @@ def _turn_angle(probe: Probe) -> Tensor:
 
 def _fourier_concentration(probe: Probe) -> Tensor:
     """Power summed over the embedding's columns, at the frequencies 1 … (P−1)/2 over residues."""
-    embedding = probe.weights[probe.network.embedding][0, : probe.config.p].double()
-    power = torch.fft.rfft(embedding, dim=0).abs().square().sum(1)[1:]
+    p = probe.config.p
+    embedding = probe.weights[probe.network.embedding][0, :p]
+    power = (_waves(p).to(embedding) @ embedding).square().sum(-1).sum(0).double()  # cosine and sine, [2, P // 2, D]
     top: Tensor = power.topk(min(TOP_FREQUENCIES, len(power))).values
     return top.sum() / power.sum()
+
+
+@lru_cache(maxsize=8)
+def _waves(p: int) -> Tensor:
+    """Cosines and sines of the frequencies 1 … P // 2 over the residues, [2, P // 2, P] float64."""
+    angle = 2 * math.pi * torch.outer(torch.arange(1, p // 2 + 1), torch.arange(p)).double() / p
+    return torch.stack([angle.cos(), angle.sin()])
+
+
+def _saturated_units(probe: Probe) -> Tensor:
+    beyond = probe.preactivation.abs()
+    torch.gt(beyond, SATURATED_UNIT, out=beyond)  # into floats: comparing into booleans takes five times as long
+    return beyond.sum(dtype=torch.float64) / beyond.numel()
 
 
 TAKEN: dict[str, Reading] = {
@@ -145,7 +159,7 @@ TAKEN: dict[str, Reading] = {
     "preactivation_rms": lambda probe: (
         torch.linalg.vector_norm(probe.preactivation) / probe.preactivation.numel() ** 0.5
     ),
-    "saturated_units": lambda probe: (probe.preactivation.abs() > SATURATED_UNIT).sum() / probe.preactivation.numel(),
+    "saturated_units": _saturated_units,
     "fourier_concentration": _fourier_concentration,
 }
 
