@@ -46,7 +46,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell. `gamma` is the allocation arm's. `runs` are those counted (grokked, censored, diverged); `superseded` says why another is used."""
+    """One cell. `runs` are those counted (grokked, censored, diverged); `superseded` says why another is used.
+
+    `gamma` is None but for the arm allocation.
+    """
 
     cell_id: str
     arm: str

@@ -61,7 +61,7 @@ _DECIMALS = 9
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Clean `runs` (every column of TEXT, NUMBER and LATER) and `curves` (run_id, step, READ), and what was done to them.
+    """Clean `runs` (columns of TEXT, NUMBER and LATER) and `curves` (run_id, step, READ), and what was done to them.
 
     `missing` are columns of `runs` that the given table lacks; they are there, filled with null.
     """

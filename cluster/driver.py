@@ -52,7 +52,7 @@ def run_sweep(
         CalibrationError: a control did not grok.
     """
     store.create(spec_text, plan)
-    monitor = Monitor(store, plan, view)
+    monitor = Monitor(store, plan, view, extend_to)
     monitor.start()
     errors: list[str] = []
     trials = 0

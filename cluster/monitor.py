@@ -38,8 +38,8 @@ class View(Protocol):
 class Monitor:
     """The driver's picture of a sweep under way."""
 
-    def __init__(self, store: SweepStore, plan: Plan, view: View) -> None:
-        self._store, self._plan, self._view = store, plan, view
+    def __init__(self, store: SweepStore, plan: Plan, view: View, extend_to: int | None = None) -> None:
+        self._store, self._plan, self._view, self._extend_to = store, plan, view, extend_to
         self.log = RowLog(store)
         self._lock = threading.Lock()
         self._summaries: dict[str, Mapping[str, Any]] = {}
@@ -149,6 +149,7 @@ class Monitor:
                 "lanes_active": sum(s["lanes_active"] for s in summaries),
                 "run_steps_under_way": sum(s["run_steps_under_way"] for s in summaries),
                 "events": list(self._events),
+                "extend_to": self._extend_to,
             }
 
     def _rate(self) -> float:

@@ -26,11 +26,12 @@ def resolve_control(control_id: str, run_ids: Sequence[str], rows: Mapping[str, 
     known = [rows[r] for r in run_ids if r in rows]
     grokked = [row for row in known if row["outcome"] == "grokked"]
     if 2 * len(grokked) <= len(run_ids):
-        horizon = max((row["max_steps"] for row in known), default=0)
+        horizon = max((max(row["max_steps"], row["steps_run"]) for row in known), default=0)
         p = known[0]["p"] if known else "?"
         raise CalibrationError(
             f"w_c: control {control_id} (p = {p}) grokked in {len(grokked)} of {len(run_ids)} runs within max_steps = "
-            f"{horizon}, and w_c is the median of a majority; extend them with resume --max-steps, or pin w_c as a number."
+            f"{horizon}, and w_c is the median of a majority; train them on with `resume --max-steps N`, or pin w_c "
+            "as a number."
         )
     shares = {
         f"share_{layer}": median(row[f"norm_{layer}_at_grok"] / row["weight_norm_at_grok"] for row in grokked)

@@ -123,7 +123,7 @@ def measure_progress(
 def _state(runs: int, finished: int, status: Mapping[str, Any], now: datetime) -> tuple[str, float | None]:
     age = (now - datetime.fromisoformat(status["heartbeat_at"])).total_seconds() if "heartbeat_at" in status else None
     at_work = bool(status) and status["state"] == "running" and age is not None and age <= STALE_S
-    if finished >= runs and not at_work:  # at work on a finished sweep: censored runs are being trained on
+    if finished >= runs and not (at_work and status.get("extend_to")):
         return "finished", age
     if not status:
         return "not started", None

@@ -66,10 +66,10 @@ def _faults(axes: RunAxes, written: frozenset[str], forked: bool) -> Iterator[st
 def _unused_faults(axes: RunAxes, written: frozenset[str]) -> Iterator[str]:
     for name in sorted(written & unused_keys(axes)):
         if name in ARM_AXES:
-            owners = " or ".join(f"'{arm}'" for arm in ARMS if name in ARMS[arm].axes)
+            owners = [arm for arm in ARMS if name in ARMS[arm].axes]
             yield (
-                f"{name}: is used by arm {owners} only, and arm is {list(axes.arm)}; add one of "
-                f"these, or leave {name} out."
+                f"{name}: is used by arm {', '.join(map(repr, owners))} only, and arm is {list(axes.arm)}; set "
+                f"`arm: {owners[0]}` or leave {name} out."
             )
         elif name == "heads":
             yield f"heads: arch is {list(axes.arch)}, which has no attention; leave heads out."
@@ -84,11 +84,11 @@ def _arm_faults(axes: RunAxes, forked: bool) -> Iterator[str]:
     if "w_c" in used and axes.w_c is None:
         arm = next(arm for arm in axes.arm if "w_c" in ARMS[arm].axes)
         yield (
-            f"w_c: arm '{arm}' holds the norm at rho * w_c and needs w_c; give a number, or 'control' to train the free "
-            "runs that it is read from first."
+            f"w_c: arm '{arm}' holds the norm at rho * w_c and needs w_c; give a number, or 'control' to train the "
+            "free runs that it is read from first."
         )
     if "fork" in axes.arm and not forked:
-        yield "arm: 'fork' holds the norm relative to the state it starts from; add `fork: {of: control, at_step: 800}`."
+        yield "arm: 'fork' holds the norm relative to the state it starts from; add fork: {of: control, at_step: 800}."
 
 
 def _allocation_faults(axes: RunAxes) -> Iterator[str]:
@@ -135,12 +135,12 @@ def _data_faults(axes: RunAxes) -> Iterator[str]:
         n_train = int(fraction * pairs)
         if not 1 <= n_train < pairs:
             yield (
-                f"train_fraction: {fraction:g} of the {pairs} pairs at p = {p} leaves no train pair or no test pair; it "
-                f"must be at least 1/{pairs} and below 1."
+                f"train_fraction: {fraction:g} of the {pairs} pairs at p = {p} leaves no train pair or no test pair; "
+                f"it must be at least 1/{pairs} and below 1."
             )
         for size in axes.batch_size or ():
             if size > n_train:
-                yield f"batch_size: {size} is more than the {n_train} train pairs at p = {p}; leave it out for the full batch."
+                yield f"batch_size: {size} is more than the {n_train} train pairs at p = {p}; leave it out for all of them."
 
 
 def _seeding_faults(axes: RunAxes) -> Iterator[str]:

@@ -119,8 +119,8 @@ def _forked(config: RunConfig, ancestors: tuple[Ancestor, ...], at_step: int, wh
     born = ancestors[0].config.fork_step or 0
     if not born < at_step < config.max_steps:
         raise SpecError(
-            f"{where}.fork.at_step: {at_step} is not between the parent's first step ({born + 1}) and the fork's budget; "
-            f"choose another, or raise max_steps (now {config.max_steps})."
+            f"{where}.fork.at_step: {at_step} is not between the parent's first step ({born + 1}) and the fork's "
+            f"budget; choose another, or raise max_steps (now {config.max_steps})."
         )
     values = {**config.to_dict(), "fork_cell": ancestors[0].config.cell_id, "fork_step": at_step}
     return Written(RunConfig(**values), ancestors)

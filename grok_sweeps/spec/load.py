@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from grok_sweeps.errors import SpecError, did_you_mean
-from grok_sweeps.spec.model import AXES, NAME_PATTERN, Execution, SweepSpec
+from grok_sweeps.spec.model import AXES, NAME_PATTERN, Execution, Fork, SweepSpec
 from grok_sweeps.spec.yaml import MAX_BYTES, read_yaml
 
 _KEYS: dict[str, tuple[str, ...]] = {
@@ -19,8 +19,14 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "runs": AXES,
     "blocks": AXES,
     "execution": tuple(Execution.model_fields),
+    "fork": tuple(Fork.model_fields),
 }
-_MAPPING_EXAMPLES = {"runs": "runs: {p: 59}", "blocks": "blocks: [{tau: 1.3}]", "execution": "execution: {lanes: 2}"}
+_MAPPING_EXAMPLES = {
+    "runs": "runs: {p: 59}",
+    "blocks": "blocks: [{tau: 1.3}]",
+    "execution": "execution: {lanes: 2}",
+    "fork": "fork: {of: control, at_step: 800}",
+}
 
 _REPR = Repr()
 _REPR.maxstring = _REPR.maxother = 80
@@ -98,8 +104,8 @@ def _presets() -> list[tuple[str, Any]]:
 
 def _one_line(error: ValidationError) -> str:
     faults = _own_faults(error.errors(include_url=False, include_context=True))
-    # A union reports one fault a branch; the one that got furthest into the value says most.
-    first = faults[0]
+    # A key that is misspelt is also one that is missing; the misspelling says more.
+    first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
     more = len({_field_path(f) for f in faults}) - 1
     text = _describe(first, faults) + (f" (and {more} more field{'s' if more > 1 else ''} at fault)" if more else "")
     return " ".join(text.split())
@@ -129,7 +135,8 @@ def _describe(fault: ErrorDetails, faults: list[ErrorDetails]) -> str:
     path = _field_path(fault)
     kind, value = fault["type"], _REPR.repr(fault.get("input"))
     key = str(fault["loc"][-1]) if fault["loc"] else ""
-    section = str(fault["loc"][0]) if len(fault["loc"]) > 1 else ""
+    parents = [str(part) for part in fault["loc"][:-1] if part in _KEYS]
+    section = parents[-1] if parents else ""
     if kind == "extra_forbidden":
         allowed = _KEYS.get(section, _KEYS[""])
         noun = "axis" if section in ("runs", "blocks") else "key"
@@ -143,7 +150,8 @@ def _describe(fault: ErrorDetails, faults: list[ErrorDetails]) -> str:
     if kind == "string_pattern_mismatch" and path == "name":
         return f"name: {value} cannot name a sweep; allowed are letters, digits, '.', '_' and '-' ({NAME_PATTERN})."
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{path}: is {value}; write a mapping such as `{_MAPPING_EXAMPLES[path.split('[')[0]]}`."
+        last = path.rsplit(".", 1)[-1].split("[")[0]
+        return f"{path}: is {value}; write a mapping such as `{_MAPPING_EXAMPLES[last]}`."
     if kind in ("tuple_type", "list_type"):
         return f"{path}: is {value}; write a list."
     same = [f for f in faults if _field_path(f) == path]
@@ -168,6 +176,8 @@ def _requirement(fault: ErrorDetails) -> str:
             return "it must be a whole number"
         case "float_type" | "float_parsing" | "finite_number":
             return "it must be a finite number"
+        case "bool_type" | "bool_parsing":
+            return "it must be true or false"
         case "string_type":
             return "it must be text"
         case "value_error":

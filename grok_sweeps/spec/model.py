@@ -50,7 +50,8 @@ def _one_of(names: Iterable[str]) -> AfterValidator:
 
     def check(value: str) -> str:
         if value not in known:
-            raise ValueError(f"it must be {allowed}{did_you_mean(value, known).rstrip('?')}")
+            hint = did_you_mean(value, known).strip()
+            raise ValueError(f"it must be {allowed}" + (f" ({hint[0].lower()}{hint[1:]})" if hint else ""))
         return value
 
     return AfterValidator(check)

@@ -49,8 +49,8 @@ def _resolved(store: SweepStore, config: RunConfig) -> RunConfig:
     control = store.load_calibration().get(config.control_id)
     if control is None:
         raise SpecError(
-            f"fork.of: sweep '{store.sweep}' has not resolved its w_c yet, which the run to be forked depends on; run it "
-            "first."
+            f"fork.of: sweep '{store.sweep}' has not resolved its w_c yet, which the run to be forked depends on; run "
+            "it first."
         )
     pinned = {"control_id": None, "w_c": control["w_c"]}
     if config.arm == "allocation" and config.shares is None:

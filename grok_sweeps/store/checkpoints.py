@@ -71,7 +71,7 @@ def encode_states(states: Sequence[LaneState]) -> bytes:
 
 
 def load_newest(store: SweepStore, run_ids: Iterable[str], at_most: int | None = None) -> dict[str, LaneState]:
-    """Load the newest whole state of each of `run_ids`, up to step `at_most`; a damaged one gives way to the next older."""
+    """Load the newest whole state of each of `run_ids`, up to step `at_most`; a damaged one gives way to an older."""
     wanted = frozenset(run_ids)
     refs = [r for r in (*_checkpointed(store), *_kept(store)) if r.run_id in wanted]
     refs = sorted((r for r in refs if at_most is None or r.step <= at_most), key=lambda r: -r.step)

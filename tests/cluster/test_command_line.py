@@ -113,7 +113,7 @@ def test_a_control_that_does_not_grok_stops_the_sweep_with_its_reason(tmp_path: 
     errors = [line for line in stopped.stderr.splitlines() if line]
     assert len(errors) == 1
     assert errors[0].startswith("error: w_c: control")
-    assert "raise max_steps" in errors[0]
+    assert "resume --max-steps" in errors[0]
     runs = open_store(str(tmp_path / "store")).runs("blocked")
     assert set(runs.outcome) == {"censored"}
     assert not (tmp_path / "store" / "blocked" / "calibration.json").exists()

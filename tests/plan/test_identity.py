@@ -48,7 +48,10 @@ OTHER = {
     "p": 61, "train_fraction": 0.5, "d_model": 64, "hidden": 64, "lr": 2e-3, "weight_decay": 0.5, "arm": "other",
     "tau": 1.5, "seed": 1, "seeding": "paper", "max_steps": 1, "eval_every": 50, "rho": 2.0, "w_c": 1.0,
     "control_id": "other", "clamp_from_step": 50, "seeds_in_block": 3, "arch": "other", "task": "sub", "loss": "mse",
-    "optimizer": "sgd", "dtype": "float64",
+    "optimizer": "sgd", "dtype": "float64", "heads": 2, "momentum": 0.5, "batch_size": 64, "normalizer": "stablemax",
+    "label_smoothing": 0.1, "logit_penalty": 0.1, "gradient_compensation": True, "gradient_projection": "orthogonal",
+    "gamma": 0.3, "share_embedding": 0.4, "share_hidden": 0.8, "share_readout": 0.4, "fork_cell": "other",
+    "fork_step": 800, "stop": "budget",
 }  # fmt: skip
 
 

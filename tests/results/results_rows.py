@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 def full_row(run_id: str, **values: Any) -> Row:
     """A row with a value in every column that is never null."""
-    never_null: dict[Any, Any] = {pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0}
+    never_null: dict[Any, Any] = {pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0, pa.bool_(): False}
     row = {c.name: None if c.null else never_null.get(c.dtype, NOON) for c in RUN_COLUMNS}
     return {**row, "sweep": "made", "run_id": run_id, "cell_id": "c", "outcome": "censored", "attempt": "a1", **values}
 

@@ -58,7 +58,7 @@ def test_half_or_less_gives_no_number_and_says_what_to_do(n_grokked: int, n_cens
     message = str(caught.value)
     assert "w_c: control abc123" in message
     assert f"{n_grokked} of {len(run_ids)} runs" in message
-    assert "raise max_steps, or pin w_c as a number" in message
+    assert "train them on with `resume --max-steps N`, or pin w_c as a number" in message
     assert "\n" not in message
 
 

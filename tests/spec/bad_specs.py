@@ -92,7 +92,66 @@ BAD_SPECS: dict[str, BadSpec] = {
     "lr overflows": _runs("lr: 1e400", "runs.lr", "inf", "finite"),
     "w_c is another word": _runs("arm: clamp, w_c: ctrl", "runs.w_c", "'ctrl'", "'control'"),
     "w_c is negative": _runs("arm: clamp, w_c: -5.5", "runs.w_c", "-5.5", "greater than 0"),
-    "unknown arm": _runs("arm: fre", "runs.arm", "'fre'", "'free' or 'clamp'"),
+    "unknown arm": _runs(
+        "arm: fre", "runs.arm", "'fre'", "'free', 'clamp', 'allocation' or 'fork'", "did you mean 'free'?"
+    ),
+    # the axes of the protocol
+    "unknown task": _runs("task: ad", "runs.task", "'ad'", "'add', 'sub', 'mul', 'div'", "did you mean 'add'?"),
+    "unknown arch": _runs("arch: mpl", "runs.arch", "'mpl'", "'transformer_no_layernorm'", "did you mean 'mlp'?"),
+    "unknown loss": _runs("loss: hinge", "runs.loss", "'hinge'", "'ce' or 'mse'"),
+    "unknown optimizer": _runs("optimizer: lion", "runs.optimizer", "'lion'", "'adamw', 'adam' or 'sgd'"),
+    "unknown dtype": _runs("dtype: bfloat16", "runs.dtype", "'bfloat16'", "'float32' or 'float64'"),
+    "unknown normalizer": _runs("normalizer: sparsemax", "runs.normalizer", "'softmax' or 'stablemax'"),
+    "unknown projection": _runs("gradient_projection: ortho", "gradient_projection", "'none' or 'orthogonal'"),
+    "compensation is a number": _runs("gradient_compensation: 1", "gradient_compensation", "1", "true or false"),
+    "smoothing is one": _runs("label_smoothing: 1.0", "runs.label_smoothing", "1.0", "less than 1"),
+    "smoothing is negative": _runs("label_smoothing: -0.1", "runs.label_smoothing", "at least 0"),
+    "penalty is negative": _runs("logit_penalty: -1", "runs.logit_penalty", "-1", "at least 0"),
+    "momentum is one": _runs("optimizer: sgd, momentum: 1", "runs.momentum", "1", "less than 1"),
+    "momentum without sgd": _runs("momentum: 0.9", "runs.momentum", "'sgd'", "'adamw'", "leave it out"),
+    "batch is zero": _runs("batch_size: 0", "runs.batch_size", "0", "at least 1"),
+    "batch is larger than the train split": _runs("batch_size: 5000", "batch_size", "5000", "1392", "leave it out"),
+    "heads without attention": _runs("heads: 4", "runs.heads", "'mlp'", "no attention", "leave heads out"),
+    "heads do not divide the width": _runs(
+        "arch: transformer, heads: 3", "runs.heads", "3 heads", "d_model 128", "change one"
+    ),
+    "the default heads do not divide": _runs("arch: transformer, d_model: 30", "4 heads", "d_model 30"),
+    "division modulo no prime": _runs("task: div, p: [59, 60]", "runs.p", "60", "not a prime", "'div'"),
+    "stablemax under mse": _runs("loss: mse, normalizer: stablemax", "runs.normalizer", "'stablemax'", "'ce'"),
+    "stop is another word": _runs("stop: soon", "runs.stop", "'soon'", "'grokked+N'", "'budget'"),
+    "stop adds no steps": _runs("stop: grokked+0", "runs.stop", "'grokked+0'", "'grokked+N'"),
+    "gamma is below -1": _runs("arm: allocation, w_c: control, gamma: -1.5", "runs.gamma", "-1.5", "at least -1"),
+    "gamma without allocation": _clamp("gamma: 0.3", "runs.gamma", "'allocation'", "['clamp']"),
+    "allocation without w_c": _runs("arm: allocation", "runs.w_c", "'allocation'", "'control'"),
+    "allocation without shares": _runs("arm: allocation, w_c: 54.5", "share_", "pinned w_c", "w_c: control"),
+    "allocation with one share": _runs(
+        "arm: allocation, w_c: 54.5, share_hidden: 0.8", "share_embedding", "share_hidden", "all three"
+    ),
+    "shares of more than the whole": _runs(
+        "arm: allocation, w_c: 54.5, share_embedding: 0.8, share_hidden: 0.8, share_readout: 0.8", "1.9200", "sum to 1"
+    ),
+    "a share is above one": _runs("arm: allocation, w_c: control, share_hidden: 1.2", "share_hidden", "less than 1"),
+    "shares without allocation": _clamp("share_hidden: 0.8", "runs.share_hidden", "'allocation'"),
+    "allocation of a transformer": _runs(
+        "arm: allocation, w_c: control, arch: transformer", "runs.arm", "'allocation'", "position", "arch mlp"
+    ),
+    "paper seeding of a transformer": _runs(
+        "arch: transformer, seeding: paper", "runs.seeding", "'transformer'", "run"
+    ),
+    # forks
+    "arm fork without a fork": _runs("arm: fork", "runs.arm", "'fork'", "fork: {of: control, at_step: 800}"),
+    "fork is a number": _runs("fork: 800", "runs.fork", "800", "{of: control, at_step: 800}"),
+    "fork without a step": _runs("fork: {of: control}", "runs.fork.at_step", "required"),
+    "fork with another key": _runs("fork: {of: control, at: 8}", "runs.fork.at", "unknown key 'at'", "at_step"),
+    "fork of a word": _runs("fork: {of: parent, at_step: 8}", "runs.fork.of", "'parent'", "'control'", "SWEEP/RUN_ID"),
+    "fork at step zero": _runs("fork: {of: control, at_step: 0}", "runs.fork.at_step", "0", "at least 1"),
+    "fork at the end of the budget": _runs(
+        "max_steps: 800, fork: {of: control, at_step: 800}", "runs.fork.at_step", "800", "raise max_steps"
+    ),
+    "fork of a run of no sweep": _runs(
+        "fork: {of: nowhere/0123456789abcdef, at_step: 8}", "fork.of", "nowhere/0123456789abcdef"
+    ),
+    "w_c with arm fork alone": _runs("arm: fork, w_c: 5.0, fork: {of: control, at_step: 8}", "runs.w_c", "'clamp'"),
     # keys that contradict each other
     "clamp without w_c": _runs("arm: clamp", "runs.w_c", "clamp", "'control'"),
     "clamp without w_c in a block": _text(

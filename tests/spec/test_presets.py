@@ -15,11 +15,28 @@ MODULI = 2
 COLLAPSE_CELLS = 4 * 3
 MEDIATION_CLAMPED_CELLS = 1 + 5
 
-PAPER_RUNS = {
+ALLOCATION_CELLS = 5
+DOSES = 9
+SAME_STATE_ARMS = 4
+
+JOINED = {
+    "paper/dose": (DOSES + 1) * (4 * 16 + 8),
+    "paper/mediation-ce": MODULI * (1 + MEDIATION_CLAMPED_CELLS) * SEEDS,
+    "paper/mediation-mse": MODULI * (1 + MEDIATION_CLAMPED_CELLS) * SEEDS,
     "paper/collapse": MODULI * COLLAPSE_CELLS * SEEDS,
+    "paper/allocation": MODULI * ALLOCATION_CELLS * SEEDS,
+    "paper/same-state": MODULI * (SAME_STATE_ARMS + 1) * SEEDS,  # and the parents
+    "paper/transformer": (1 + MEDIATION_CLAMPED_CELLS) * SEEDS,
+    "paper/float64-audit": 2 * 2 * 8,
+}
+SHARED = MODULI * 4 * SEEDS
+"""Cells of the collapse grid that are mediation cells too: (1, 1) and rho = 1.15 at tau 1, 1.3 and 1.7."""
+
+PAPER_RUNS = {
+    **JOINED,
     "paper/collapse-control": MODULI * (1 + COLLAPSE_CELLS) * SEEDS,
-    "paper/mediation": MODULI * (1 + MEDIATION_CLAMPED_CELLS) * SEEDS,
-    "paper/mediation-control": MODULI * (1 + MEDIATION_CLAMPED_CELLS) * SEEDS,
+    "paper/mediation-ce-control": MODULI * (1 + MEDIATION_CLAMPED_CELLS) * SEEDS,
+    "paper/all": sum(JOINED.values()) - SHARED,
 }
 
 
@@ -33,35 +50,82 @@ def test_a_preset_loads_plans_and_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "runs"), PAPER_RUNS.items())
 def test_a_paper_preset_has_the_papers_runs(name: str, runs: int) -> None:
-    plan = make_plan(load_spec(name)[0])
-    assert len(plan.runs) == runs
-    assert {r.config.p for r in plan.runs} == {59, 97}
-    assert {r.config.seeds_in_block for r in plan.runs} == {SEEDS}
+    assert len(make_plan(load_spec(name)[0]).runs) == runs
 
 
 def test_every_paper_preset_is_counted_here() -> None:
     assert {name for name in preset_names() if name.startswith("paper/")} == set(PAPER_RUNS)
 
 
-def test_the_collapse_and_mediation_sizes_are_the_documented_ones() -> None:
-    assert (PAPER_RUNS["paper/collapse"], PAPER_RUNS["paper/mediation"]) == (288, 168)
+def test_all_joins_the_papers_experiments_and_trains_what_they_share_once() -> None:
+    union = frozenset[str]().union(*(make_plan(load_spec(name)[0]).run_ids() for name in JOINED))
+    everything = make_plan(load_spec("paper/all")[0])
+    assert everything.run_ids() == union
+    parents = set(everything.parents.values())
+    assert len(everything.runs) - len(parents) == 1580
 
 
-@pytest.mark.parametrize("name", ["paper/collapse", "paper/mediation"])
+@pytest.mark.parametrize("name", ["paper/mediation-ce", "paper/collapse", "paper/allocation", "paper/same-state"])
+def test_seeded_presets_draw_the_papers_weights(name: str) -> None:
+    plan = make_plan(load_spec(name)[0])
+    assert {r.config.p for r in plan.runs} == {59, 97}
+    assert {(r.config.seeding, r.config.seeds_in_block) for r in plan.runs} == {("paper", SEEDS)}
+
+
+PINNED = {
+    "paper/collapse": {(59, 54.489295959472656), (97, 65.8533)},
+    "paper/mediation-ce": {(59, 54.489295959472656), (97, 65.8533)},
+    "paper/allocation": {(59, 54.489295959472656), (97, 65.8533)},
+    "paper/transformer": {(59, 32.49241638183594)},
+    "paper/float64-audit": {(59, 54.25865173339844)},
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
 def test_a_paper_preset_pins_the_published_norms_and_has_one_stage(name: str) -> None:
     plan = make_plan(load_spec(name)[0])
-    pinned = {(r.config.p, r.config.w_c) for r in plan.runs if r.config.arm == "clamp"}
-    assert pinned == {(59, 54.489295959472656), (97, 65.8533)}
+    assert {(r.config.p, r.config.w_c) for r in plan.runs if r.config.arm != "free"} == PINNED[name]
     assert (plan.n_stages, plan.controls) == (1, {})
 
 
-@pytest.mark.parametrize("name", ["paper/collapse-control", "paper/mediation-control"])
-def test_a_control_preset_trains_its_controls_first(name: str) -> None:
+CONTROLLED = {
+    "paper/collapse-control": {59, 97},
+    "paper/mediation-ce-control": {59, 97},
+    "paper/mediation-mse": {97},
+    "paper/dose": {43, 67, 97, 113},
+}
+
+
+@pytest.mark.parametrize("name", CONTROLLED)
+def test_a_preset_without_published_norms_trains_its_controls_first(name: str) -> None:
     plan = make_plan(load_spec(name)[0])
     assert plan.n_stages == 2
-    assert {r.config.arm for r in plan.stage(0)} == {"free"}
-    assert len(plan.stage(0)) == MODULI * SEEDS
-    assert len(plan.controls) == MODULI
+    waiting = plan.stage(1)
+    assert {r.config.p for r in waiting} == CONTROLLED[name]
+    assert all(r.config.control_id in plan.controls for r in waiting)
+    first = {r.run_id: r.config for r in plan.stage(0)}
+    assert {first[run].arm for members in plan.controls.values() for run in members} == {"free"}
+
+
+def test_the_same_state_arms_start_from_one_parent_a_seed() -> None:
+    plan = make_plan(load_spec("paper/same-state")[0])
+    arms = [r for r in plan.runs if r.config.fork_step is not None]
+    assert {(r.config.arm, r.config.rho) for r in arms} == {
+        ("free", None), ("fork", 1.0), ("fork", 1.15), ("fork", 0.8695652173913043)
+    }  # fmt: skip
+    by_id = {r.run_id: r for r in plan.runs}
+    for arm in arms:
+        parent = by_id[plan.parents[arm.run_id]]
+        assert (parent.stage, arm.stage) == (0, 1)
+        assert (parent.config.seed, parent.config.p) == (arm.config.seed, arm.config.p)
+        assert (parent.config.arm, parent.config.max_steps, parent.config.stop) == ("free", 800, "budget")
+
+
+def test_the_papers_own_values_are_the_defaults_of_loss_and_architecture() -> None:
+    mse = make_plan(load_spec("paper/mediation-mse")[0]).runs[-1].config
+    assert (mse.loss, mse.clamp_from_step, mse.lr, mse.hidden) == ("mse", 50, 1e-3, 256)
+    transformer = make_plan(load_spec("paper/transformer")[0]).runs[-1].config
+    assert (transformer.clamp_from_step, transformer.lr, transformer.hidden, transformer.heads) == (600, 5e-4, 512, 4)
 
 
 def test_the_quickstart_is_the_grid_its_file_writes() -> None:

@@ -90,3 +90,49 @@ def test_a_file_of_the_folder_goes_before_a_preset_of_the_same_name(
     (tmp_path / "quickstart").write_text("name: mine\n")
     monkeypatch.chdir(tmp_path)
     assert load_spec("quickstart")[0].name == "mine"
+
+
+def test_defaults_are_the_papers_for_the_architecture_and_the_loss() -> None:
+    archs = "mlp, transformer_no_layernorm"
+    found = {
+        (c.arch, c.loss): (c.lr, c.hidden, c.heads, c.clamp_from_step)
+        for c in _configs(
+            "runs: {arch: [mlp, transformer_no_layernorm], loss: [ce, mse], arm: clamp, w_c: 5.0, seeds: 1}"
+        )
+    }
+    assert found == {
+        ("mlp", "ce"): (1e-3, 256, None, 500),
+        ("mlp", "mse"): (1e-3, 256, None, 50),
+        ("transformer_no_layernorm", "ce"): (5e-4, 512, 4, 600),
+        ("transformer_no_layernorm", "mse"): (5e-4, 512, 4, 50),
+    }
+
+
+def test_what_a_run_does_not_use_is_not_part_of_it() -> None:
+    plain = _configs("runs: {seeds: 1}")
+    crossed = _configs("runs: {optimizer: [adamw, sgd], momentum: [0.5, 0.9], arch: [mlp], seeds: 1}")
+    assert [c.run_id for c in crossed if c.optimizer == "adamw"] == [plain[0].run_id]
+    assert [c.momentum for c in crossed if c.optimizer == "sgd"] == [0.5, 0.9]
+    assert _configs("runs: {optimizer: sgd, seeds: 1}")[0].momentum == 0.9
+
+
+def test_a_key_of_runs_is_excused_from_blocks_without_use_for_it() -> None:
+    configs = _configs("runs: {heads: 2, seeds: 1}\nblocks: [{arch: mlp}, {arch: transformer}]")
+    assert [(c.arch, c.heads) for c in configs] == [("mlp", None), ("transformer", 2)]
+
+
+def test_allocation_takes_its_shares_from_the_control_or_from_the_spec() -> None:
+    waiting = _configs("runs: {arm: allocation, w_c: control, gamma: [-0.3, 0.3], seeds: 1}")
+    assert [(c.arm, c.gamma, c.shares) for c in waiting if c.arm != "free"] == [
+        ("allocation", -0.3, None), ("allocation", 0.3, None)
+    ]  # fmt: skip
+    pinned = _configs(
+        "runs: {arm: allocation, w_c: 54.5, share_embedding: 0.385913, share_hidden: 0.803854, seeds: 1, "
+        "share_readout: 0.452647}"
+    )
+    assert [(c.gamma, c.shares) for c in pinned] == [(0.0, (0.385913, 0.803854, 0.452647))]
+
+
+@pytest.mark.parametrize(("stop", "after"), [("grokked", 0), ("grokked+500", 500), ("budget", None)])
+def test_stop_says_how_long_a_run_goes_on(stop: str, after: int | None) -> None:
+    assert _configs(f"runs: {{stop: {stop}, seeds: 1}}")[0].steps_after_grokking == after
