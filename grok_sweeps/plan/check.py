@@ -140,7 +140,7 @@ def _data_faults(axes: RunAxes) -> Iterator[str]:
             )
         for size in axes.batch_size or ():
             if size > n_train:
-                yield f"batch_size: {size} is more than the {n_train} train pairs at p = {p}; leave it out for all of them."
+                yield f"batch_size: {size} is more than the {n_train} train pairs at p = {p}; leave it out for all."
 
 
 def _seeding_faults(axes: RunAxes) -> Iterator[str]:

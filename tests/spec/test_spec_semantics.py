@@ -93,7 +93,6 @@ def test_a_file_of_the_folder_goes_before_a_preset_of_the_same_name(
 
 
 def test_defaults_are_the_papers_for_the_architecture_and_the_loss() -> None:
-    archs = "mlp, transformer_no_layernorm"
     found = {
         (c.arch, c.loss): (c.lr, c.hidden, c.heads, c.clamp_from_step)
         for c in _configs(

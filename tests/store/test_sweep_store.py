@@ -19,16 +19,24 @@ from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.schema import CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore
-from grok_sweeps.store.checkpoints import LaneState, delete_finished, encode_states, load_newest
+from grok_sweeps.store.checkpoints import (
+    LaneState,
+    delete_finished,
+    encode_states,
+    keep_state,
+    kept_state,
+    kept_steps,
+    load_newest,
+)
 from grok_sweeps.store.rows import RowLog, UnreadableObjectWarning, write_results
-from grok_sweeps.store.sweep import missing_runs
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
+from grok_sweeps.store.todo import Todo
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def _row(run_id: str, **values: Any) -> dict[str, Any]:
-    never_null: dict[Any, Any] = {pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0}
+    never_null: dict[Any, Any] = {pa.string(): "x", pa.int64(): 1, pa.float64(): 1.0, pa.bool_(): False}
     row = {c.name: None if c.null else never_null.get(c.dtype, NOON) for c in RUN_COLUMNS}
     return {**row, "sweep": "made", "run_id": run_id, "outcome": "grokked", "grokked_step": 100, **values}
 
@@ -85,7 +93,8 @@ class TestASweepsNameIsItsRuns:
 
     def test_what_is_missing_is_the_plan_without_its_rows(self, plan: Plan) -> None:
         done = plan.runs[1].run_id
-        assert missing_runs(plan, [done, "foreign"]) == [r for r in plan.runs if r.run_id != done]
+        rows = {run_id: {"outcome": "grokked", "steps_run": 75} for run_id in (done, "foreign")}
+        assert Todo(plan).runs(rows) == [r for r in plan.runs if r.run_id != done]
 
     def test_a_damaged_plan_or_pack_is_named(self, sweep: SweepStore) -> None:
         sweep.objects.put(sweep.layout.plan, b"PAR1")
@@ -144,9 +153,31 @@ class TestCheckpoints:
     def test_only_checkpoints_of_finished_runs_are_deleted(self, sweep: SweepStore) -> None:
         done = _put(sweep, "pack", "a1", 1, [_state("r1", 50)])
         mixed = _put(sweep, "pack", "a1", 2, [_state("r1", 75), _state("r2", 75)])
-        delete_finished(sweep, ["r1"])
+        delete_finished(sweep, {"r1": 75})
         assert sweep.objects.get(done) is None
         assert sweep.objects.get(mixed) is not None
+
+    def test_the_checkpoint_of_a_run_that_is_trained_past_its_row_stays(self, sweep: SweepStore) -> None:
+        name = _put(sweep, "pack", "a1", 1, [_state("r1", 75)])
+        delete_finished(sweep, {"r1": 50})
+        assert sweep.objects.get(name) is not None
+
+    def test_a_kept_state_is_found_by_its_run_and_step(self, sweep: SweepStore) -> None:
+        keep_state(sweep, _state("r1", 50))
+        _put(sweep, "pack", "a1", 1, [_state("r1", 25), _state("r2", 80)])
+        sweep.objects.put(f"{sweep.layout.states}/notes.txt", b"foreign")
+        assert kept_steps(sweep) == {"r1": {50}}
+        kept = kept_state(sweep, "r1", 50)
+        assert kept is not None
+        assert _same(kept, _state("r1", 50))
+        assert kept_state(sweep, "r1", 25) is None
+        assert {k: s.step for k, s in load_newest(sweep, ["r1", "r2"]).items()} == {"r1": 50, "r2": 80}
+        assert {k: s.step for k, s in load_newest(sweep, ["r1", "r2"], at_most=30).items()} == {"r1": 25}
+
+    def test_a_kept_state_under_another_name_is_refused(self, sweep: SweepStore) -> None:
+        sweep.objects.put(sweep.layout.state("r1", 60), encode_states([_state("r1", 50)]))
+        with pytest.raises(CorruptObjectError, match=r"states/r1@60\.safetensors"):
+            kept_state(sweep, "r1", 60)
 
 
 class TestRows:

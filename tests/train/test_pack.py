@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import pytest
+from packs import complete, rows
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.results import Store
 from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.pack import PackTrainer
 
 Make = Callable[..., RunConfig]
 Trainer = Callable[..., PackTrainer]
 NewSweep = Callable[[str], SweepStore]
-
-
-def complete(trainer: PackTrainer) -> None:
-    for _ in range(10_000):
-        if trainer.advance(0.2).done:
-            return
-    pytest.fail("the pack did not end")
-
-
-def rows(store: SweepStore) -> dict[str, dict[str, Any]]:
-    log = RowLog(store)
-    log.refresh()
-    return log.rows
 
 
 def test_a_run_has_the_same_numbers_alone_and_among_twelve_lanes_that_come_and_go(

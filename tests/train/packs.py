@@ -1,0 +1,51 @@
+"""What tests of packs share: a run's work, training to the end, rows as they stand, lanes without a pack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from grok_sweeps.arms import ARMS, Held, Reference
+from grok_sweeps.config import RunConfig
+from grok_sweeps.store import SweepStore
+from grok_sweeps.store.rows import RowLog
+from grok_sweeps.train.lanes import LaneStack, LaneTensors
+from grok_sweeps.train.pack import PackTrainer
+from grok_sweeps.train.work import RunWork
+
+CPU = torch.device("cpu")
+
+
+def work_of(config: RunConfig, **values: Any) -> RunWork:
+    """A run as its worker gets it; `values` are fields of `RunWork`."""
+    reference = Reference(config.w_c, config.shares)
+    own = {"horizon_steps": config.max_steps, "reference": reference}
+    return RunWork(config.run_id, config.cell_id, config, **{**own, **values})
+
+
+def complete(trainer: PackTrainer) -> None:
+    """Train a pack to its end."""
+    for _ in range(10_000):
+        if trainer.advance(0.2).done:
+            return
+    pytest.fail("the pack did not end")
+
+
+def rows(store: SweepStore) -> dict[str, dict[str, Any]]:
+    """The sweep's rows by run_id."""
+    log = RowLog(store)
+    log.refresh()
+    return dict(log.rows)
+
+
+def held_of(config: RunConfig) -> Held | None:
+    """The norms a run with everything pinned is held at."""
+    return ARMS[config.arm].held(config, Reference(config.w_c, config.shares))
+
+
+def stack_of(configs: Sequence[RunConfig], states: Sequence[LaneTensors] | None = None) -> LaneStack:
+    """Lanes of runs with everything pinned, from the start or from `states`."""
+    return LaneStack(configs, [held_of(c) for c in configs], states or [LaneTensors.fresh(c) for c in configs], CPU)
