@@ -146,9 +146,14 @@ def _plan_table(planned: Plan, resources: Resources) -> Table:
         )
         for k in range(planned.n_stages)
     ]
-    added = sum(r.added for r in planned.runs)
+    parents = frozenset(planned.parents.values())
+    added = {
+        "control runs": sum(r.added and r.run_id not in parents for r in planned.runs),
+        "parents of forks": sum(r.added and r.run_id in parents for r in planned.runs),
+    }
+    extra = " and ".join(f"{n:,} {what}" for what, n in added.items() if n)
     table = Table(title=f"plan of {planned.sweep}", title_justify="left", show_header=False)
-    table.add_row("runs", f"{len(planned.runs):,}" + (f" ({added} control runs added)" if added else ""))
+    table.add_row("runs", f"{len(planned.runs):,}" + (f" ({extra} added)" if extra else ""))
     table.add_row("cells", f"{planned.n_cells:,}")
     table.add_row(
         "stages",

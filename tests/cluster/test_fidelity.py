@@ -1,4 +1,4 @@
-"""The paper's released runs, seed by seed, through the command line: steps equal to the step."""
+"""A few of the fidelity runs trained anew through the command line: the steps are those of the committed tables."""
 
 from __future__ import annotations
 
@@ -9,34 +9,29 @@ import pytest
 from cluster_processes import Sweeping
 
 from grok_sweeps.results import open_store
+from tests.fidelity.cells import matched, reference_runs, within_target
 
+FOLDER = Path(__file__).parents[1] / "fidelity"
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "p59_runs.csv"
-
-SPEC = """\
-name: fidelity
-runs: {p: 59, arm: clamp, w_c: 54.489295959472656, seeds: 12, seeding: paper, max_steps: 40000}
-blocks:
-  - {rho: 1.0, tau: 1.0}
-  - {rho: 1.15, tau: 1.7}
-execution: {device: cpu}
-"""
+EXPERIMENTS = (("mediation", "ce"), ("mediation", "mse"), ("alloc", None), ("samestate", None))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@pytest.mark.skipif(not REFERENCE.exists(), reason="the paper's per-seed data is not beside the project")
-def test_all_24_runs_memorise_and_grok_at_the_published_steps(tmp_path: Path, sweeping: type[Sweeping]) -> None:
-    (tmp_path / "fidelity.yaml").write_text(SPEC)
-    sweep = sweeping("run", "fidelity.yaml", "--store", "store")
+def test_runs_of_every_seeded_experiment_memorise_and_grok_at_the_recorded_steps(
+    tmp_path: Path, sweeping: type[Sweeping]
+) -> None:
+    sweep = sweeping("run", str(FOLDER / "subset.yaml"), "--store", "store")
     assert sweep.process.wait(timeout=2900) == 0, (tmp_path / "run.log").read_text()
-    published = pd.read_csv(REFERENCE)
-    published = published[(published.experiment == "mediation") & (published.arm == "clamp") & (published.loss == "ce")]
-    keys = ["rho", "tau", "seed"]
-    both = open_store(str(tmp_path / "store")).runs("fidelity").merge(published, on=keys, suffixes=("", "_published"))
-    assert len(both) == 24
-    different = both[
-        (both.grokked_step != both.grokked_step_published) | (both.memorized_step != both.memorized_step_published)
-    ]
-    assert different.empty, different[
-        [*keys, "memorized_step", "memorized_step_published", "grokked_step", "grokked_step_published"]
-    ].to_string()
+    runs = open_store(str(tmp_path / "store")).runs("fidelity-subset")
+    recorded = pd.concat([pd.read_csv(path) for path in sorted((FOLDER / "measured").glob("*.csv"))])
+    both = runs.merge(recorded, on="run_id", suffixes=("", "_recorded"))
+    assert len(both) == len(runs) == 14
+    for name in ("outcome", "memorized_step", "grokked_step", "steps_run"):
+        different = both[both[name] != both[f"{name}_recorded"]]
+        assert different.empty, different[["arm", "loss", "seed", name, f"{name}_recorded"]].to_string()
+    if REFERENCE.exists():
+        for experiment, loss in EXPERIMENTS:
+            pairs = matched(runs, reference_runs(str(REFERENCE), experiment, loss))
+            assert len(pairs) >= 2
+            assert within_target(pairs).all(), pairs[["arm", "loss", "seed", "ours", "theirs"]].to_string()
