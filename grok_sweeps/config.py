@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import Any
 
 from grok_sweeps.arms import ARM_AXES, SHARES
@@ -157,10 +158,16 @@ class RunConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Field values by column name."""
-        return {name: getattr(self, name) for name in CONFIG_COLUMNS}
+        return dict(zip(CONFIG_COLUMNS, _VALUES(self), strict=True))
+
+    def without_seed(self) -> tuple[Any, ...]:
+        """Every value but the seed: equal for the runs of one cell."""
+        return _VALUES_BUT_SEED(self)
 
 
 CONFIG_COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(RunConfig))
+_VALUES: Callable[[RunConfig], tuple[Any, ...]] = attrgetter(*CONFIG_COLUMNS)
+_VALUES_BUT_SEED: Callable[[RunConfig], tuple[Any, ...]] = attrgetter(*(n for n in CONFIG_COLUMNS if n != "seed"))
 
 
 def run_config_from_dict(values: Mapping[str, Any]) -> RunConfig:

@@ -69,7 +69,8 @@ def expected_steps(config: RunConfig) -> int:
     exponent += (_MSE_PER_RHO if mse else _PER_RHO) * (config.rho - 1) if config.rho is not None else 0.0
     steps *= exp(min(exponent, 50.0))
     after = config.steps_after_grokking or 0
-    return int(min(max(steps, config.eval_every) + after, config.max_steps)) - (config.fork_step or 0)
+    steps = min(max(steps, config.eval_every) + after, config.max_steps) - (config.fork_step or 0)
+    return int(max(steps, config.eval_every))
 
 
 def step_flops(config: RunConfig) -> float:

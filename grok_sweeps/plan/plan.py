@@ -130,10 +130,10 @@ class _CellIds:
     """Cell ids, each worked out once."""
 
     def __init__(self) -> None:
-        self._known: dict[RunConfig, str] = {}
+        self._known: dict[tuple[object, ...], str] = {}
 
     def of(self, config: RunConfig) -> str:
-        cell = replace(config, seed=0)
+        cell = config.without_seed()
         if cell not in self._known:
             self._known[cell] = config.cell_id
         return self._known[cell]

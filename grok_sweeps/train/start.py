@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from grok_sweeps.arms import ARMS, Held
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import CorruptObjectError, StoreError
 from grok_sweeps.store.checkpoints import LaneState, kept_state, kept_steps, load_newest
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.todo import settled
@@ -108,12 +108,13 @@ class Starts:
         assert run.fork_of is not None
         assert run.config.fork_step is not None
         if run.fork_of not in self._parents:
-            state = kept_state(self._store, run.fork_of, run.config.fork_step)
+            try:
+                state = kept_state(self._store, run.fork_of, run.config.fork_step)
+            except CorruptObjectError as error:
+                raise StoreError(f"{error} Forks start from it: delete it and run the sweep again.") from error
             if state is None:
                 name = self._store.layout.state(run.fork_of, run.config.fork_step)
-                raise StoreError(
-                    f"{name}: missing, and run {run.run_id} starts from it; run the sweep again to train it."
-                )
+                raise StoreError(f"{name}: missing, and run {run.run_id} starts from it; run the sweep again.")
             self._parents[run.fork_of] = state
         return self._parents[run.fork_of]
 
