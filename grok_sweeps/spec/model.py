@@ -45,11 +45,11 @@ def _seed_list(value: Any) -> Any:
 
 def _one_of(names: Iterable[str]) -> AfterValidator:
     """Values of an axis whose names stand in a registry."""
-    known = tuple(names)
-    allowed = " or ".join((", ".join(map(repr, known[:-1])), repr(known[-1])))
 
     def check(value: str) -> str:
+        known = tuple(names)
         if value not in known:
+            allowed = " or ".join((", ".join(map(repr, known[:-1])), repr(known[-1])))
             hint = did_you_mean(value, known).strip()
             raise ValueError(f"it must be {allowed}" + (f" ({hint[0].lower()}{hint[1:]})" if hint else ""))
         return value
