@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster.monitor import Monitor
 from cluster.resources import Resources
-from cluster.settings import quiet_ray
+from cluster.settings import prepare_ray
 from cluster.stopping import StopOnSignal
 from grok_sweeps.plan import Pack, Plan
 from grok_sweeps.provenance import git_sha
@@ -85,7 +85,7 @@ class LocalRay:
     def _start_ray(self) -> None:
         if self._scratch is not None:
             return
-        quiet_ray()
+        prepare_ray()
         import ray
 
         self._scratch = tempfile.mkdtemp(prefix="grok-sweeps-")

@@ -90,22 +90,9 @@ def stable(x: Tensor) -> Tensor:
     return torch.where(x >= 0, x.clamp(min=0) + 1, 1 / (1 - x.clamp(max=0)))
 
 
-def probabilities(x: Tensor, normalizer: str) -> Tensor:
-    """Class probabilities of logits / tau, [..., C]."""
+def log_probabilities(x: Tensor, normalizer: str) -> Tensor:
+    """Logarithms of the class probabilities of logits / tau, [..., C]; exactly 0 where a probability rounds to 1."""
     if normalizer == "stablemax":
         s = stable(x)
-        return s / s.sum(-1, keepdim=True)
-    return torch.softmax(x, -1)
-
-
-def label_losses(x: Tensor, targets: Tensor, loss: str, normalizer: str) -> Tensor:
-    """Each row's loss against its own label, [N], of logits / tau [N, C]; no smoothing, penalty or compensation.
-
-    The same measure for every run of one loss, whatever the training added to it.
-    """
-    if loss == "mse":
-        return x.square().sum(-1) - 2 * x.gather(-1, targets[:, None])[:, 0] + 1
-    if normalizer == "stablemax":
-        s = stable(x)
-        return s.sum(-1).log() - s.gather(-1, targets[:, None])[:, 0].log()
-    return -torch.log_softmax(x, -1).gather(-1, targets[:, None])[:, 0]
+        return (s / s.sum(-1, keepdim=True)).log()
+    return torch.log_softmax(x, -1)

@@ -16,13 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grok_sweeps.config import RunConfig
-from grok_sweeps.train.network import Forward, Layout, LogitGradient, Parameter, Weights, rows_of
+from grok_sweeps.train.network import Forward, Layout, LogitGradient, Network, Parameter, Weights, rows_of
 
 
-class Mlp:
+class Mlp(Network):
     """The paper's network at one size: modulus P, width D, hidden width H."""
-
-    embedding = "E"
 
     def __init__(self, config: RunConfig) -> None:
         self.p, self.d, self.h = config.p, config.d_model, config.hidden
@@ -37,13 +35,20 @@ class Mlp:
             )
         )
 
-    def forward(self, weights: Weights, a: Tensor, b: Tensor) -> Forward:
-        """Logits before the temperature [L, N, P] and pre-activations [L, N, H] of the pairs (a, b), [L, N] each."""
+    def tables(self, weights: Weights) -> Weights:
+        """What each residue gives to the hidden layer as first and as second operand, [L, P, H]; and the readout."""
         e, w1 = weights["E"], weights["W1"]
-        table_a = torch.bmm(e, w1[:, : self.d])
-        table_b = torch.bmm(e, w1[:, self.d :]) + weights["b1"][:, None]
-        pre = rows_of(table_a, a).add_(rows_of(table_b, b))
-        return Forward(torch.baddbmm(weights["b2"][:, None], F.gelu(pre), weights["W2"]), pre)
+        second = torch.bmm(e, w1[:, self.d :]) + weights["b1"][:, None]
+        return {"first": torch.bmm(e, w1[:, : self.d]), "second": second, "W2": weights["W2"], "b2": weights["b2"]}
+
+    def forward(self, tables: Weights, a: Tensor, b: Tensor) -> Forward:
+        """Logits before the temperature [L, N, P] and pre-activations [L, N, H] of the pairs (a, b), [L, N] each."""
+        first, second = tables["first"], tables["second"]
+        if a.shape[1] == self.p**2:  # every pair, which come in the order of a·p + b: no gather
+            pre = (first[:, :, None] + second[:, None]).flatten(1, 2)
+        else:
+            pre = rows_of(first, a).add_(rows_of(second, b))
+        return Forward(torch.baddbmm(tables["b2"][:, None], F.gelu(pre), tables["W2"]), pre)
 
     def gradient(self, dtype: torch.dtype, device: torch.device) -> MlpGradient:
         """The hand-derived gradient for one stack of lanes."""

@@ -1,13 +1,14 @@
 """What the engine needs of an architecture, the layout of its parameters, and the gradient of one that has no own.
 
-An architecture is a class with a `layout`, the number of classes and a `forward` in plain torch over stacked lanes; the
-registry `grok_sweeps.architectures` names it. Its gradient is autograd's unless it brings its own (`Mlp` does).
+An architecture is a subclass of `Network`, named in the registry `grok_sweeps.architectures`. Its gradient is autograd
+unless it brings its own (`Mlp` does).
 
 Shapes: L lanes, N pairs, C classes, M parameters.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,18 +120,27 @@ class GradientOf(Protocol):
         """Write the gradient at `weights` into `out`, same names and shapes."""
 
 
-class Network(Protocol):
-    """One architecture at one size."""
+class Network(ABC):
+    """One architecture at one size: its parameters, and logits in plain torch over stacked lanes.
+
+    `embedding` names the parameter whose first P rows are the residues.
+    """
 
     layout: Layout
     n_classes: int
-    embedding: str
+    embedding: str = "E"
 
-    def forward(self, weights: Weights, a: Tensor, b: Tensor) -> Forward:
-        """Logits and pre-activations of the pairs (a, b), [L, N] each."""
+    def tables(self, weights: Weights) -> Weights:
+        """What `forward` needs beside the pairs, computed once for all of them; the weights unless overridden."""
+        return weights
 
-    def gradient(self, dtype: torch.dtype, device: torch.device) -> GradientOf:
-        """A gradient whose buffers belong to one stack of lanes."""
+    @abstractmethod
+    def forward(self, tables: Weights, a: Tensor, b: Tensor) -> Forward:
+        """Logits and pre-activations of the pairs (a, b), [L, N] each, from what `tables` gave."""
+
+    def gradient(self, dtype: torch.dtype, device: torch.device) -> GradientOf:  # noqa: ARG002
+        """A gradient whose buffers belong to one stack of lanes; autograd's unless overridden."""
+        return AutogradGradient(self)
 
 
 class AutogradGradient:
@@ -146,7 +156,7 @@ class AutogradGradient:
     def __call__(self, weights: Weights, logit_gradient: LogitGradient, out: Weights) -> None:
         """See `GradientOf`."""
         leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
-        logits = self._network.forward(leaves, self._a, self._b).logits
+        logits = self._network.forward(self._network.tables(leaves), self._a, self._b).logits
         seed = logit_gradient(logits.detach().clone())
         for name, gradient in zip(leaves, torch.autograd.grad(logits, list(leaves.values()), seed), strict=True):
             out[name].copy_(gradient)

@@ -19,8 +19,8 @@ from grok_sweeps.architectures import ARCHITECTURES
 from grok_sweeps.config import RunConfig
 from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.train.data import PairTensors
-from grok_sweeps.train.losses import label_losses, probabilities
-from grok_sweeps.train.network import Forward, Network, Weights
+from grok_sweeps.train.losses import log_probabilities
+from grok_sweeps.train.network import Network, Weights
 
 SATURATED = 0.999
 """A pair is saturated when its largest class probability exceeds this."""
@@ -54,39 +54,68 @@ class Probe:
     gradient: Tensor
 
     @cached_property
-    def forward(self) -> Forward:
-        """Logits and pre-activations of all pairs."""
-        return self.network.forward(self.weights, self.pairs.a[None], self.pairs.b[None])
+    def _everywhere(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits / tau [K, C], and of the pre-activations the mean square and the share beyond `SATURATED_UNIT`."""
+        tables = self.network.tables(self.weights)
+        logits, pre = self.network.forward(tables, self.pairs.a[None], self.pairs.b[None])
+        mean_square = pre.square_().mean()
+        torch.gt(pre, SATURATED_UNIT**2, out=pre)  # into floats: comparing into booleans takes five times as long
+        return logits[0].div_(self.config.tau), mean_square, pre.mean()
 
-    @cached_property
+    @property
     def x(self) -> Tensor:
         """Logits / tau of all pairs, [K, C]: what the loss sees."""
-        return self.forward.logits[0] / self.config.tau
+        return self._everywhere[0]
+
+    @property
+    def mean_square(self) -> Tensor:
+        """Mean square of the hidden pre-activations over all pairs and units."""
+        return self._everywhere[1]
+
+    @property
+    def saturated(self) -> Tensor:
+        """Share of them beyond `SATURATED_UNIT`."""
+        return self._everywhere[2]
 
     @cached_property
-    def probability(self) -> Tensor:
-        """Class probabilities of all pairs, [K, C]."""
-        return probabilities(self.x, self.config.normalizer)
+    def update(self) -> Tensor:
+        """The weights' change in the last step, [n_weights]."""
+        return self.after - self.before
+
+    @cached_property
+    def update_norm(self) -> Tensor:
+        """Its norm."""
+        return _norm(self.update)
+
+    @cached_property
+    def log_probability(self) -> Tensor:
+        """Logarithms of the class probabilities of all pairs, [K, C]."""
+        return log_probabilities(self.x, self.config.normalizer)
+
+    @cached_property
+    def on_target(self) -> Tensor:
+        """Logarithm of each pair's correct-class probability, [K]; 0 where the probability rounds to 1."""
+        return self.log_probability.gather(1, self.pairs.target[:, None])[:, 0]
+
+    @cached_property
+    def largest(self) -> Tensor:
+        """Logarithm of each pair's largest probability, [K]."""
+        return self.log_probability.amax(-1)
 
     @cached_property
     def losses(self) -> Tensor:
-        """Loss of each pair, [K]."""
-        return label_losses(self.x, self.pairs.target, self.config.loss, self.config.normalizer)
+        """Each pair's loss against its own label, [K]: no smoothing, penalty or compensation.
 
-    @cached_property
-    def correct(self) -> Tensor:
-        """Whether each pair is answered correctly, [K] bool."""
-        return self.x.gather(1, self.pairs.target[:, None])[:, 0] >= self.x.amax(-1)
+        The same measure for every run of one loss, whatever the training adds to it.
+        """
+        if self.config.loss == "mse":
+            return self.x.square().sum(-1) - 2 * self.x.gather(1, self.pairs.target[:, None])[:, 0] + 1
+        return -self.on_target
 
     @cached_property
     def layer_norms(self) -> dict[str, Tensor]:
         """Norm of each layer."""
         return {layer: _norm(self.after[span]) for layer, span in self.network.layout.layers.items()}
-
-    @cached_property
-    def preactivation(self) -> Tensor:
-        """Hidden pre-activations of all pairs, flat."""
-        return self.forward.preactivation.flatten()
 
     def train_mean(self, values: Tensor) -> Tensor:
         """Mean over the train pairs."""
@@ -112,54 +141,50 @@ def _weight_norm(probe: Probe) -> Tensor:
 
 def _softmax_collapse(probe: Probe) -> Tensor:
     """A probability that rounds to 1 leaves no gradient (arXiv:2501.04697)."""
-    return probe.train_mean(probe.probability.gather(1, probe.pairs.target[:, None])[:, 0] >= 1.0)
+    return probe.train_mean(probe.on_target >= 0.0)
 
 
 def _turn_angle(probe: Probe) -> Tensor:
-    """2 asin(|u - v| / 2) of the unit vectors u, v: exact at the small angles where acos is not."""
-    u, v = probe.before.double(), probe.after.double()
-    return 2 * torch.asin(_norm(u / _norm(u) - v / _norm(v)) / 2)
+    """Angle between u and v = u + d: atan2 of d's parts across and along u, exact at small angles where acos is not."""
+    u, d = probe.before, probe.update
+    norm, along = _norm(u), torch.dot(u, d).double()
+    across = (probe.update_norm.square() - (along / norm).square()).clamp(min=0).sqrt()
+    return torch.atan2(across, norm + along / norm)
 
 
 def _fourier_concentration(probe: Probe) -> Tensor:
     """Power summed over the embedding's columns, at the frequencies 1 … (P−1)/2 over residues."""
     p = probe.config.p
     embedding = probe.weights[probe.network.embedding][0, :p]
-    power = (_waves(p).to(embedding) @ embedding).square().sum(-1).sum(0).double()  # cosine and sine, [2, P // 2, D]
+    power = (
+        (_waves(p, embedding.dtype, embedding.device) @ embedding).square().sum(-1).sum(0).double()
+    )  # cosine and sine, [2, P // 2, D]
     top: Tensor = power.topk(min(TOP_FREQUENCIES, len(power))).values
     return top.sum() / power.sum()
 
 
 @lru_cache(maxsize=8)
-def _waves(p: int) -> Tensor:
-    """Cosines and sines of the frequencies 1 … P // 2 over the residues, [2, P // 2, P] float64."""
+def _waves(p: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Cosines and sines of the frequencies 1 … P // 2 over the residues, [2, P // 2, P]."""
     angle = 2 * math.pi * torch.outer(torch.arange(1, p // 2 + 1), torch.arange(p)).double() / p
-    return torch.stack([angle.cos(), angle.sin()])
-
-
-def _saturated_units(probe: Probe) -> Tensor:
-    beyond = probe.preactivation.abs()
-    torch.gt(beyond, SATURATED_UNIT, out=beyond)  # into floats: comparing into booleans takes five times as long
-    return beyond.sum(dtype=torch.float64) / beyond.numel()
+    return torch.stack([angle.cos(), angle.sin()]).to(device, dtype)
 
 
 TAKEN: dict[str, Reading] = {
     "train_loss": lambda probe: probe.train_mean(probe.losses),
     "test_loss": lambda probe: probe.test_mean(probe.losses),
-    "train_accuracy": lambda probe: probe.train_mean(probe.correct),
-    "test_accuracy": lambda probe: probe.test_mean(probe.correct),
+    "train_accuracy": lambda probe: probe.train_mean(probe.on_target >= probe.largest),
+    "test_accuracy": lambda probe: probe.test_mean(probe.on_target >= probe.largest),
     "logit_scale": lambda probe: torch.linalg.vector_norm(probe.x, dim=-1).mean(),
     "softmax_collapse": _softmax_collapse,
-    "saturation": lambda probe: (probe.probability.amax(-1) > SATURATED).double().mean(),
+    "saturation": lambda probe: (probe.largest.exp() > SATURATED).double().mean(),
     "weight_norm": _weight_norm,
     **{f"norm_{layer}": _layer_norm(layer) for architecture in ARCHITECTURES.values() for layer in architecture.layers},
     "grad_norm": lambda probe: _norm(probe.gradient),
-    "update_norm": lambda probe: _norm(probe.after - probe.before),
+    "update_norm": lambda probe: probe.update_norm,
     "turn_angle": _turn_angle,
-    "preactivation_rms": lambda probe: (
-        torch.linalg.vector_norm(probe.preactivation) / probe.preactivation.numel() ** 0.5
-    ),
-    "saturated_units": _saturated_units,
+    "preactivation_rms": lambda probe: probe.mean_square.sqrt(),
+    "saturated_units": lambda probe: probe.saturated,
     "fourier_concentration": _fourier_concentration,
 }
 

@@ -73,7 +73,7 @@ class RunRecord:
             "grokked_step": grokked,
             "delay": None if grokked is None or began is None else grokked - began,
             "steps_run": self.steps[-1],
-            "error": "loss or weights are not finite" if self.outcome == "diverged" else None,
+            "error": f"loss or weights are not finite at step {self.steps[-1]}" if self.outcome == "diverged" else None,
             **{f"{name}_at_grok": _or_none(at_grok[name]) for name in AT_GROK_NAMES},
             f"{MAX_OVER_RUN}_max": float(np.max(self.array()[:, READING_NAMES.index(MAX_OVER_RUN)])),
         }

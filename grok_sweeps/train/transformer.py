@@ -18,15 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grok_sweeps.config import RunConfig
-from grok_sweeps.train.network import AutogradGradient, Forward, Layout, Parameter, Weights, rows_of
+from grok_sweeps.train.network import Forward, Layout, Network, Parameter, Weights, rows_of
 
 N_POSITIONS = 3
 
 
-class TransformerNoLayerNorm:
+class TransformerNoLayerNorm(Network):
     """One block without any normalisation."""
-
-    embedding = "E"
 
     def __init__(self, config: RunConfig) -> None:
         self.p, self.d, self.h = config.p, config.d_model, config.hidden
@@ -51,32 +49,32 @@ class TransformerNoLayerNorm:
     def _normalized(self, x: Tensor, weights: Weights, name: str) -> Tensor:  # noqa: ARG002
         return x
 
-    def forward(self, weights: Weights, a: Tensor, b: Tensor) -> Forward:
-        """Logits before the temperature [L, N, V] and pre-activations [L, N, H] of the pairs (a, b), [L, N] each."""
-        n_lanes, n = a.shape
+    def tables(self, weights: Weights) -> Weights:
+        """Attention scores [L, P, A] and values [L, P, D] of each token at each position, and what comes after them."""
         tokens, position = weights["E"][:, : self.p], weights["position"]
         equals = (weights["E"][:, self.p] + position[:, 2])[:, None]  # [L, 1, D]
         streams = (tokens + position[:, :1], tokens + position[:, 1:2], equals)  # what stands at each position
         places = [self._normalized(x, weights, "attention") for x in streams]
         query = self._split(torch.bmm(places[2], weights["Q"]))  # [L, 1, A, K]
-        scores, values = [], []
-        for x, index in zip(places, (a, b, torch.zeros_like(a)), strict=True):
-            score = (self._split(torch.bmm(x, weights["K"])) * query).sum(-1)  # [L, P, A]
-            scores.append(rows_of(score, index))
-            values.append(rows_of(torch.bmm(x, weights["V"]), index))
-        attention = torch.softmax(torch.stack(scores, -1) / (self.d // self.heads) ** 0.5, -1)  # [L, N, A, 3]
-        mixed = sum(
-            (attention[..., k, None] * self._split(value) for k, value in enumerate(values)),
-            torch.zeros((), dtype=attention.dtype, device=attention.device),
-        ).view(n_lanes, n, self.d)
-        stream = equals + torch.bmm(mixed, weights["O"])
-        pre = torch.bmm(self._normalized(stream, weights, "mlp"), weights["W_in"])
-        stream = torch.baddbmm(stream, F.gelu(pre), weights["W_out"])
-        return Forward(torch.bmm(self._normalized(stream, weights, "readout"), weights["W_U"]), pre)
+        tables = {**weights, "equals": equals}
+        for k, x in enumerate(places):
+            tables[f"score{k}"] = (self._split(torch.bmm(x, weights["K"])) * query).sum(-1)
+            tables[f"value{k}"] = torch.bmm(x, weights["V"])
+        return tables
 
-    def gradient(self, dtype: torch.dtype, device: torch.device) -> AutogradGradient:  # noqa: ARG002
-        """By autograd through `forward`."""
-        return AutogradGradient(self)
+    def forward(self, tables: Weights, a: Tensor, b: Tensor) -> Forward:
+        """Logits before the temperature [L, N, V] and pre-activations [L, N, H] of the pairs (a, b), [L, N] each."""
+        index = (a, b, torch.zeros_like(a))
+        scores = [rows_of(tables[f"score{k}"], index[k]) for k in range(N_POSITIONS)]
+        values = [self._split(rows_of(tables[f"value{k}"], index[k])) for k in range(N_POSITIONS)]
+        attention = torch.softmax(torch.stack(scores, -1) / (self.d // self.heads) ** 0.5, -1)  # [L, N, A, 3]
+        mixed = attention[..., 0, None] * values[0]
+        for k in (1, 2):
+            mixed = mixed + attention[..., k, None] * values[k]
+        stream = tables["equals"] + torch.bmm(mixed.flatten(2), tables["O"])
+        pre = torch.bmm(self._normalized(stream, tables, "mlp"), tables["W_in"])
+        stream = torch.baddbmm(stream, F.gelu(pre), tables["W_out"])
+        return Forward(torch.bmm(self._normalized(stream, tables, "readout"), tables["W_U"]), pre)
 
     def _split(self, x: Tensor) -> Tensor:
         """[L, n, D] as [L, n, A, K]."""

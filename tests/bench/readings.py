@@ -1,19 +1,24 @@
 """What the readings cost beside the training between them: `python -m tests.bench.readings`.
 
-CPU time of one thread, so that other processes disturb it little: the median over rounds of `eval_every` steps and of one
+CPU time of one thread, so that other processes disturb it little: medians over rounds of `eval_every` steps and of one
 set of readings, and their ratio. The target is 5 % of training at the default `eval_every` of 25.
+
+Runs itself anew with the memory settings that workers get (`cluster.settings.prepare_ray`).
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
 import torch
 
+from cluster.settings import prepare_ray
 from grok_sweeps.plan import make_plan
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.train.lanes import LaneStack, LaneTensors
@@ -64,4 +69,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        prepare_ray()
+        os.execv(sys.executable, [sys.executable, "-m", "tests.bench.readings", *sys.argv[1:]])
     main()

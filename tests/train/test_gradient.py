@@ -85,7 +85,7 @@ def test_logits_of_all_pairs_equal_the_textbook_network(base: RunConfig, arch: s
     flat, _, pairs = stacked(configs)
     network = network_of(configs[0])
     everywhere = torch.arange(len(pairs.a)).expand(len(configs), -1)
-    logits, pre = network.forward(network.layout.views(flat), pairs.a[everywhere], pairs.b[everywhere])
+    logits, pre = network.forward(network.tables(network.layout.views(flat)), pairs.a[everywhere], pairs.b[everywhere])
     assert pre.shape == (len(configs), len(pairs.a), base.hidden)
     for lane in range(len(configs)):
         weights = {name: view[lane] for name, view in network.layout.views(flat).items()}
