@@ -73,7 +73,7 @@ class Cell:
     @property
     def arm_label(self) -> str:
         """The arm, with its gamma where it has one."""
-        return self.arm if self.gamma is None else f"{self.arm} γ {self.gamma:+g}"
+        return self.arm if self.gamma is None else f"{self.arm} γ {self.gamma:g}"
 
     @property
     def label(self) -> str:
