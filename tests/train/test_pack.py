@@ -59,11 +59,15 @@ def test_waiting_runs_take_the_place_of_finished_ones_and_the_stack_shrinks(
 
 
 def test_a_diverging_lane_ends_as_diverged_and_leaves_its_neighbours_alone(
-    small_config: Make, trainer: Trainer, sweep_store: SweepStore
+    small_config: Make, trainer: Trainer, new_sweep: NewSweep
 ) -> None:
     healthy, wild = small_config(1), small_config(1, lr=1e30)
-    complete(trainer([healthy, wild], lanes=2))
-    found = rows(sweep_store)
+    together, alone = new_sweep("together"), new_sweep("alone")
+    complete(trainer([healthy, wild], lanes=2, store=together))
+    complete(trainer([healthy], lanes=1, store=alone))
+    found = rows(together)
+    assert found[healthy.run_id]["final_state_sha256"] == rows(alone)[healthy.run_id]["final_state_sha256"]
+    assert found[wild.run_id]["error"] == f"loss or weights are not finite at step {found[wild.run_id]['steps_run']}"
     assert found[wild.run_id]["outcome"] == "diverged"
     assert found[wild.run_id]["steps_run"] <= 25
     assert found[wild.run_id]["grokked_step"] is None
