@@ -28,7 +28,10 @@ def test_runs_of_every_seeded_experiment_memorise_and_grok_at_the_recorded_steps
     both = runs.merge(recorded, on="run_id", suffixes=("", "_recorded"))
     assert len(both) == len(runs) == 14
     for name in ("outcome", "memorized_step", "grokked_step", "steps_run"):
-        different = both[both[name] != both[f"{name}_recorded"]]
+        now, then = (
+            both[column].astype(object).where(both[column].notna(), None) for column in (name, f"{name}_recorded")
+        )
+        different = both[[a != b for a, b in zip(now, then, strict=True)]]
         assert different.empty, different[["arm", "loss", "seed", name, f"{name}_recorded"]].to_string()
     if REFERENCE.exists():
         for experiment, loss in EXPERIMENTS:

@@ -13,13 +13,14 @@ import pytest
 import torch
 from cluster_processes import WAIT_S, Sweeping, cli, kill, wait_until
 
+from grok_sweeps.arms import Reference
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import provenance
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.pack import PackTrainer
-from grok_sweeps.train.work import PackWork
+from grok_sweeps.train.work import PackWork, RunWork
 
 RUNS = 24
 AXES = {"rho": [1.0, 1.1, 1.2], "tau": [1.0, 1.3], "seeds": 4}
@@ -27,15 +28,8 @@ AXES = {"rho": [1.0, 1.1, 1.2], "tau": [1.0, 1.3], "seeds": 4}
 
 def undisturbed(plan: Plan, store: SweepStore) -> dict[str, dict[str, Any]]:
     """Rows of the same runs, trained in one go in this process."""
-    work = PackWork(
-        pack_id="whole",
-        run_ids=tuple(r.run_id for r in plan.runs),
-        cell_ids=tuple(r.cell_id for r in plan.runs),
-        configs=tuple(r.config for r in plan.runs),
-        w_c=tuple(r.config.w_c for r in plan.runs),
-        lanes=1,
-        checkpoint_every_s=1e9,
-    )
+    runs = tuple(RunWork(r.run_id, r.cell_id, r.config, r.config.max_steps, Reference(r.config.w_c)) for r in plan.runs)
+    work = PackWork("whole", runs, lanes=1, checkpoint_every_s=1e9)
     trainer = PackTrainer(store, work, "whole", torch.device("cpu"), provenance(None))
     while not trainer.advance(1.0).done:
         pass
