@@ -65,6 +65,8 @@ class LocalRay:
                 {run.run_id: horizon(run.config, extend_to) for run in pack.runs},
                 lanes=self._resources.lanes,
                 device=self._resources.device,
+                engine=self._resources.engine,
+                threads=self._resources.threads,
                 checkpoint_every_s=self._execution.checkpoint_every_s,
                 git_sha=git_sha(),
             )
@@ -92,7 +94,7 @@ class LocalRay:
         gpus = self._resources.workers if self._resources.device == "cuda" else 0
         ray.init(
             address="local",
-            num_cpus=self._resources.workers,
+            num_cpus=self._resources.workers * self._resources.threads,
             num_gpus=gpus,
             include_dashboard=False,
             log_to_driver=False,

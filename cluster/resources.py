@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cluster.settings import Machine
+from grok_sweeps.engines import ENGINES
 from grok_sweeps.errors import SpecError
 from grok_sweeps.spec import Execution
 
@@ -15,17 +16,22 @@ GPU_LANES = 128
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """How packs are trained: `workers` at once, each with `lanes` lanes on `device`."""
+    """How packs are trained: `workers` at once, each with `lanes` lanes and `threads` threads on `device`.
+
+    `engine` is one of `grok_sweeps.train.engine`, or auto.
+    """
 
     workers: int
     lanes: int
     device: str
     pack_runs: int | None
+    engine: str = "auto"
+    threads: int = 1
 
     @property
     def bundle(self) -> dict[str, float]:
         """Ray resources of one worker."""
-        return {"CPU": 1.0, "GPU": 1.0} if self.device == "cuda" else {"CPU": 1.0}
+        return {"CPU": 1.0, "GPU": 1.0} if self.device == "cuda" else {"CPU": float(self.threads)}
 
 
 def choose_resources(execution: Execution, machine: Machine) -> Resources:
@@ -37,11 +43,20 @@ def choose_resources(execution: Execution, machine: Machine) -> Resources:
     if execution.device == "cuda" and not machine.gpus:
         raise SpecError("execution.device: 'cuda' is asked for and this machine has no CUDA device; use auto or cpu.")
     device = "cuda" if machine.gpus and execution.device != "cpu" else "cpu"
-    workers = execution.workers if execution.workers != "auto" else (machine.gpus if device == "cuda" else machine.cpus)
+    engines = ENGINES[device]
+    if execution.engine not in ("auto", *engines):
+        raise SpecError(
+            f"execution.engine: '{execution.engine}' does not train on {device}; use auto, {' or '.join(engines)}."
+        )
+    # One thread a worker: a lane's products are too small to share, and a worker on every core does them at once.
+    threads = 1 if execution.threads == "auto" else execution.threads
+    units = machine.gpus if device == "cuda" else max(1, machine.cpus // threads)
+    workers = units if execution.workers == "auto" else execution.workers
     if device == "cuda" and workers > machine.gpus:
         raise SpecError(
             f"execution.workers: {workers} is more than this machine's {machine.gpus} CUDA devices, and a worker takes "
             "one."
         )
     lanes = execution.lanes if execution.lanes != "auto" else (GPU_LANES if device == "cuda" else CPU_LANES)
-    return Resources(workers, lanes, device, None if execution.pack_runs == "auto" else execution.pack_runs)
+    pack_runs = None if execution.pack_runs == "auto" else execution.pack_runs
+    return Resources(workers, lanes, device, pack_runs, execution.engine, threads)

@@ -22,6 +22,7 @@ from grok_sweeps.errors import StoreError
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import UnreadableObjectWarning
+from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import load_work
 
@@ -65,7 +66,8 @@ class PackTrial(tune.Trainable):
             self._stepping = False
         if self._stopping:
             sys.exit(128 + signal.SIGTERM)
-        notes, self._notes = self._notes, []
+        notes, self._notes = self._notes + self._trainer.notes, []
+        self._trainer.notes.clear()
         return {**summary.to_dict(), "notes": notes}
 
     def cleanup(self) -> None:
@@ -83,12 +85,13 @@ class PackTrial(tune.Trainable):
         store = SweepStore(open_objects(config["store"]), config["sweep"])
         work, content = load_work(store, config["pack"])
         device = torch.device(content["device"])
-        if device.type == "cpu":
-            torch.set_num_threads(1)
+        torch.set_num_threads(content["threads"])
         attempt = secrets.token_hex(4)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UnreadableObjectWarning)
-            self._trainer = PackTrainer(store, work, attempt, device, provenance(content["git_sha"]))
+            self._trainer = PackTrainer(
+                store, work, attempt, choose_engine(content["engine"], device), provenance(content["git_sha"])
+            )
         self._notes = [str(w.message) for w in caught if issubclass(w.category, UnreadableObjectWarning)]
 
     def _leave(self) -> None:

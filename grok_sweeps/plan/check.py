@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from typing import TYPE_CHECKING
 
 from grok_sweeps.architectures import ARCHITECTURES, HEADS
 from grok_sweeps.arms import ARM_AXES, ARMS, LAYERS, SHARES
 from grok_sweeps.errors import SpecError
-from grok_sweeps.spec.model import RunAxes
 from grok_sweeps.tasks import TASKS, is_prime, n_pairs
+
+if TYPE_CHECKING:
+    from grok_sweeps.spec.model import RunAxes
 
 SHARES_TOLERANCE = 1e-3
 """How far the squares of pinned shares may sum from 1: published ones have six digits."""

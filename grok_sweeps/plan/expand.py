@@ -10,20 +10,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grok_sweeps.architectures import ARCHITECTURES, HEADS
 from grok_sweeps.arms import ARM_AXES, ARMS
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan.check import check_block, seeds_in_block, unused_keys
-from grok_sweeps.spec.model import RunAxes, SweepSpec
+
+if TYPE_CHECKING:
+    from grok_sweeps.spec.model import RunAxes, SweepSpec
 
 MAX_RUNS = 1_000_000
 """Most runs of one sweep; the largest store this version is built for."""
 
-CROSSED = tuple(name for name in RunAxes.model_fields if name not in ("seeds", "seeds_in_block", "fork"))
-"""Axes in the order in which they are crossed, outermost first; seeds come last of all."""
+NOT_CROSSED = ("seeds", "seeds_in_block", "fork")
+"""Keys that are no axes, or are expanded apart; the others are crossed in their order, outermost first, seeds last."""
 
 FIXED_BY_PARENT = (
     "arch", "task", "p", "train_fraction", "d_model", "hidden", "heads", "dtype", "optimizer", "seeding", "seeds",
@@ -129,7 +131,8 @@ def _forked(config: RunConfig, ancestors: tuple[Ancestor, ...], at_step: int, wh
 def _laid_over(parent: RunConfig, axes: RunAxes, where: str) -> RunAxes:
     """The parent's own values as axes, with what the spec writes laid over them."""
     written = axes.model_fields_set
-    values = {name: (value,) for name, value in parent.to_dict().items() if value is not None and name in CROSSED}
+    own = parent.to_dict()
+    values = {name: (own[name],) for name in _crossed(axes) if own[name] is not None}
     values |= {"seeds": (parent.seed,)}
     for name in FIXED_BY_PARENT:
         if name in written and tuple(getattr(axes, name)) != values.get(name):
@@ -142,7 +145,7 @@ def _laid_over(parent: RunConfig, axes: RunAxes, where: str) -> RunAxes:
 
 def _configs(axes: RunAxes, where: str, written: frozenset[str], fork_step: int | None = None) -> Iterator[RunConfig]:
     check_block(axes, where, written, forked=fork_step is not None)
-    values = {name: getattr(axes, name) or (None,) for name in CROSSED}
+    values = {name: getattr(axes, name) or (None,) for name in _crossed(axes)}
     fixed = {name: v[0] for name, v in values.items() if len(v) == 1}
     varied = {name: v for name, v in values.items() if len(v) > 1}
     for point in product(*varied.values()):
@@ -172,8 +175,12 @@ def _resolved(point: dict[str, Any]) -> dict[str, Any]:
     return point
 
 
+def _crossed(axes: RunAxes) -> tuple[str, ...]:
+    return tuple(name for name in type(axes).model_fields if name not in NOT_CROSSED)
+
+
 def _lengths(axes: RunAxes) -> Iterator[tuple[str, int]]:
-    for name in CROSSED:
+    for name in _crossed(axes):
         yield name, len(getattr(axes, name) or (None,))
     if axes.fork is not None:
         yield "fork.of", len(axes.fork.of)

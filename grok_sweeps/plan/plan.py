@@ -12,11 +12,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from grok_sweeps.arms import ARMS
 from grok_sweeps.config import RunConfig, control_id_of
 from grok_sweeps.plan.expand import Ancestry, check_size, expand, no_ancestry
-from grok_sweeps.spec.model import SweepSpec
+
+if TYPE_CHECKING:
+    from grok_sweeps.spec.model import SweepSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,8 @@ class Execution(_Frozen):
     pack_runs: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=10**6)] = "auto"
     workers: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=10**5)] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    engine: Literal["auto", "eager", "native", "graph", "fused"] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=1024)] = "auto"
     checkpoint_every_s: Annotated[_Float, Field(gt=0, le=86_400)] = 60.0
     max_failures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 3
 

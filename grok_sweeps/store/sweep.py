@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -16,10 +16,12 @@ from grok_sweeps.config import CONFIG_COLUMNS, run_config_from_dict
 from grok_sweeps.errors import CorruptObjectError, SweepConflictError
 from grok_sweeps.plan.plan import Plan, PlannedRun
 from grok_sweeps.schema import CONFIG, SCHEMA_VERSION, Column, arrow_schema
-from grok_sweeps.spec import SweepSpec, parse_spec
 from grok_sweeps.store.layout import Layout
 from grok_sweeps.store.objects import ObjectStore
 from grok_sweeps.store.tables import decode_table, encode_rows
+
+if TYPE_CHECKING:
+    from grok_sweeps.spec import SweepSpec
 
 PLAN_SCHEMA = arrow_schema(
     (
@@ -74,6 +76,8 @@ class SweepStore:
 
     def load_spec(self) -> SweepSpec | None:
         """The spec as submitted, or None where the store has no such sweep."""
+        from grok_sweeps.spec import parse_spec  # noqa: PLC0415 workers never read a spec, and do without its parser
+
         text = self.objects.get(self.layout.spec)
         return None if text is None else parse_spec(text.decode(), f"{self.sweep}.yaml")
 

@@ -9,7 +9,6 @@ Shapes: L lanes, N pairs, C classes, M parameters.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -21,11 +20,12 @@ from torch import Tensor
 
 from grok_sweeps.architectures import ARCHITECTURES
 from grok_sweeps.config import RunConfig
+from grok_sweeps.train.engine import Engine
+from grok_sweeps.train.losses import LogitGradients
+from grok_sweeps.train.values import in_place
 
 Weights = dict[str, Tensor]
 """Parameters by name, each with L leading."""
-LogitGradient = Callable[[Tensor], Tensor]
-"""Turns logits [L, N, C] before the temperature into the loss gradient with respect to them; may write into them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +113,10 @@ class Forward(NamedTuple):
 class GradientOf(Protocol):
     """The loss gradient of L stacked networks on their own train pairs."""
 
-    def set_pairs(self, a: Tensor, b: Tensor) -> None:
-        """Train on the pairs (a, b), [L, N] each, from now on."""
+    def set_pairs(self, a: Tensor, b: Tensor, targets: Tensor) -> None:
+        """Train on the pairs (a, b) of the classes `targets`, [L, N] each, from now on."""
 
-    def __call__(self, weights: Weights, logit_gradient: LogitGradient, out: Weights) -> None:
+    def __call__(self, weights: Weights, out: Weights) -> None:
         """Write the gradient at `weights` into `out`, same names and shapes."""
 
 
@@ -138,26 +138,31 @@ class Network(ABC):
     def forward(self, tables: Weights, a: Tensor, b: Tensor) -> Forward:
         """Logits and pre-activations of the pairs (a, b), [L, N] each, from what `tables` gave."""
 
-    def gradient(self, dtype: torch.dtype, device: torch.device) -> GradientOf:  # noqa: ARG002
-        """A gradient whose buffers belong to one stack of lanes; autograd's unless overridden."""
-        return AutogradGradient(self)
+    def gradient(self, losses: LogitGradients, engine: Engine) -> GradientOf:  # noqa: ARG002
+        """The gradient of one stack of lanes, with buffers of its own; autograd's unless overridden."""
+        return AutogradGradient(self, losses)
 
 
 class AutogradGradient:
     """The gradient of any network, by autograd through its `forward`."""
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, network: Network, losses: LogitGradients) -> None:
+        self._network, self._losses = network, losses
+        self._a: Tensor | None = None
+        self._b: Tensor | None = None
 
-    def set_pairs(self, a: Tensor, b: Tensor) -> None:
+    def set_pairs(self, a: Tensor, b: Tensor, targets: Tensor) -> None:
         """See `GradientOf`."""
-        self._a, self._b = a, b
+        self._a, self._b = in_place(self._a, a), in_place(self._b, b)
+        self._losses.set_targets(targets)
 
-    def __call__(self, weights: Weights, logit_gradient: LogitGradient, out: Weights) -> None:
+    def __call__(self, weights: Weights, out: Weights) -> None:
         """See `GradientOf`."""
+        assert self._a is not None
+        assert self._b is not None
         leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
         logits = self._network.forward(self._network.tables(leaves), self._a, self._b).logits
-        seed = logit_gradient(logits.detach().clone())
+        seed = self._losses(logits.detach().clone())
         for name, gradient in zip(leaves, torch.autograd.grad(logits, list(leaves.values()), seed), strict=True):
             out[name].copy_(gradient)
 

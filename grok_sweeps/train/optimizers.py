@@ -19,7 +19,9 @@ from torch import Tensor
 
 from grok_sweeps.arms import Held
 from grok_sweeps.config import RunConfig
+from grok_sweeps.train.native import Kernels
 from grok_sweeps.train.network import Layout
+from grok_sweeps.train.values import take_values
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 TINY = 1e-30
@@ -39,18 +41,48 @@ class Buffers:
 
 @dataclass(frozen=True)
 class StepValues:
-    """Values of one step, [L, 1] each: -lr (bias-corrected for Adam), 1/sqrt(1 - beta2^t), whether the norm is held."""
+    """Values of S steps: -lr (bias-corrected for Adam), 1/sqrt(1 - beta2^t), whether the norm is held; [S, L, 1] each.
+
+    Those of one step, [L, 1] each, are what `Optimizer.step` takes.
+    """
 
     minus_rate: Tensor
     root_correction: Tensor
     held: Tensor
 
+    @property
+    def n_steps(self) -> int:
+        """S."""
+        return len(self.held)
+
+    def of_step(self, k: int) -> StepValues:
+        """The values of step `k`, from 0."""
+        return StepValues(self.minus_rate[k], self.root_correction[k], self.held[k])
+
+    def clone(self) -> StepValues:
+        """The same values in tensors of their own."""
+        return StepValues(self.minus_rate.clone(), self.root_correction.clone(), self.held.clone())
+
+    def copy_(self, other: StepValues) -> None:
+        """Take the values of another, in place."""
+        self.minus_rate.copy_(other.minus_rate)
+        self.root_correction.copy_(other.root_correction)
+        self.held.copy_(other.held)
+
 
 class Optimizer:
     """The step of one stack of lanes, alike in optimiser and projection."""
 
-    def __init__(self, configs: Sequence[RunConfig], held: Sequence[Held | None], layout: Layout, like: Tensor) -> None:
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        held: Sequence[Held | None],
+        layout: Layout,
+        like: Tensor,
+        kernels: Kernels | None = None,
+    ) -> None:
         self._configs, self._layout, self._like = configs, layout, like
+        self._kernels = kernels if like.dtype == torch.float32 else None
         self._name, self._projection = configs[0].optimizer, configs[0].gradient_projection
         self._norm = _HeldNorm(held, layout, like)
         self._l2 = self._column([c.weight_decay for c in configs])
@@ -60,7 +92,7 @@ class Optimizer:
         # An arm that does not name a step holds its norm from the start (the fork it begins with).
         self._held_from = np.array([c.clamp_from_step or 0 if h else 2**62 for c, h in zip(configs, held, strict=True)])
 
-    def schedule(self, steps: Sequence[int], n_steps: int) -> list[StepValues]:
+    def schedule(self, steps: Sequence[int], n_steps: int) -> StepValues:
         """The values of the next `n_steps` steps of lanes that have done `steps`."""
         t = np.asarray(steps)[None, :] + 1 + np.arange(n_steps)[:, None]  # [n_steps, L]
         rate = -np.broadcast_to(np.array([c.lr for c in self._configs]), t.shape)
@@ -70,12 +102,18 @@ class Optimizer:
         def place(values: np.ndarray, dtype: torch.dtype) -> Tensor:
             return torch.as_tensor(values).to(self._like.device, dtype)[..., None]
 
-        parts = (
+        return StepValues(
             place(rate, self._like.dtype),
             place(1 / np.sqrt(1 - BETA2**t), self._like.dtype),
             place(t >= self._held_from, torch.bool),
         )
-        return [StepValues(*(part[k] for part in parts)) for k in range(n_steps)]
+
+    def take(self, other: Optimizer) -> bool:
+        """Become `other`, in the tensors in use; False where their structure differs, and nothing is done."""
+        if not take_values(self._tensors(), other._tensors()):
+            return False
+        self._configs, self._held_from = other._configs, other._held_from
+        return True
 
     def step(self, x: Buffers, values: StepValues) -> None:
         """Move the weights by the gradient that stands in the buffers."""
@@ -87,6 +125,9 @@ class Optimizer:
         if self._name == "sgd":
             x.moment1.mul_(self._momentum).add_(x.gradient)
             x.weights.addcmul_(x.moment1, values.minus_rate)
+        elif self._kernels is not None:
+            buffers = (x.weights, x.moment1, x.moment2, x.gradient)
+            self._kernels.adam_update(*buffers, values.minus_rate, values.root_correction, (BETA1, BETA2, EPSILON))
         else:
             x.moment1.lerp_(x.gradient, 1 - BETA1)
             x.moment2.mul_(BETA2).addcmul_(x.gradient, x.gradient, value=1 - BETA2)
@@ -110,6 +151,9 @@ class Optimizer:
     def _column(self, values: Sequence[float]) -> Tensor:
         return torch.tensor(values, dtype=self._like.dtype, device=self._like.device)[:, None]
 
+    def _tensors(self) -> list[Tensor]:
+        return [self._l2, self._momentum, self._decay, *self._norm.tensors()]
+
 
 class _HeldNorm:
     """Scales lanes to the norms they are held at."""
@@ -127,6 +171,10 @@ class _HeldNorm:
             self._layers = [
                 column([layers[k] if layers else 1.0 for layers in by_layer]) for k in range(len(layout.layers))
             ]
+
+    def tensors(self) -> list[Tensor]:
+        """The values that differ between lanes."""
+        return [self._total, *([self._by_layer, *self._layers] if self._layers is not None else [])]
 
     def scale(self, weights: Tensor, held: Tensor, otherwise: Tensor | float) -> None:
         """Scale the lanes in `held` to their norms and multiply the others' weights by `otherwise`."""

@@ -1,19 +1,23 @@
 """Train a pack: the one loop that owns time, readings, retirement, refill, rows and checkpoints.
 
 A pack holds more runs than lanes. A lane whose run ends gives its place to the next waiting run; when none waits the
-stack shrinks. The loop returns to its caller every few seconds with a summary, which is also when finished runs are
-written, so that a caller can be a Ray trial, a test or a plain script.
+stack shrinks, on a GPU once more than `IDLE_SHARE` of its lanes are idle. The loop returns to its caller every few
+seconds with a summary, which is also when finished runs are written, so that a caller can be a Ray trial, a test or a
+plain script.
 
 What can go wrong: a kill at any point. Rows are written before the checkpoint that no longer holds their lanes, and the
-older checkpoint is deleted last, so what is lost is at most the steps since the last checkpoint.
+older checkpoint is deleted last, so what is lost is at most the steps since the last checkpoint. Everything is written
+by a thread of its own in that order, from copies on the host, while the lanes train on. And a GPU that has too little
+memory: the pack goes on with half the lanes, from the newest states in the store.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -22,15 +26,23 @@ import torch
 from grok_sweeps.store.checkpoints import LaneState, encode_states, keep_state
 from grok_sweeps.store.rows import RowLog, write_results
 from grok_sweeps.store.sweep import SweepStore
-from grok_sweeps.train.lanes import LaneStack, LaneTensors
+from grok_sweeps.train.engine import Engine
+from grok_sweeps.train.lanes import Joining, LaneStack, LaneTensors
 from grok_sweeps.train.record import RunRecord
 from grok_sweeps.train.start import Start, Starts, lane_state, state_sha256
 from grok_sweeps.train.work import PackWork, RunWork
+from grok_sweeps.train.writer import Writer
+
+IDLE_SHARE = {"cpu": 0.0, "cuda": 0.05}
+"""Share of lanes that may be idle before the stack shrinks: on a GPU shrinking costs the capture of a new graph."""
 
 
 @dataclass(frozen=True, slots=True)
 class PackSummary:
-    """What a pack reports. `run_steps` counts steps of this attempt, `run_steps_under_way` those of runs in lanes."""
+    """What a pack reports. `run_steps` counts steps of this attempt, `run_steps_under_way` those of runs in lanes.
+
+    `idle_lane_steps` are those of lanes whose run had ended, on top of them.
+    """
 
     pack_id: str
     lanes_active: int
@@ -38,6 +50,7 @@ class PackSummary:
     runs_finished: int
     runs_grokked: int
     run_steps: int
+    idle_lane_steps: int
     run_steps_under_way: int
     steps_per_s: float
     done: bool
@@ -49,11 +62,30 @@ class PackSummary:
 
 @dataclass
 class _Lane:
-    """A run in a lane, beside its tensors in the stack."""
+    """A run in a lane, beside its tensors in the stack. It is idle once the run has ended."""
 
     run: RunWork
     start: Start
     record: RunRecord
+
+    @property
+    def joining(self) -> Joining:
+        """What the stack takes in."""
+        return Joining(self.run.config, self.start.held, self.start.tensors)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it only keeps its place."""
+        return self.record.outcome is not None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A run that waits for its row: its last state, and how it was trained at the end."""
+
+    lane: _Lane
+    tensors: LaneTensors
+    how: Mapping[str, Any]
 
 
 @dataclass
@@ -64,7 +96,7 @@ class PackTrainer:
         store: the sweep's objects.
         work: what to train.
         attempt: name of this attempt, unique over all workers.
-        device: where to train.
+        engine: how, and on what device.
         provenance: columns that say who trained (`schema.PROVENANCE`).
         clock: monotonic seconds; replaced in tests.
     """
@@ -72,83 +104,109 @@ class PackTrainer:
     store: SweepStore
     work: PackWork
     attempt: str
-    device: torch.device
+    engine: Engine
     provenance: Mapping[str, Any]
     clock: Callable[[], float] = time.monotonic
+    notes: list[str] = field(default_factory=list)
     _lanes: list[_Lane] = field(default_factory=list)
     _waiting: list[RunWork] = field(default_factory=list)
-    _finished: list[tuple[_Lane, LaneTensors, int]] = field(default_factory=list)
+    _ended: list[_Ended] = field(default_factory=list)
     _stack: LaneStack | None = None
     _number: int = 0
     _runs_finished: int = 0
     _runs_grokked: int = 0
     _run_steps: int = 0
+    _idle_lane_steps: int = 0
     _checkpoint_name: str | None = None
 
     def __post_init__(self) -> None:
+        self._writer = Writer()
+        self._width = min(self.work.lanes, len(self.work.runs))
+        if self.engine.note:
+            self.notes.append(self.engine.note)
+        self._gather()
+
+    def _gather(self) -> None:
+        """Ask the store what is left to do, and begin it."""
         log = RowLog(self.store)
         log.refresh()
         self._starts = Starts(self.store, self.work.runs, log.rows)
         # Runs with a state come first: they are the furthest, and their checkpoints go soonest.
         self._waiting = sorted(self._starts.missing, key=lambda run: not self._starts.has_state(run))
         self._last_checkpoint = self.clock()
-        self._settle({})
+        self._settle()
 
     @property
     def done(self) -> bool:
         """Whether every run of the pack has its row."""
-        return not self._lanes and not self._waiting and not self._finished
+        return not self._lanes and not self._waiting and not self._ended
 
     def advance(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> PackSummary:
         """Train for about `seconds`, write what finished and what is due, and sum up.
 
         `stop` is asked between readings; when it says yes the lanes' states are written and the call returns.
         """
-        began, run_steps = self.clock(), 0
+        began, before = self.clock(), self._run_steps
         while self._lanes and self.clock() - began < seconds and not stop():
-            run_steps += self._to_next_reading()
+            try:
+                self._to_next_reading()
+            except torch.OutOfMemoryError as error:
+                self._halve(error)
             if self.clock() - self._last_checkpoint >= self.work.checkpoint_every_s:
-                self.checkpoint()
+                self._checkpoint()
         elapsed = max(self.clock() - began, 1e-9)
-        self._run_steps += run_steps
-        self.write_finished()
+        self._write_ended()
         if stop():
-            self.checkpoint()
+            self._checkpoint()
         if self.done:
             self._drop_checkpoint()
+        if self.done or stop():
+            self._writer.finish()
         return PackSummary(
             self.work.pack_id,
-            len(self._lanes),
+            sum(not lane.idle for lane in self._lanes),
             len(self._waiting),
             self._runs_finished,
             self._runs_grokked,
             self._run_steps,
-            sum(self._stack.steps) if self._stack else 0,
-            run_steps / elapsed,
+            self._idle_lane_steps,
+            sum(step for lane, step in self._placed() if not lane.idle),
+            (self._run_steps - before) / elapsed,
             self.done,
         )
 
-    def write_finished(self) -> None:
+    def _write_ended(self) -> None:
         """Write the runs that ended since the last call: states that are kept, then curves, then rows."""
-        if not self._finished:
+        if not self._ended:
             return
         self._number += 1
-        for lane, tensors, _ in self._finished:
-            if lane.record.spent_its_budget:
-                keep_state(self.store, lane_state(lane.run.run_id, tensors, lane.record))
-        rows = [self._row(*item) for item in self._finished]
+        ended, self._ended = self._ended, []
+        rows = [self._row(item) for item in ended]
         curves: list[pa.Table] = [
-            lane.record.curve(self.store.sweep, lane.run.run_id, self.attempt) for lane, _, _ in self._finished
+            item.lane.record.curve(self.store.sweep, item.lane.run.run_id, self.attempt) for item in ended
         ]
-        write_results(self.store, self.work.pack_id, self.attempt, self._number, rows, curves)
-        for lane, _, _ in self._finished:
-            if lane.start.extends_step is not None:
-                self.store.objects.delete(self.store.layout.state(lane.run.run_id, lane.start.extends_step))
-        self._finished = []
+        self._writer.submit(partial(self._put_ended, ended, self._number, rows, curves))
+
+    def _put_ended(
+        self, ended: Sequence[_Ended], number: int, rows: Sequence[Mapping[str, Any]], curves: Sequence[pa.Table]
+    ) -> None:
+        for item in ended:
+            if item.lane.record.spent_its_budget:
+                keep_state(self.store, lane_state(item.lane.run.run_id, item.tensors, item.lane.record))
+        write_results(self.store, self.work.pack_id, self.attempt, number, rows, curves)
+        for item in ended:
+            if item.lane.start.extends_step is not None:
+                name = self.store.layout.state(item.lane.run.run_id, item.lane.start.extends_step)
+                self.store.objects.delete(name)
 
     def checkpoint(self) -> None:
-        """Write finished runs, then every lane's whole state, then delete this attempt's older checkpoint."""
-        self.write_finished()
+        """Write ended runs and every lane's whole state, and wait until it is done."""
+        self._checkpoint()
+        self._writer.finish()
+
+    def _checkpoint(self) -> None:
+        """Write ended runs, then every lane's whole state, then delete this attempt's older checkpoint."""
+        self._write_ended()
         self._last_checkpoint = self.clock()
         states = self.lane_states()
         if not states:
@@ -156,9 +214,11 @@ class PackTrainer:
             return
         self._number += 1
         older = self._checkpoint_name
-        name = self.store.layout.checkpoint(self.work.pack_id, self.attempt, self._number)
+        self._checkpoint_name = self.store.layout.checkpoint(self.work.pack_id, self.attempt, self._number)
+        self._writer.submit(partial(self._put_checkpoint, self._checkpoint_name, states, older))
+
+    def _put_checkpoint(self, name: str, states: Sequence[LaneState], older: str | None) -> None:
         self.store.objects.put(name, encode_states(states))
-        self._checkpoint_name = name
         if older:
             self.store.objects.delete(older)
 
@@ -166,68 +226,108 @@ class PackTrainer:
         """The whole state of every run under way."""
         if self._stack is None:
             return []
-        return [lane_state(lane.run.run_id, self._stack.state(k), lane.record) for k, lane in enumerate(self._lanes)]
+        return [
+            lane_state(lane.run.run_id, self._stack.state(k), lane.record)
+            for k, lane in enumerate(self._lanes)
+            if not lane.idle
+        ]
 
     def _drop_checkpoint(self) -> None:
-        if self._checkpoint_name:
-            self.store.objects.delete(self._checkpoint_name)
-            self._checkpoint_name = None
+        name, self._checkpoint_name = self._checkpoint_name, None
+        if name:
+            self._writer.submit(partial(self.store.objects.delete, name))
 
-    def _to_next_reading(self) -> int:
-        """Train to the nearest reading of any lane, take the readings that are due, return the run-steps done."""
+    def _placed(self) -> list[tuple[_Lane, int]]:
+        """The lanes and the steps they stand at."""
+        return list(zip(self._lanes, self._stack.steps, strict=True)) if self._stack else []
+
+    def _to_next_reading(self) -> None:
+        """Train to the nearest reading of any lane, and take the readings that are due."""
         stack = self._stack
         assert stack is not None
-        began, n_lanes = self.clock(), stack.n_lanes
-        due = [lane.record.next_reading(step) for lane, step in zip(self._lanes, stack.steps, strict=True)]
-        n_steps = min(at - step for at, step in zip(due, stack.steps, strict=True))
+        began = self.clock()
+        due = {k: lane.record.next_reading(step) for k, (lane, step) in enumerate(self._placed()) if not lane.idle}
+        n_steps = min(at - stack.steps[k] for k, at in due.items())
         stack.advance(n_steps)
-        for k, lane in enumerate(self._lanes):
-            if stack.steps[k] == due[k]:
-                lane.record.add(stack.steps[k], stack.read(k))
-        share = (self.clock() - began) / n_lanes
-        for lane in self._lanes:
-            lane.record.wall_s += share
-        ended = {k for k, lane in enumerate(self._lanes) if lane.record.outcome is not None}
-        if ended:
-            self._settle({k: stack.state(k) for k in range(n_lanes)}, ended)
-        return int(n_steps * n_lanes)
+        to_read = [k for k, at in due.items() if stack.steps[k] == at]
+        for k, values in zip(to_read, stack.read(to_read), strict=True):
+            self._lanes[k].record.add(stack.steps[k], values)
+        share = (self.clock() - began) / len(due)
+        for k in due:
+            self._lanes[k].record.wall_s += share
+        self._run_steps += n_steps * len(due)
+        self._idle_lane_steps += n_steps * (stack.n_lanes - len(due))
+        if any(self._lanes[k].idle for k in due):
+            for k in due:
+                if self._lanes[k].idle:
+                    self._retire(self._lanes[k], stack.state(k))
+            self._settle()
 
-    def _settle(self, states: Mapping[int, LaneTensors], ended: frozenset[int] | set[int] = frozenset()) -> None:
-        """Retire the lanes in `ended`, fill their places with waiting runs, and rebuild or shrink the stack."""
-        width = len(self._lanes) or self.work.lanes
-        kept: list[tuple[_Lane, LaneTensors]] = []
-        for k, lane in enumerate(self._lanes):
-            if k in ended:
-                self._retire(lane, states[k], width)
-                kept += self._next_waiting(width)
-            else:
-                kept.append((lane, states[k]))
-        while len(kept) < self.work.lanes and self._waiting:
-            kept += self._next_waiting(width)
-        self._lanes = [lane for lane, _ in kept]
-        self._stack = None
-        if kept:
-            configs = [lane.run.config for lane in self._lanes]
-            held = [lane.start.held for lane in self._lanes]
-            self._stack = LaneStack(configs, held, [tensors for _, tensors in kept], self.device)
+    def _settle(self) -> None:
+        """Give the places of ended runs to waiting ones; where none waits, take too many idle lanes out."""
+        places: list[int | _Lane] = []
+        for k, now in enumerate(self._lanes):
+            places.append((self._next_waiting() if now.idle else None) or k)
+        while len(places) < self._width and (lane := self._next_waiting()):
+            places.append(lane)
+        idle = [k for k in places if isinstance(k, int) and self._lanes[k].idle]
+        if len(idle) > IDLE_SHARE[self.engine.device.type] * len(places):
+            places = [place for place in places if place not in idle]
+        lanes = [self._lanes[place] if isinstance(place, int) else place for place in places]
+        if all(lane.idle for lane in lanes):
+            self._lanes, self._stack = [], None
+            return
+        joined = [place if isinstance(place, int) else place.joining for place in places]
+        self._lanes = lanes
+        try:
+            if self._stack is None:
+                self._stack = LaneStack([place for place in joined if not isinstance(place, int)], self.engine)
+            elif joined != list(range(self._stack.n_lanes)):
+                self._stack.rearrange(joined)
+        except torch.OutOfMemoryError as error:
+            self._halve(error)
 
-    def _retire(self, lane: _Lane, tensors: LaneTensors, width: int) -> None:
-        self._finished.append((lane, tensors, width))
+    def _halve(self, error: Exception) -> None:
+        """Go on with half the lanes, from the newest states in the store.
+
+        Raises:
+            torch.OutOfMemoryError: one lane is too much already.
+        """
+        if self._width == 1:
+            raise error
+        self._width = max(1, self._width // 2)
+        self.notes.append(f"out of memory on {self.engine.device}: goes on with {self._width} lanes")
+        self._lanes, self._stack = [], None
+        if self.engine.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._write_ended()
+        self._writer.finish()
+        self._gather()
+
+    def _retire(self, lane: _Lane, tensors: LaneTensors) -> None:
+        lane_steps = self._run_steps + self._idle_lane_steps
+        how = {
+            "lanes": len(self._lanes) or self._width,
+            "engine": (self._stack.engine if self._stack else self.engine).name,
+            "idle_share": self._idle_lane_steps / lane_steps if lane_steps else 0.0,
+        }
+        self._ended.append(_Ended(lane, tensors, how))
         self._runs_finished += 1
         self._runs_grokked += lane.record.outcome == "grokked"
 
-    def _next_waiting(self, width: int) -> list[tuple[_Lane, LaneTensors]]:
+    def _next_waiting(self) -> _Lane | None:
         """The next run that has steps to do, or none; those found at their end only lack their row."""
         while self._waiting:
             run = self._waiting.pop(0)
             start = self._starts.start(run)
             lane = _Lane(run, start, start.record)
-            if lane.record.outcome is None:
-                return [(lane, start.tensors)]
-            self._retire(lane, start.tensors, width)
-        return []
+            if not lane.idle:
+                return lane
+            self._retire(lane, start.tensors)
+        return None
 
-    def _row(self, lane: _Lane, tensors: LaneTensors, width: int) -> dict[str, Any]:
+    def _row(self, ended: _Ended) -> dict[str, Any]:
+        lane = ended.lane
         run, record, held = lane.run, lane.record, lane.start.held
         return {
             "sweep": self.store.sweep,
@@ -240,11 +340,12 @@ class PackTrainer:
             "fork_of": run.fork_of,
             "fork_norm": lane.start.fork_norm,
             "fork_state_sha256": lane.start.fork_state_sha256,
-            "final_state_sha256": state_sha256(run.run_id, tensors, record),
+            "final_state_sha256": state_sha256(run.run_id, ended.tensors, record),
             **self.provenance,
             "attempt": self.attempt,
-            "device": str(self.device),
-            "lanes": width,
+            "device": str(self.engine.device),
+            "threads": torch.get_num_threads(),
+            **ended.how,
             "started_at": record.started_at,
             "finished_at": datetime.now(UTC),
             "wall_s": record.wall_s,

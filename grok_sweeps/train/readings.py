@@ -1,8 +1,10 @@
 """What is read of a network between steps, over all pairs (protocol, Readings).
 
 Each reading is a function of a `Probe`, named as its column in `grok_sweeps.schema.READINGS`; to add one, add both.
-One lane at a time: on a CPU the logits of all pairs of one network fit the cache, those of several do
-not. What several readings need is computed once, when it is first asked for.
+A probe holds some lanes of a stack: one at a time on a CPU, where the logits of all pairs of one network fit the cache
+and those of several do not, many on a GPU. What several readings need is computed once, when it is first asked for.
+
+Shapes: L lanes, K pairs, C classes.
 """
 
 from __future__ import annotations
@@ -29,25 +31,28 @@ SATURATED_UNIT = 3.0
 TOP_FREQUENCIES = 5
 
 Reading = Callable[["Probe"], Tensor | float]
+"""A value for each lane, [L], or one number for all."""
 
 
 @dataclass
 class Probe:
-    """One network as it is read.
+    """Networks as they are read, alike in everything but values.
 
     Args:
-        config: the run's config.
-        network: its architecture.
-        weights: parameters by name, [1, ...] each.
+        config: the config of one of them, for what all have in common.
+        network: their architecture.
+        weights: parameters by name, [L, ...] each.
         pairs: all K pairs.
-        is_train: which of them are trained on, [K] bool.
-        before, after, gradient: flat weights [n_weights] before and after the last step, and its gradient.
+        tau: temperatures, [L].
+        is_train: which pairs each trains on, [L, K] bool.
+        before, after, gradient: flat weights [L, n_weights] before and after the last step, and its gradient.
     """
 
     config: RunConfig
     network: Network
     weights: Weights
     pairs: PairTensors
+    tau: Tensor
     is_train: Tensor
     before: Tensor
     after: Tensor
@@ -55,75 +60,81 @@ class Probe:
 
     @cached_property
     def _everywhere(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits / tau [K, C], and of the pre-activations the mean square and the share beyond `SATURATED_UNIT`."""
+        """Logits / tau [L, K, C], and of the pre-activations the mean square and the share beyond `SATURATED_UNIT`."""
         tables = self.network.tables(self.weights)
-        logits, pre = self.network.forward(tables, self.pairs.a[None], self.pairs.b[None])
-        mean_square = pre.square_().mean()
+        everywhere = (x.expand(len(self.tau), -1) for x in (self.pairs.a, self.pairs.b))
+        logits, pre = self.network.forward(tables, *everywhere)
+        mean_square = pre.square_().flatten(1).mean(1)
         torch.gt(pre, SATURATED_UNIT**2, out=pre)  # into floats: comparing into booleans takes five times as long
-        return logits[0].div_(self.config.tau), mean_square, pre.mean()
+        return logits.div_(self.tau[:, None, None]), mean_square, pre.flatten(1).mean(1)
 
     @property
     def x(self) -> Tensor:
-        """Logits / tau of all pairs, [K, C]: what the loss sees."""
+        """Logits / tau of all pairs, [L, K, C]: what the loss sees."""
         return self._everywhere[0]
 
     @property
     def mean_square(self) -> Tensor:
-        """Mean square of the hidden pre-activations over all pairs and units."""
+        """Mean square of the hidden pre-activations over all pairs and units, [L]."""
         return self._everywhere[1]
 
     @property
     def saturated(self) -> Tensor:
-        """Share of them beyond `SATURATED_UNIT`."""
+        """Share of them beyond `SATURATED_UNIT`, [L]."""
         return self._everywhere[2]
 
     @cached_property
     def update(self) -> Tensor:
-        """The weights' change in the last step, [n_weights]."""
+        """The weights' change in the last step, [L, n_weights]."""
         return self.after - self.before
 
     @cached_property
     def update_norm(self) -> Tensor:
-        """Its norm."""
+        """Its norm, [L]."""
         return _norm(self.update)
 
     @cached_property
     def log_probability(self) -> Tensor:
-        """Logarithms of the class probabilities of all pairs, [K, C]."""
+        """Logarithms of the class probabilities of all pairs, [L, K, C]."""
         return log_probabilities(self.x, self.config.normalizer)
 
     @cached_property
     def on_target(self) -> Tensor:
-        """Logarithm of each pair's correct-class probability, [K]; 0 where the probability rounds to 1."""
-        return self.log_probability.gather(1, self.pairs.target[:, None])[:, 0]
+        """Logarithm of each pair's correct-class probability, [L, K]; 0 where the probability rounds to 1."""
+        return self._of_target(self.log_probability)
 
     @cached_property
     def largest(self) -> Tensor:
-        """Logarithm of each pair's largest probability, [K]."""
+        """Logarithm of each pair's largest probability, [L, K]."""
         return self.log_probability.amax(-1)
 
     @cached_property
     def losses(self) -> Tensor:
-        """Each pair's loss against its own label, [K]: no smoothing, penalty or compensation.
+        """Each pair's loss against its own label, [L, K]: no smoothing, penalty or compensation.
 
         The same measure for every run of one loss, whatever the training adds to it.
         """
         if self.config.loss == "mse":
-            return self.x.square().sum(-1) - 2 * self.x.gather(1, self.pairs.target[:, None])[:, 0] + 1
+            return self.x.square().sum(-1) - 2 * self._of_target(self.x) + 1
         return -self.on_target
 
     @cached_property
     def layer_norms(self) -> dict[str, Tensor]:
-        """Norm of each layer."""
-        return {layer: _norm(self.after[span]) for layer, span in self.network.layout.layers.items()}
+        """Norm of each layer, [L] each."""
+        return {layer: _norm(self.after[:, span]) for layer, span in self.network.layout.layers.items()}
 
     def train_mean(self, values: Tensor) -> Tensor:
-        """Mean over the train pairs."""
-        return (values * self.is_train).sum().double() / self.is_train.sum()
+        """Mean of [L, K] over the train pairs, [L]."""
+        return (values * self.is_train).sum(1).double() / self.is_train.sum(1)
 
     def test_mean(self, values: Tensor) -> Tensor:
-        """Mean over the test pairs."""
-        return (values * ~self.is_train).sum().double() / (~self.is_train).sum()
+        """Mean of [L, K] over the test pairs, [L]."""
+        return (values * ~self.is_train).sum(1).double() / (~self.is_train).sum(1)
+
+    def _of_target(self, values: Tensor) -> Tensor:
+        """The correct class's entry of values [L, K, C], [L, K]."""
+        index = self.pairs.target[None, :, None].expand(len(values), -1, 1)
+        return values.gather(2, index)[..., 0]
 
 
 def _layer_norm(layer: str) -> Reading:
@@ -131,12 +142,13 @@ def _layer_norm(layer: str) -> Reading:
 
 
 def _norm(values: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(values, dtype=torch.float64)
+    """Norms of the rows of [L, n], accumulated in float64."""
+    norm: Tensor = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
     return norm
 
 
 def _weight_norm(probe: Probe) -> Tensor:
-    return torch.stack(list(probe.layer_norms.values())).square().sum().sqrt()
+    return torch.stack(list(probe.layer_norms.values())).square().sum(0).sqrt()
 
 
 def _softmax_collapse(probe: Probe) -> Tensor:
@@ -147,7 +159,7 @@ def _softmax_collapse(probe: Probe) -> Tensor:
 def _turn_angle(probe: Probe) -> Tensor:
     """Angle between u and v = u + d: atan2 of d's parts across and along u, exact at small angles where acos is not."""
     u, d = probe.before, probe.update
-    norm, along = _norm(u), torch.dot(u, d).double()
+    norm, along = _norm(u), torch.bmm(u[:, None], d[:, :, None])[:, 0, 0].double()
     across = (probe.update_norm.square() - (along / norm).square()).clamp(min=0).sqrt()
     return torch.atan2(across, norm + along / norm)
 
@@ -155,12 +167,11 @@ def _turn_angle(probe: Probe) -> Tensor:
 def _fourier_concentration(probe: Probe) -> Tensor:
     """Power summed over the embedding's columns, at the frequencies 1 … (P−1)/2 over residues."""
     p = probe.config.p
-    embedding = probe.weights[probe.network.embedding][0, :p]
-    power = (
-        (_waves(p, embedding.dtype, embedding.device) @ embedding).square().sum(-1).sum(0).double()
-    )  # cosine and sine, [2, P // 2, D]
-    top: Tensor = power.topk(min(TOP_FREQUENCIES, len(power))).values
-    return top.sum() / power.sum()
+    embedding = probe.weights[probe.network.embedding][:, None, :p]
+    waves = _waves(p, embedding.dtype, embedding.device) @ embedding  # cosine and sine, [L, 2, P // 2, D]
+    power = waves.square().sum(-1).sum(1).double()
+    top: Tensor = power.topk(min(TOP_FREQUENCIES, power.shape[1])).values
+    return top.sum(1) / power.sum(1)
 
 
 @lru_cache(maxsize=8)
@@ -175,9 +186,9 @@ TAKEN: dict[str, Reading] = {
     "test_loss": lambda probe: probe.test_mean(probe.losses),
     "train_accuracy": lambda probe: probe.train_mean(probe.on_target >= probe.largest),
     "test_accuracy": lambda probe: probe.test_mean(probe.on_target >= probe.largest),
-    "logit_scale": lambda probe: torch.linalg.vector_norm(probe.x, dim=-1).mean(),
+    "logit_scale": lambda probe: torch.linalg.vector_norm(probe.x, dim=-1).mean(1),
     "softmax_collapse": _softmax_collapse,
-    "saturation": lambda probe: (probe.largest.exp() > SATURATED).double().mean(),
+    "saturation": lambda probe: (probe.largest.exp() > SATURATED).double().mean(1),
     "weight_norm": _weight_norm,
     **{f"norm_{layer}": _layer_norm(layer) for architecture in ARCHITECTURES.values() for layer in architecture.layers},
     "grad_norm": lambda probe: _norm(probe.gradient),
@@ -189,8 +200,9 @@ TAKEN: dict[str, Reading] = {
 }
 
 
-def take_readings(probe: Probe) -> dict[str, float]:
-    """A value for each of `schema.READING_NAMES`; NaN where the architecture has nothing of the kind."""
-    values = [torch.as_tensor(TAKEN[name](probe), dtype=torch.float64) for name in READING_NAMES]
-    stacked = torch.stack([value.to(probe.after.device) for value in values])
-    return dict(zip(READING_NAMES, stacked.tolist(), strict=True))
+def take_readings(probe: Probe) -> list[dict[str, float]]:
+    """For each lane a value for each of `schema.READING_NAMES`; NaN where the architecture has nothing of the kind."""
+    like = probe.after
+    columns = [torch.as_tensor(TAKEN[name](probe), dtype=torch.float64, device=like.device) for name in READING_NAMES]
+    values = torch.stack([column.expand(len(like)) for column in columns], dim=1)
+    return [dict(zip(READING_NAMES, lane, strict=True)) for lane in values.tolist()]

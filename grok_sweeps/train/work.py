@@ -43,6 +43,8 @@ def pack_content(
     *,
     lanes: int,
     device: str,
+    engine: str,
+    threads: int,
     checkpoint_every_s: float,
     git_sha: str | None,
 ) -> dict[str, Any]:
@@ -54,6 +56,8 @@ def pack_content(
     return {
         "lanes": lanes,
         "device": device,
+        "engine": engine,
+        "threads": threads,
         "checkpoint_every_s": checkpoint_every_s,
         "git_sha": git_sha,
         "runs": [

@@ -21,7 +21,8 @@ import torch
 from cluster.settings import prepare_ray
 from grok_sweeps.plan import make_plan
 from grok_sweeps.spec import parse_spec
-from grok_sweeps.train.lanes import LaneStack, LaneTensors
+from grok_sweeps.train.engine import choose_engine
+from grok_sweeps.train.lanes import Joining, LaneStack, LaneTensors
 
 VARIANTS = (
     "p: 59",
@@ -44,13 +45,13 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 def measure(axes: str, rounds: int) -> tuple[float, float, float]:
     """Milliseconds of one step and of one set of readings, and the readings' share of the training between them."""
     config = make_plan(parse_spec(f"name: bench\nruns: {{{axes}, seeds: 1}}")).runs[0].config
-    stack = LaneStack([config], [None], [LaneTensors.fresh(config)], torch.device("cpu"))
+    stack = LaneStack([Joining(config, None, LaneTensors.fresh(config))], choose_engine("auto", torch.device("cpu")))
     stack.advance(2)
-    stack.read(0)
+    stack.read([0])[0]
     trained, read = [], []
     for _ in range(rounds):
         trained.append(cpu_seconds(lambda: stack.advance(config.eval_every)))
-        read.append(cpu_seconds(lambda: stack.read(0)))
+        read.append(cpu_seconds(lambda: stack.read([0])[0]))
     training, reading = statistics.median(trained), statistics.median(read)
     return 1e3 * training / config.eval_every, 1e3 * reading, reading / training
 

@@ -19,6 +19,7 @@ from grok_sweeps.provenance import provenance
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork, RunWork
 
@@ -30,7 +31,7 @@ def undisturbed(plan: Plan, store: SweepStore) -> dict[str, dict[str, Any]]:
     """Rows of the same runs, trained in one go in this process."""
     runs = tuple(RunWork(r.run_id, r.cell_id, r.config, r.config.max_steps, Reference(r.config.w_c)) for r in plan.runs)
     work = PackWork("whole", runs, lanes=1, checkpoint_every_s=1e9)
-    trainer = PackTrainer(store, work, "whole", torch.device("cpu"), provenance(None))
+    trainer = PackTrainer(store, work, "whole", choose_engine("auto", torch.device("cpu")), provenance(None))
     while not trainer.advance(1.0).done:
         pass
     return finished(store)

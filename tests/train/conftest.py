@@ -12,6 +12,7 @@ from packs import work_of
 from grok_sweeps.config import RunConfig
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore
+from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork, RunWork
 
@@ -27,8 +28,7 @@ def trainer(sweep_store: SweepStore) -> Callable[..., PackTrainer]:
             lanes=lanes,
             checkpoint_every_s=options.pop("checkpoint_every_s", 1e9),
         )
-        return PackTrainer(
-            options.pop("store", sweep_store), work, attempt, torch.device("cpu"), provenance(None), **options
-        )
+        engine = options.pop("engine", None) or choose_engine("auto", torch.device("cpu"))
+        return PackTrainer(options.pop("store", sweep_store), work, attempt, engine, provenance(None), **options)
 
     return make

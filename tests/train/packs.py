@@ -12,7 +12,8 @@ from grok_sweeps.arms import ARMS, Held, Reference
 from grok_sweeps.config import RunConfig
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.rows import RowLog
-from grok_sweeps.train.lanes import LaneStack, LaneTensors
+from grok_sweeps.train.engine import Engine, choose_engine
+from grok_sweeps.train.lanes import Joining, LaneStack, LaneTensors
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import RunWork
 
@@ -46,6 +47,10 @@ def held_of(config: RunConfig) -> Held | None:
     return ARMS[config.arm].held(config, Reference(config.w_c, config.shares))
 
 
-def stack_of(configs: Sequence[RunConfig], states: Sequence[LaneTensors] | None = None) -> LaneStack:
+def stack_of(
+    configs: Sequence[RunConfig], states: Sequence[LaneTensors] | None = None, engine: Engine | None = None
+) -> LaneStack:
     """Lanes of runs with everything pinned, from the start or from `states`."""
-    return LaneStack(configs, [held_of(c) for c in configs], states or [LaneTensors.fresh(c) for c in configs], CPU)
+    begun = states or [LaneTensors.fresh(c) for c in configs]
+    runs = [Joining(c, held_of(c), state) for c, state in zip(configs, begun, strict=True)]
+    return LaneStack(runs, engine or choose_engine("auto", CPU))

@@ -39,9 +39,9 @@ def test_a_task_answers_as_whole_numbers_do(task: str) -> None:
 def test_a_network_learns_every_task(small_config: Make, task: str) -> None:
     stack = stack_of([small_config(task=task)])
     stack.advance(1)
-    first = stack.read(0)
+    first = stack.read([0])[0]
     stack.advance(60)
-    assert stack.read(0)["train_loss"] < 0.7 * first["train_loss"]
+    assert stack.read([0])[0]["train_loss"] < 0.7 * first["train_loss"]
 
 
 def test_division_splits_the_pairs_that_it_has(small_config: Make) -> None:

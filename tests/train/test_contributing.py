@@ -75,7 +75,7 @@ def test_a_reading_is_a_column_and_a_line(small_config: Make) -> None:
     seen: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(readings.TAKEN, "logit_scale", lambda probe: seen.append(float(entry[column.name](probe))) or 0.0)
-        stack.read(0)
+        stack.read([0])
     assert 1.0 < seen[0] < 23.0
 
 
@@ -90,9 +90,9 @@ def test_an_architecture_is_a_class_of_twenty_lines(small_config: Make) -> None:
         )
         stack = stack_of([small_config(seed, arch="product") for seed in range(2)])
         stack.advance(1)
-        first = stack.read(1)
+        first = stack.read([1])[0]
         stack.advance(50)
-        assert stack.read(1)["train_loss"] < first["train_loss"]
+        assert stack.read([1])[0]["train_loss"] < first["train_loss"]
     finally:
         del sys.modules["my_network"]
 

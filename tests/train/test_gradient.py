@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from packs import CPU
 from textbook import textbook_logits, textbook_loss
 
 from grok_sweeps.architectures import ARCHITECTURES
 from grok_sweeps.config import RunConfig
 from grok_sweeps.train.data import PairTensors
+from grok_sweeps.train.engine import Engine
 from grok_sweeps.train.losses import LogitGradients
 from grok_sweeps.train.network import AutogradGradient, network_of
 
@@ -65,11 +67,10 @@ def test_the_gradient_equals_autograd_on_the_textbook_network(base: RunConfig, a
     flat, rows, pairs = stacked(configs)
     network = network_of(configs[0])
     computed = torch.full_like(flat, float("nan"))
-    logit_gradients = LogitGradients(configs, N_TRAIN, network.n_classes, torch.float64, torch.device("cpu"))
-    logit_gradients.set_targets(pairs.target[rows])
-    gradient = network.gradient(torch.float64, torch.device("cpu"))
-    gradient.set_pairs(pairs.a[rows], pairs.b[rows])
-    gradient(network.layout.views(flat), logit_gradients, network.layout.views(computed))
+    logit_gradients = LogitGradients(configs, N_TRAIN, network.n_classes, torch.float64, CPU)
+    gradient = network.gradient(logit_gradients, Engine("eager", CPU))
+    gradient.set_pairs(pairs.a[rows], pairs.b[rows], pairs.target[rows])
+    gradient(network.layout.views(flat), network.layout.views(computed))
     for lane, config in enumerate(configs):
         leaf = flat[lane : lane + 1].clone().requires_grad_()
         weights = {name: view[0] for name, view in network.layout.views(leaf).items()}
@@ -97,10 +98,9 @@ def test_the_gradient_written_by_hand_equals_the_one_by_autograd_through_its_own
     flat, rows, pairs = stacked(configs)
     network = network_of(configs[0])
     results = []
-    for gradient in (network.gradient(torch.float64, torch.device("cpu")), AutogradGradient(network)):
-        logit_gradients = LogitGradients(configs, N_TRAIN, network.n_classes, torch.float64, torch.device("cpu"))
-        logit_gradients.set_targets(pairs.target[rows])
-        gradient.set_pairs(pairs.a[rows], pairs.b[rows])
+    losses = LogitGradients(configs, N_TRAIN, network.n_classes, torch.float64, CPU)
+    for gradient in (network.gradient(losses, Engine("eager", CPU)), AutogradGradient(network, losses)):
+        gradient.set_pairs(pairs.a[rows], pairs.b[rows], pairs.target[rows])
         results.append(torch.empty_like(flat))
-        gradient(network.layout.views(flat), logit_gradients, network.layout.views(results[-1]))
+        gradient(network.layout.views(flat), network.layout.views(results[-1]))
     torch.testing.assert_close(*results, rtol=1e-11, atol=1e-14)

@@ -49,8 +49,8 @@ def assert_same_lane(one: LaneStack, lane: int, other: LaneStack, other_lane: in
     for name in STATE_TENSORS:
         ours, theirs = getattr(one.state(lane), name), getattr(other.state(other_lane), name)
         assert torch.equal(ours, theirs), name
-    read = pytest.approx(one.read(lane), rel=0, abs=0, nan_ok=True)
-    assert other.read(other_lane) == read
+    read = pytest.approx(one.read([lane])[0], rel=0, abs=0, nan_ok=True)
+    assert other.read([other_lane])[0] == read
 
 
 @pytest.mark.parametrize("shared", SHARED.values(), ids=SHARED.keys())

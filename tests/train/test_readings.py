@@ -117,7 +117,7 @@ def test_readings_equal_an_independent_computation(small_config: Make, variant: 
     stack.advance(79)
     before = stack.state(0)
     stack.advance(1)
-    read = stack.read(0)
+    read = stack.read([0])[0]
     expected = numpy_readings(config, before.weights, stack.state(0).weights)
     assert set(read) == set(READING_NAMES)
     assert set(expected) == set(READING_NAMES) - {"grad_norm"}
@@ -140,19 +140,19 @@ def test_the_turn_of_a_millionth_of_a_radian_is_read_to_a_thousandth_of_it(small
     across = (v - u) - u * ((v - u) @ u) / (u @ u)
     angle = float(across.norm() / u.norm())
     assert 1e-9 < angle < 1e-6
-    assert stack.read(0)["turn_angle"] == pytest.approx(angle, rel=1e-3)
+    assert stack.read([0])[0]["turn_angle"] == pytest.approx(angle, rel=1e-3)
 
 
 def test_an_embedding_of_few_waves_is_concentrated_in_them(small_config: Make) -> None:
     config = small_config()
     state = LaneTensors.fresh(config)
     stack = stack_of([config], [state])
-    spread = stack.read(0)["fourier_concentration"]
+    spread = stack.read([0])[0]["fourier_concentration"]
     residues = torch.arange(config.p)
     waves = torch.stack([torch.cos(2 * math.pi * k * residues / config.p + k) for k in (1, 3, 4, 7, 10)], 1)
     columns = torch.arange(config.d_model)
     state.weights[: config.p * config.d_model] = waves[:, columns % 5].flatten()
-    assert stack_of([config], [state]).read(0)["fourier_concentration"] == pytest.approx(1.0, abs=1e-6)
+    assert stack_of([config], [state]).read([0])[0]["fourier_concentration"] == pytest.approx(1.0, abs=1e-6)
     assert 5 / 11 < spread < 0.7, "five of eleven frequencies of noise"
 
 
@@ -160,12 +160,12 @@ def test_softmax_collapse_counts_probabilities_that_round_to_one(small_config: M
     config = small_config()
     stack = stack_of([config])
     stack.advance(150)
-    assert stack.read(0)["softmax_collapse"] == 0.0
+    assert stack.read([0])[0]["softmax_collapse"] == 0.0
     grown = stack.state(0)
     grown.weights *= 2.0
-    assert stack_of([config], [grown]).read(0)["softmax_collapse"] > 0.5
+    assert stack_of([config], [grown]).read([0])[0]["softmax_collapse"] > 0.5
     finer = LaneTensors(grown.weights.double(), grown.moment1.double(), grown.moment2.double(), grown.step)
-    in_float64 = stack_of([replace(config, dtype="float64")], [finer]).read(0)
+    in_float64 = stack_of([replace(config, dtype="float64")], [finer]).read([0])[0]
     assert in_float64["softmax_collapse"] == 0.0, "working precision is what decides"
 
 

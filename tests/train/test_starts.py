@@ -253,4 +253,4 @@ def test_a_transformer_memorises_and_its_lanes_leave_each_other_alone(small_conf
     together.advance(150)
     alone.advance(150)
     assert torch.equal(alone.state(0).weights, together.state(1).weights)
-    assert alone.read(0)["train_accuracy"] > 0.99
+    assert alone.read([0])[0]["train_accuracy"] > 0.99

@@ -110,5 +110,5 @@ def test_the_papers_network_trains_bit_for_bit_the_same_alone_and_among_twelve_l
     together.advance(30)
     alone.advance(30)
     assert torch.equal(alone.state(0).weights, together.state(7).weights)
-    read_alone, read_together = alone.read(0), together.read(7)
+    read_alone, read_together = alone.read([0])[0], together.read([7])[0]
     assert pytest.approx(read_alone, rel=0, abs=0, nan_ok=True) == read_together
