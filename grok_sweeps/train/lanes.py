@@ -140,7 +140,7 @@ class LaneStack:
             self._gradient_of = self._network.gradient(losses, self.engine)
             captures = self.engine.captures and first.batch_size is None  # batches are chosen on the host
             self._graphs = StepGraphs(self._train, self._capturing_failed) if captures else None
-        self._tau = torch.tensor([c.tau for c in configs], dtype=like.dtype, device=device)
+        self._inverse_tau = torch.tensor([1 / c.tau for c in configs], dtype=like.dtype, device=device)
         rows = torch.stack([train_rows(c) for c in configs])
         self._is_train = torch.zeros(len(configs), len(self._pairs.a), dtype=torch.bool, device=device)
         self._is_train.scatter_(1, rows.to(device), True)
@@ -180,10 +180,11 @@ class LaneStack:
                 self._network,
                 {name: view[pick] for name, view in self._weights.items()},
                 self._pairs,
-                self._tau[pick],
+                self._inverse_tau[pick],
                 self._is_train[pick],
                 before=self._before[pick],
                 after=self._buffers.weights[pick, :n],
                 gradient=self._buffers.gradient[pick, :n],
+                engine=self.engine,
             )
         )

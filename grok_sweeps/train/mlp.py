@@ -19,7 +19,17 @@ from grok_sweeps.config import RunConfig
 from grok_sweeps.train.engine import Engine
 from grok_sweeps.train.losses import LogitGradients
 from grok_sweeps.train.native import Kernels
-from grok_sweeps.train.network import Forward, GradientOf, Layout, Network, Parameter, Weights, rows_of
+from grok_sweeps.train.network import (
+    Everywhere,
+    Forward,
+    GradientOf,
+    Layout,
+    Network,
+    Parameter,
+    View,
+    Weights,
+    rows_of,
+)
 from grok_sweeps.train.values import take_values
 
 
@@ -39,8 +49,15 @@ class Mlp(Network):
             )
         )
 
+    def write_tables(self, weights: Weights, out: Tensor) -> None:
+        """Write what each residue gives to the hidden layer as first and as second operand, [L, 2, P, H]."""
+        e, w1 = weights["E"], weights["W1"]
+        torch.bmm(e, w1[:, : self.d], out=out[:, 0])
+        torch.bmm(e, w1[:, self.d :], out=out[:, 1])
+        out[:, 1].add_(weights["b1"][:, None])
+
     def tables(self, weights: Weights) -> Weights:
-        """What each residue gives to the hidden layer as first and as second operand, [L, P, H]; and the readout."""
+        """See `Network`; built without writing into anything, for autograd."""
         e, w1 = weights["E"], weights["W1"]
         second = torch.bmm(e, w1[:, self.d :]) + weights["b1"][:, None]
         return {"first": torch.bmm(e, w1[:, : self.d]), "second": second, "W2": weights["W2"], "b2": weights["b2"]}
@@ -53,6 +70,23 @@ class Mlp(Network):
         else:
             pre = rows_of(first, a).add_(rows_of(second, b))
         return Forward(torch.baddbmm(tables["b2"][:, None], F.gelu(pre), tables["W2"]), pre)
+
+    def everywhere(self, weights: Weights, view: View, engine: Engine) -> Everywhere:
+        """See `Network`; in the compiled kernel, where the engine has it and the pairs are all of them in order."""
+        readout, n_pairs = (weights["W2"], weights["b2"]), self.p**2
+        whole = len(view.pairs.a) == n_pairs and view.normalizer == "softmax"
+        if engine.kernels is None or readout[0].dtype != torch.float32 or not whole:
+            return super().everywhere(weights, view, engine)
+        n_lanes = len(view.inverse_tau)
+        tables = torch.empty(n_lanes, 2, self.p, self.h)
+        self.write_tables(weights, tables)
+        of_pairs, of_units = torch.empty(n_lanes, 4, n_pairs), torch.empty(2, n_lanes, dtype=torch.float64)
+        scratch = torch.empty(engine.kernels.mlp_scratch(self.h, self.p))
+        targets = view.pairs.target.int()
+        engine.kernels.mlp_everywhere(
+            tables, readout, targets, view.inverse_tau, view.limit, of_pairs, of_units, scratch
+        )
+        return Everywhere(*of_pairs.unbind(1), *of_units)
 
     def gradient(self, losses: LogitGradients, engine: Engine) -> GradientOf:
         """The hand-derived gradient for one stack of lanes, in compiled kernels where the engine has them."""
@@ -104,9 +138,7 @@ class MlpGradient:
         tables, pre, act, d_act = self._tables, self._pre, self._activation, self._d_activation
         gather_a, gather_b, scatter, offsets = self._indices
 
-        torch.bmm(e, w1[:, :d], out=tables[:, :p])
-        torch.bmm(e, w1[:, d:], out=tables[:, p:])
-        tables[:, p:].add_(weights["b1"][:, None])
+        self._network.write_tables(weights, tables.view(-1, 2, p, h))
         rows = tables.view(-1, h)
         torch.index_select(rows, 0, gather_a, out=pre.view(-1, h))
         torch.index_select(rows, 0, gather_b, out=d_act.view(-1, h))
@@ -128,68 +160,40 @@ class MlpGradient:
         out["E"].baddbmm_(d_tables[:, p:], w1[:, d:].transpose(1, 2))
 
 
-ROW_MULTIPLE = 16
-"""Rows of the native gradient's buffers are a multiple of this: two vectors of eight floats, and every lane aligned."""
-
-
 class NativeMlpGradient:
-    """The same gradient with everything but the matrix products in compiled kernels, float32 on the CPU.
+    """The same gradient with all that grows with the pairs in one compiled kernel, float32 on the CPU.
 
-    Logits are kept transposed, [L, C, R] for R >= N rows: the products then have a long contiguous side, which the BLAS
-    does at up to twice the rate of a side of 59 classes, and the softmax runs along rows, not within them. GELU's slope
-    comes with its value, where its exponential is at hand.
+    What is left to torch are the six products with the tables, which cost a tenth of it.
     """
 
     def __init__(self, network: Mlp, losses: LogitGradients, kernels: Kernels) -> None:
         self._network, self._losses, self._kernels = network, losses, kernels
-        self._size = (0, 0)
+        self._scratch = torch.empty(kernels.mlp_scratch(network.h, network.p))
+        n_lanes = len(losses.scale)
+        self._tables, self._d_tables = torch.empty(2, n_lanes, 2, network.p, network.h).unbind()
 
     def set_pairs(self, a: Tensor, b: Tensor, targets: Tensor) -> None:
         """See `GradientOf`."""
-        self._pairs = torch.stack([a, b], dim=-1).int().contiguous()
-        self._targets = targets.int().contiguous()
-        if self._size != tuple(a.shape):
-            n_lanes, n = self._size = (a.shape[0], a.shape[1])
-            self._allocate(n_lanes, -(-n // ROW_MULTIPLE) * ROW_MULTIPLE)
-
-    def _allocate(self, n_lanes: int, rows: int) -> None:
-        p, h = self._network.p, self._network.h
-        self._tables, self._d_tables = torch.empty(2, n_lanes, 2, p, h).unbind()
-        # Rows past the last pair stay zero in all three.
-        self._activation, self._slope, self._d_activation = torch.zeros(3, n_lanes, rows, h).unbind()
-        self._logits = torch.zeros(n_lanes, p, rows)
-        self._d_readout = torch.empty(n_lanes, p, h)
-        self._work = torch.empty(2 + (p if self._losses.penalizes else 0), rows)
+        self._pairs = torch.stack([a, b], dim=-1).int()
+        self._targets = targets.int()
 
     def __call__(self, weights: Weights, out: Weights) -> None:
         """Write the gradient at `weights` into `out`, same names and shapes."""
-        d, kernels, losses = self._network.d, self._kernels, self._losses
-        e, w1, w2 = weights["E"], weights["W1"], weights["W2"]
+        d, losses = self._network.d, self._losses
+        e, w1 = weights["E"], weights["W1"]
         tables, d_tables = self._tables, self._d_tables
-
-        torch.bmm(e, w1[:, :d], out=tables[:, 0])
-        torch.bmm(e, w1[:, d:], out=tables[:, 1])
-        tables[:, 1].add_(weights["b1"][:, None])
-        kernels.hidden_forward(tables, self._pairs, self._activation, self._slope)
-        torch.bmm(w2.transpose(1, 2), self._activation.transpose(1, 2), out=self._logits)
-        d_bias = torch.empty_like(weights["b2"], memory_format=torch.contiguous_format)
-        kernels.logit_gradient(
-            self._logits,
-            weights["b2"].contiguous(),
+        self._network.write_tables(weights, tables)
+        self._kernels.mlp_gradient(
+            tables,
+            (weights["W2"], weights["b2"]),
+            self._pairs,
             self._targets,
-            losses.inverse_tau,
-            losses.scale,
-            losses.smoothing,
-            losses.penalty,
-            d_bias,
-            self._work,
+            (losses.inverse_tau, losses.scale, losses.smoothing, losses.penalty),
+            d_tables,
+            (out["W2"], out["b2"]),
+            self._scratch,
             normalize=losses.loss == "ce",
         )
-        out["b2"].copy_(d_bias)
-        torch.bmm(self._logits, self._activation, out=self._d_readout)
-        out["W2"].copy_(self._d_readout.transpose(1, 2))
-        torch.bmm(self._logits.transpose(1, 2), w2.transpose(1, 2), out=self._d_activation)
-        kernels.hidden_backward(self._d_activation, self._slope, self._pairs, d_tables)
         torch.bmm(e.transpose(1, 2), d_tables[:, 0], out=out["W1"][:, :d])
         torch.bmm(e.transpose(1, 2), d_tables[:, 1], out=out["W1"][:, d:])
         torch.sum(d_tables[:, 1], 1, out=out["b1"])

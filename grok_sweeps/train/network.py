@@ -20,8 +20,9 @@ from torch import Tensor
 
 from grok_sweeps.architectures import ARCHITECTURES
 from grok_sweeps.config import RunConfig
+from grok_sweeps.train.data import PairTensors
 from grok_sweeps.train.engine import Engine
-from grok_sweeps.train.losses import LogitGradients
+from grok_sweeps.train.losses import LogitGradients, log_probabilities
 from grok_sweeps.train.values import in_place
 
 Weights = dict[str, Tensor]
@@ -110,6 +111,31 @@ class Forward(NamedTuple):
     preactivation: Tensor
 
 
+class Everywhere(NamedTuple):
+    """What the readings need of all K pairs, with x = logits / tau: [L, K] of each pair and [L] of all.
+
+    `x` itself, [L, K, C], is None where it was never stored.
+    """
+
+    norm: Tensor
+    of_class: Tensor
+    log_of_class: Tensor
+    log_of_largest: Tensor
+    mean_square: Tensor
+    beyond: Tensor
+    x: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class View:
+    """How all pairs are looked at: the pairs, 1 / tau of each lane, the normalizer, the pre-activations' limit."""
+
+    pairs: PairTensors
+    inverse_tau: Tensor
+    normalizer: str
+    limit: float
+
+
 class GradientOf(Protocol):
     """The loss gradient of L stacked networks on their own train pairs."""
 
@@ -137,6 +163,28 @@ class Network(ABC):
     @abstractmethod
     def forward(self, tables: Weights, a: Tensor, b: Tensor) -> Forward:
         """Logits and pre-activations of the pairs (a, b), [L, N] each, from what `tables` gave."""
+
+    def everywhere(self, weights: Weights, view: View, engine: Engine) -> Everywhere:  # noqa: ARG002
+        """What the readings need of every pair: the norm of x, its entry for the class, and log-probabilities.
+
+        Of the pre-activations the mean square and the share beyond the limit.
+        """
+        a, b = (x.expand(len(weights[self.embedding]), -1) for x in (view.pairs.a, view.pairs.b))
+        logits, pre = self.forward(self.tables(weights), a, b)
+        x = logits.mul_(view.inverse_tau[:, None, None])
+        log_q = log_probabilities(x, view.normalizer)
+        index = view.pairs.target[None, :, None].expand(len(x), -1, 1)
+        mean_square = pre.square_().flatten(1).mean(1)
+        torch.gt(pre, view.limit**2, out=pre)  # into floats: comparing into booleans takes five times as long
+        return Everywhere(
+            torch.linalg.vector_norm(x, dim=-1),
+            x.gather(2, index)[..., 0],
+            log_q.gather(2, index)[..., 0],
+            log_q.amax(-1),
+            mean_square,
+            pre.flatten(1).mean(1),
+            x,
+        )
 
     def gradient(self, losses: LogitGradients, engine: Engine) -> GradientOf:  # noqa: ARG002
         """The gradient of one stack of lanes, with buffers of its own; autograd's unless overridden."""

@@ -21,8 +21,8 @@ from grok_sweeps.architectures import ARCHITECTURES
 from grok_sweeps.config import RunConfig
 from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.train.data import PairTensors
-from grok_sweeps.train.losses import log_probabilities
-from grok_sweeps.train.network import Network, Weights
+from grok_sweeps.train.engine import Engine
+from grok_sweeps.train.network import Everywhere, Network, View, Weights
 
 SATURATED = 0.999
 """A pair is saturated when its largest class probability exceeds this."""
@@ -43,45 +43,37 @@ class Probe:
         network: their architecture.
         weights: parameters by name, [L, ...] each.
         pairs: all K pairs.
-        tau: temperatures, [L].
+        inverse_tau: one over the temperatures, [L].
         is_train: which pairs each trains on, [L, K] bool.
         before, after, gradient: flat weights [L, n_weights] before and after the last step, and its gradient.
+        engine: how they are computed.
     """
 
     config: RunConfig
     network: Network
     weights: Weights
     pairs: PairTensors
-    tau: Tensor
+    inverse_tau: Tensor
     is_train: Tensor
     before: Tensor
     after: Tensor
     gradient: Tensor
+    engine: Engine
 
     @cached_property
-    def _everywhere(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits / tau [L, K, C], and of the pre-activations the mean square and the share beyond `SATURATED_UNIT`."""
-        tables = self.network.tables(self.weights)
-        everywhere = (x.expand(len(self.tau), -1) for x in (self.pairs.a, self.pairs.b))
-        logits, pre = self.network.forward(tables, *everywhere)
-        mean_square = pre.square_().flatten(1).mean(1)
-        torch.gt(pre, SATURATED_UNIT**2, out=pre)  # into floats: comparing into booleans takes five times as long
-        return logits.div_(self.tau[:, None, None]), mean_square, pre.flatten(1).mean(1)
+    def everywhere(self) -> Everywhere:
+        """What is read of every pair."""
+        view = View(self.pairs, self.inverse_tau, self.config.normalizer, SATURATED_UNIT)
+        return self.network.everywhere(self.weights, view, self.engine)
 
-    @property
+    @cached_property
     def x(self) -> Tensor:
         """Logits / tau of all pairs, [L, K, C]: what the loss sees."""
-        return self._everywhere[0]
-
-    @property
-    def mean_square(self) -> Tensor:
-        """Mean square of the hidden pre-activations over all pairs and units, [L]."""
-        return self._everywhere[1]
-
-    @property
-    def saturated(self) -> Tensor:
-        """Share of them beyond `SATURATED_UNIT`, [L]."""
-        return self._everywhere[2]
+        if self.everywhere.x is not None:
+            return self.everywhere.x
+        a, b = (x.expand(len(self.after), -1) for x in (self.pairs.a, self.pairs.b))
+        logits = self.network.forward(self.network.tables(self.weights), a, b).logits
+        return logits * self.inverse_tau[:, None, None]
 
     @cached_property
     def update(self) -> Tensor:
@@ -94,19 +86,9 @@ class Probe:
         return _norm(self.update)
 
     @cached_property
-    def log_probability(self) -> Tensor:
-        """Logarithms of the class probabilities of all pairs, [L, K, C]."""
-        return log_probabilities(self.x, self.config.normalizer)
-
-    @cached_property
-    def on_target(self) -> Tensor:
-        """Logarithm of each pair's correct-class probability, [L, K]; 0 where the probability rounds to 1."""
-        return self._of_target(self.log_probability)
-
-    @cached_property
-    def largest(self) -> Tensor:
-        """Logarithm of each pair's largest probability, [L, K]."""
-        return self.log_probability.amax(-1)
+    def correct(self) -> Tensor:
+        """Whether each pair's class has the largest probability, [L, K]."""
+        return self.everywhere.log_of_class >= self.everywhere.log_of_largest
 
     @cached_property
     def losses(self) -> Tensor:
@@ -115,8 +97,8 @@ class Probe:
         The same measure for every run of one loss, whatever the training adds to it.
         """
         if self.config.loss == "mse":
-            return self.x.square().sum(-1) - 2 * self._of_target(self.x) + 1
-        return -self.on_target
+            return self.everywhere.norm.square() - 2 * self.everywhere.of_class + 1
+        return -self.everywhere.log_of_class
 
     @cached_property
     def layer_norms(self) -> dict[str, Tensor]:
@@ -130,11 +112,6 @@ class Probe:
     def test_mean(self, values: Tensor) -> Tensor:
         """Mean of [L, K] over the test pairs, [L]."""
         return (values * ~self.is_train).sum(1).double() / (~self.is_train).sum(1)
-
-    def _of_target(self, values: Tensor) -> Tensor:
-        """The correct class's entry of values [L, K, C], [L, K]."""
-        index = self.pairs.target[None, :, None].expand(len(values), -1, 1)
-        return values.gather(2, index)[..., 0]
 
 
 def _layer_norm(layer: str) -> Reading:
@@ -153,7 +130,7 @@ def _weight_norm(probe: Probe) -> Tensor:
 
 def _softmax_collapse(probe: Probe) -> Tensor:
     """A probability that rounds to 1 leaves no gradient (arXiv:2501.04697)."""
-    return probe.train_mean(probe.on_target >= 0.0)
+    return probe.train_mean(probe.everywhere.log_of_class >= 0.0)
 
 
 def _turn_angle(probe: Probe) -> Tensor:
@@ -184,18 +161,18 @@ def _waves(p: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 TAKEN: dict[str, Reading] = {
     "train_loss": lambda probe: probe.train_mean(probe.losses),
     "test_loss": lambda probe: probe.test_mean(probe.losses),
-    "train_accuracy": lambda probe: probe.train_mean(probe.on_target >= probe.largest),
-    "test_accuracy": lambda probe: probe.test_mean(probe.on_target >= probe.largest),
-    "logit_scale": lambda probe: torch.linalg.vector_norm(probe.x, dim=-1).mean(1),
+    "train_accuracy": lambda probe: probe.train_mean(probe.correct),
+    "test_accuracy": lambda probe: probe.test_mean(probe.correct),
+    "logit_scale": lambda probe: probe.everywhere.norm.mean(1),
     "softmax_collapse": _softmax_collapse,
-    "saturation": lambda probe: (probe.largest.exp() > SATURATED).double().mean(1),
+    "saturation": lambda probe: (probe.everywhere.log_of_largest.exp() > SATURATED).double().mean(1),
     "weight_norm": _weight_norm,
     **{f"norm_{layer}": _layer_norm(layer) for architecture in ARCHITECTURES.values() for layer in architecture.layers},
     "grad_norm": lambda probe: _norm(probe.gradient),
     "update_norm": lambda probe: probe.update_norm,
     "turn_angle": _turn_angle,
-    "preactivation_rms": lambda probe: probe.mean_square.sqrt(),
-    "saturated_units": lambda probe: probe.saturated,
+    "preactivation_rms": lambda probe: probe.everywhere.mean_square.sqrt(),
+    "saturated_units": lambda probe: probe.everywhere.beyond,
     "fourier_concentration": _fourier_concentration,
 }
 

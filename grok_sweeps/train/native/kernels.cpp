@@ -1,16 +1,27 @@
-// The parts of an MLP's train step that are not matrix products, float32, one thread, for the CPU.
+// An MLP's train step on the CPU, float32, one thread.
 //
-// Compiled on the machine that trains (`native/build.py`) with a plain C interface. Every loop is written so that the
-// compiler turns it into vector instructions by itself: no branches inside, no library calls, sums in a fixed order.
+// Compiled on the machine that trains (`native/build.py`) with a plain C interface. The train rows are taken in tiles of
+// `TILE`, and a tile goes all the way from the gather to its share of the gradient: its activations, slopes and logits
+// stay in the core's own cache. The products are outer products of 6 rows by 16 columns held in registers, with the
+// readout packed once a step in the order in which they read it. Loops are written so that the compiler turns them into
+// vector instructions by itself, and sums have a fixed order, the same for every lane.
 //
-// Shapes, row-major: L lanes, N train rows, R >= N rows of the buffers (those past N stay zero), H hidden units,
-// C classes, P residues, M parameters. Products before and after need activations as [L, R, H] and logits transposed,
-// [L, C, R]: so the long side is the contiguous one.
+// Shapes, row-major: L lanes, N train rows, H hidden units, C classes, P residues, M parameters.
 
 #include <cstdint>
 #include <cstring>
 
 namespace {
+
+constexpr int64_t TILE = 48;    // rows at a time
+constexpr int64_t ROWS = 6;     // rows of a register block
+constexpr int64_t VECTOR = 8;   // floats of a vector
+constexpr int64_t COLUMNS = 16; // columns of a register block: 2 vectors
+
+typedef float Vector __attribute__((vector_size(VECTOR * sizeof(float)), aligned(4), may_alias));
+
+inline int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
 
 // exp(x) to about one unit in the last place; 0 below -87.3, exactly 1 at 0. Cody and Waite's reduction, Taylor's
 // polynomial on [-ln 2 / 2, ln 2 / 2].
@@ -51,122 +62,306 @@ inline float half_scaled_erfc(float t) {
     return y * t;
 }
 
+// sum over k of a[i, k] b[k, :] for 6 rows i and V vectors of columns; a[i, k] stands at a + i a_row + k a_step.
+template <int V>
+inline void outer_products(const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_step, int64_t depth,
+                           Vector (&sum)[ROWS][V]) {
+    for (int64_t k = 0; k < depth; ++k) {
+        Vector columns[V];
+        for (int v = 0; v < V; ++v) columns[v] = *reinterpret_cast<const Vector *>(b + k * b_step + v * VECTOR);
+        for (int i = 0; i < ROWS; ++i) {
+            const float factor = a[i * a_row + k * a_step];
+            for (int v = 0; v < V; ++v) sum[i][v] += factor * columns[v];
+        }
+    }
+}
+
+// out[i, :] = (or +=) those sums.
+template <int V>
+inline void product(const float *a, int64_t a_row, int64_t a_step, const float *b, int64_t b_step, int64_t depth,
+                    float *out, int64_t out_row, bool add) {
+    Vector sum[ROWS][V];
+    for (int i = 0; i < ROWS; ++i) {
+        for (int v = 0; v < V; ++v) {
+            Vector *place = reinterpret_cast<Vector *>(out + i * out_row + v * VECTOR);
+            sum[i][v] = add ? *place : Vector{};
+        }
+    }
+    outer_products<V>(a, a_row, a_step, b, b_step, depth, sum);
+    for (int i = 0; i < ROWS; ++i) {
+        for (int v = 0; v < V; ++v) *reinterpret_cast<Vector *>(out + i * out_row + v * VECTOR) = sum[i][v];
+    }
+}
+
+// The sizes of one lane's buffers: columns of activations and of logits, rounded up to what the products read.
+struct Sizes {
+    int64_t units, width, classes, columns;
+    Sizes(int64_t h, int64_t c)
+        : units(h), width(rounded_up(rounded_up(h, ROWS), COLUMNS)), classes(c), columns(rounded_up(c, VECTOR)) {}
+};
+
+// The readout [H, C] packed for logits: blocks of 16 columns (the last of 8, where so few are left), each [H, 16].
+void pack_for_logits(const float *readout, const Sizes &s, float *packed) {
+    for (int64_t c = 0; c < s.columns; c += COLUMNS) {
+        const int64_t width = s.columns - c < COLUMNS ? VECTOR : COLUMNS;
+        for (int64_t k = 0; k < s.units; ++k) {
+            for (int64_t j = 0; j < width; ++j) *packed++ = c + j < s.classes ? readout[k * s.classes + c + j] : 0.0f;
+        }
+    }
+}
+
+// Its transpose packed for the activations' gradient: blocks of 16 units, each [C, 16].
+void pack_for_gradient(const float *readout, const Sizes &s, float *packed) {
+    for (int64_t k = 0; k < s.width; k += COLUMNS) {
+        for (int64_t c = 0; c < s.classes; ++c) {
+            for (int64_t j = 0; j < COLUMNS; ++j) *packed++ = k + j < s.units ? readout[(k + j) * s.classes + c] : 0.0f;
+        }
+    }
+}
+
+// Activations GELU(x) = x Phi(x) of one pair, and where asked for their slopes Phi(x) + x phi(x), x = a + b.
+template <bool SLOPES>
+inline void activate(const float *a, const float *b, int64_t units, float *__restrict activation,
+                     float *__restrict slope) {
+    for (int64_t k = 0; k < units; ++k) {
+        const float x = a[k] + b[k];
+        const float size = x < 0.0f ? -x : x;
+        const float bell = exponential(-0.5f * x * x);
+        const float tail = bell * half_scaled_erfc(1.0f / (1.0f + 0.28284271f * size));
+        const float cdf = x < 0.0f ? tail : 1.0f - tail;
+        activation[k] = x * cdf;
+        if (SLOPES) slope[k] = cdf + x * (bell * 0.39894228f);
+    }
+}
+
+// Logits without bias of a tile, [TILE, columns].
+void tile_logits(const float *activation, const float *packed, const Sizes &s, int64_t rows, float *logits) {
+    for (int64_t c = 0; c < s.columns; c += COLUMNS) {
+        const bool narrow = s.columns - c < COLUMNS;
+        const float *block = packed + c * s.units;
+        for (int64_t i = 0; i < rows; i += ROWS) {
+            const float *a = activation + i * s.width;
+            float *out = logits + i * s.columns + c;
+            if (narrow) {
+                product<1>(a, s.width, 1, block, VECTOR, s.units, out, s.columns, false);
+            } else {
+                product<2>(a, s.width, 1, block, COLUMNS, s.units, out, s.columns, false);
+            }
+        }
+    }
+}
+
+// What the loss is, for one lane: q = softmax(x) or x, with x = (logit + bias) / tau; the gradient with respect to the
+// logit is (q - (1 - smoothing) onehot - smoothing / C + penalty x) scale.
+struct Loss {
+    bool normalize;
+    float inverse_tau, scale, smoothing, penalty;
+};
+
+// Turns one row's logits into their gradient.
+inline void logit_gradient(float *__restrict z, const float *bias, int32_t target, const Sizes &s, const Loss &loss,
+                           float *__restrict kept) {
+    float top = -3.0e38f;
+#pragma omp simd reduction(max : top)
+    for (int64_t c = 0; c < s.classes; ++c) {
+        z[c] = (z[c] + bias[c]) * loss.inverse_tau;
+        top = z[c] > top ? z[c] : top;
+    }
+    if (loss.penalty != 0.0f) std::memcpy(kept, z, sizeof(float) * s.classes);
+    if (loss.normalize) {
+        float total = 0.0f;
+#pragma omp simd reduction(+ : total)
+        for (int64_t c = 0; c < s.classes; ++c) {
+            z[c] = exponential(z[c] - top);
+            total += z[c];
+        }
+        const float share = 1.0f / total;
+        for (int64_t c = 0; c < s.classes; ++c) z[c] *= share;
+    }
+    z[target] -= 1.0f - loss.smoothing;
+    if (loss.smoothing != 0.0f) {
+        const float everywhere = loss.smoothing / static_cast<float>(s.classes);
+        for (int64_t c = 0; c < s.classes; ++c) z[c] -= everywhere;
+    }
+    if (loss.penalty != 0.0f) {
+        for (int64_t c = 0; c < s.classes; ++c) z[c] += loss.penalty * kept[c];
+    }
+    for (int64_t c = 0; c < s.classes; ++c) z[c] *= loss.scale;
+    for (int64_t c = s.classes; c < s.columns; ++c) z[c] = 0.0f;
+}
+
+// Adds a tile's share to the readout's gradient, [units rounded up, columns].
+void add_readout_gradient(const float *activation, const float *d_logits, const Sizes &s, float *d_readout) {
+    for (int64_t c = 0; c < s.columns; c += COLUMNS) {
+        const bool narrow = s.columns - c < COLUMNS;
+        for (int64_t h = 0; h < s.units; h += ROWS) {
+            float *out = d_readout + h * s.columns + c;
+            if (narrow) {
+                product<1>(activation + h, 1, s.width, d_logits + c, s.columns, TILE, out, s.columns, true);
+            } else {
+                product<2>(activation + h, 1, s.width, d_logits + c, s.columns, TILE, out, s.columns, true);
+            }
+        }
+    }
+}
+
+// Gradient of a tile's pre-activations, added to the table rows [H] each of `first` and `second` they came from.
+void add_table_gradient(const float *d_logits, const float *packed, const float *slope, const int32_t *pairs,
+                        const Sizes &s, int64_t rows, float *first, float *second) {
+    for (int64_t k = 0; k < s.units; k += COLUMNS) {
+        const float *block = packed + k * s.classes;
+        const int64_t width = s.units - k < COLUMNS ? s.units - k : COLUMNS;
+        for (int64_t i = 0; i < rows; i += ROWS) {
+            Vector d[ROWS][2] = {};
+            outer_products<2>(d_logits + i * s.columns, s.columns, 1, block, COLUMNS, s.classes, d);
+            for (int64_t r = 0; r < ROWS && i + r < rows; ++r) {
+                const float *der = slope + (i + r) * s.width + k;
+                float *to_a = first + pairs[2 * (i + r)] * s.units + k;
+                float *to_b = second + pairs[2 * (i + r) + 1] * s.units + k;
+                for (int v = 0; v < 2; ++v) d[r][v] *= *reinterpret_cast<const Vector *>(der + v * VECTOR);
+                if (width == COLUMNS) {
+                    for (int v = 0; v < 2; ++v) {
+                        *reinterpret_cast<Vector *>(to_a + v * VECTOR) += d[r][v];
+                        *reinterpret_cast<Vector *>(to_b + v * VECTOR) += d[r][v];
+                    }
+                } else {
+                    for (int64_t j = 0; j < width; ++j) {
+                        to_a[j] += d[r][j / VECTOR][j % VECTOR];
+                        to_b[j] += d[r][j / VECTOR][j % VECTOR];
+                    }
+                }
+            }
+        }
+    }
+}
+
 }  // namespace
 
 extern "C" {
 
-// Activations GELU(x) = x Phi(x) and their slopes Phi(x) + x phi(x), both [L, R, H], of x = first[a] + second[b].
-// `tables` is [L, 2, P, H]: first and second; `pairs` is [L, N, 2].
-void hidden_forward(int64_t lanes, int64_t rows, int64_t padded, int64_t residues, int64_t width, const float *tables,
-                    const int32_t *pairs, float *__restrict activation, float *__restrict slope) {
+// Floats of scratch memory that `mlp_gradient` and `mlp_everywhere` need.
+int64_t mlp_scratch(int64_t units, int64_t classes) {
+    const Sizes s(units, classes);
+    return 2 * TILE * s.width + (TILE + 2) * s.columns + 2 * s.width * s.columns + s.width * classes;
+}
+
+// The loss gradient of each lane with respect to the tables [L, 2, P, H], the readout [L, H, C] and its bias [L, C].
+//
+// `tables` [L, 2, P, H] is what each residue gives to the hidden layer as first and as second operand, `pairs` [L, N, 2]
+// the train pairs, `targets` [L, N] their classes. `readout`, `bias` and their gradients are `stride` floats apart from
+// lane to lane. `normalize`, `inverse_tau`, `scale`, `smoothing` and `penalty` [L]: see `Loss`.
+void mlp_gradient(int64_t lanes, int64_t rows, int64_t residues, int64_t units, int64_t classes, int64_t stride,
+                  int32_t normalize, const float *tables, const float *readout, const float *bias, const int32_t *pairs,
+                  const int32_t *targets, const float *inverse_tau, const float *scale, const float *smoothing,
+                  const float *penalty, float *d_tables, float *d_readout, float *d_bias, float *scratch) {
+    const Sizes s(units, classes);
+    float *activation = scratch;
+    float *slope = activation + TILE * s.width;
+    float *logits = slope + TILE * s.width;
+    float *sums = logits + TILE * s.columns;  // of the bias gradient
+    float *kept = sums + s.columns;
+    float *d_packed = kept + s.columns;  // the readout's gradient with padded columns
+    float *for_logits = d_packed + s.width * s.columns;
+    float *for_gradient = for_logits + s.width * s.columns;
     for (int64_t lane = 0; lane < lanes; ++lane) {
-        const float *first = tables + lane * 2 * residues * width;
-        const float *second = first + residues * width;
-        for (int64_t row = 0; row < rows; ++row) {
-            const int32_t *pair = pairs + 2 * (lane * rows + row);
-            const float *from_a = first + pair[0] * width;
-            const float *from_b = second + pair[1] * width;
-            float *act = activation + (lane * padded + row) * width;
-            float *der = slope + (lane * padded + row) * width;
-            for (int64_t k = 0; k < width; ++k) {
-                const float x = from_a[k] + from_b[k];
-                const float size = x < 0.0f ? -x : x;
-                const float bell = exponential(-0.5f * x * x);
-                const float tail = bell * half_scaled_erfc(1.0f / (1.0f + 0.28284271f * size));
-                const float cdf = x < 0.0f ? tail : 1.0f - tail;
-                act[k] = x * cdf;
-                der[k] = cdf + x * (bell * 0.39894228f);
+        const Loss loss = {normalize != 0, inverse_tau[lane], scale[lane], smoothing[lane], penalty[lane]};
+        const float *first = tables + lane * 2 * residues * units;
+        const float *second = first + residues * units;
+        float *d_first = d_tables + lane * 2 * residues * units;
+        float *d_second = d_first + residues * units;
+        std::memset(d_first, 0, sizeof(float) * 2 * residues * units);
+        std::memset(d_packed, 0, sizeof(float) * s.width * s.columns);
+        std::memset(sums, 0, sizeof(float) * s.columns);
+        std::memset(activation, 0, sizeof(float) * TILE * s.width);  // columns past the last unit stay zero
+        pack_for_logits(readout + lane * stride, s, for_logits);
+        pack_for_gradient(readout + lane * stride, s, for_gradient);
+        for (int64_t start = 0; start < rows; start += TILE) {
+            const int64_t n = rows - start < TILE ? rows - start : TILE;
+            const int32_t *pair = pairs + 2 * (lane * rows + start);
+            for (int64_t i = 0; i < n; ++i) {
+                activate<true>(first + pair[2 * i] * units, second + pair[2 * i + 1] * units, units,
+                               activation + i * s.width, slope + i * s.width);
             }
+            if (n < TILE) std::memset(activation + n * s.width, 0, sizeof(float) * (TILE - n) * s.width);
+            tile_logits(activation, for_logits, s, n, logits);
+            for (int64_t i = 0; i < n; ++i) {
+                float *__restrict z = logits + i * s.columns;
+                logit_gradient(z, bias + lane * stride, targets[lane * rows + start + i], s, loss, kept);
+                for (int64_t c = 0; c < s.columns; ++c) sums[c] += z[c];
+            }
+            if (n < TILE) std::memset(logits + n * s.columns, 0, sizeof(float) * (TILE - n) * s.columns);
+            add_readout_gradient(activation, logits, s, d_packed);
+            add_table_gradient(logits, for_gradient, slope, pair, s, n, d_first, d_second);
         }
+        for (int64_t k = 0; k < units; ++k) {
+            std::memcpy(d_readout + lane * stride + k * classes, d_packed + k * s.columns, sizeof(float) * classes);
+        }
+        std::memcpy(d_bias + lane * stride, sums, sizeof(float) * classes);
     }
 }
 
-// Gradient of the tables [L, 2, P, H] from that of the activations: each row's product with its slopes is added to its
-// two table rows.
-void hidden_backward(int64_t lanes, int64_t rows, int64_t padded, int64_t residues, int64_t width,
-                     const float *d_activation, const float *slope, const int32_t *pairs, float *d_tables) {
-    std::memset(d_tables, 0, sizeof(float) * lanes * 2 * residues * width);
+// What the readings need of all K = P * P pairs in the order a P + b, with x = (logit + bias) / tau.
+//
+// Of each pair, [L, 4, K]: the norm of x, its entry for the pair's class, and the logarithms of the softmax's entry there
+// and of the largest. The mean square of the pre-activations, and the share of them beyond `limit`: [L] each.
+void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t classes, int64_t stride, float limit,
+                    const float *tables, const float *readout, const float *bias, const int32_t *targets,
+                    const float *inverse_tau, float *of_pairs, double *mean_square, double *beyond, float *scratch) {
+    const Sizes s(units, classes);
+    float *activation = scratch;
+    float *tile = activation + TILE * s.width;
+    float *for_logits = tile + TILE * s.columns;
+    const int64_t pairs = residues * residues;
     for (int64_t lane = 0; lane < lanes; ++lane) {
-        float *first = d_tables + lane * 2 * residues * width;
-        float *second = first + residues * width;
-        for (int64_t row = 0; row < rows; ++row) {
-            const int32_t *pair = pairs + 2 * (lane * rows + row);
-            float *__restrict to_a = first + pair[0] * width;
-            float *__restrict to_b = second + pair[1] * width;
-            const float *d_act = d_activation + (lane * padded + row) * width;
-            const float *der = slope + (lane * padded + row) * width;
-            for (int64_t k = 0; k < width; ++k) {
-                const float d = d_act[k] * der[k];
-                to_a[k] += d;
-                to_b[k] += d;
-            }
-        }
-    }
-}
-
-// Turns logits without bias, [L, C, R], into the loss gradient with respect to them, and sums it over rows for the
-// bias, [L, C]. x = (logit + bias) / tau; the gradient is (q - (1 - smoothing) onehot - smoothing / C + penalty x) scale
-// with q = softmax(x), or q = x where `normalize` is 0. `work` holds 2 R floats, and C R more where a lane has a penalty.
-void logit_gradient(int64_t lanes, int64_t rows, int64_t padded, int64_t classes, int32_t normalize, float *logits,
-                    const float *bias, const int32_t *targets, const float *inverse_tau, const float *scale,
-                    const float *smoothing, const float *penalty, float *d_bias, float *work) {
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-        float *z = logits + lane * classes * padded;
-        const float beta = inverse_tau[lane];
-        const float factor = scale[lane];
-        float *__restrict top = work;
-        float *__restrict total = work + padded;
-        for (int64_t c = 0; c < classes; ++c) {
-            float *__restrict x = z + c * padded;
-            const float shift = bias[lane * classes + c];
-            if (c == 0) {
-                for (int64_t k = 0; k < rows; ++k) top[k] = x[k] = (x[k] + shift) * beta;
-            } else {
-                for (int64_t k = 0; k < rows; ++k) {
-                    const float value = (x[k] + shift) * beta;
-                    x[k] = value;
-                    top[k] = value > top[k] ? value : top[k];
+        const float *first = tables + lane * 2 * residues * units;
+        const float *second = first + residues * units;
+        float *norm = of_pairs + lane * 4 * pairs;
+        float *of_class = norm + pairs;
+        float *log_of_class = of_class + pairs;
+        float *log_of_largest = log_of_class + pairs;
+        double squares = 0.0;
+        int64_t outside = 0;
+        pack_for_logits(readout + lane * stride, s, for_logits);
+        for (int64_t start = 0; start < pairs; start += TILE) {
+            const int64_t n = pairs - start < TILE ? pairs - start : TILE;
+            for (int64_t i = 0; i < n; ++i) {
+                const float *a = first + (start + i) / residues * units;
+                const float *b = second + (start + i) % residues * units;
+                activate<false>(a, b, units, activation + i * s.width, nullptr);
+                float sum = 0.0f;
+                int32_t count = 0;
+#pragma omp simd reduction(+ : sum, count)
+                for (int64_t k = 0; k < units; ++k) {
+                    const float square = (a[k] + b[k]) * (a[k] + b[k]);
+                    sum += square;
+                    count += square > limit * limit;
                 }
+                squares += sum;
+                outside += count;
             }
-        }
-        float *__restrict kept = work + 2 * padded;
-        if (penalty[lane] != 0.0f) std::memcpy(kept, z, sizeof(float) * classes * padded);
-        if (normalize) {
-            std::memset(total, 0, sizeof(float) * rows);
-            for (int64_t c = 0; c < classes; ++c) {
-                float *__restrict x = z + c * padded;
-                for (int64_t k = 0; k < rows; ++k) {
-                    const float e = exponential(x[k] - top[k]);
-                    x[k] = e;
-                    total[k] += e;
+            tile_logits(activation, for_logits, s, n, tile);
+            for (int64_t i = 0; i < n; ++i) {
+                const int64_t pair = start + i;
+                float *__restrict x = tile + i * s.columns;
+                const float *shift = bias + lane * stride;
+                float top = -3.0e38f, square = 0.0f, total = 0.0f;
+#pragma omp simd reduction(max : top) reduction(+ : square)
+                for (int64_t c = 0; c < classes; ++c) {
+                    x[c] = (x[c] + shift[c]) * inverse_tau[lane];
+                    top = x[c] > top ? x[c] : top;
+                    square += x[c] * x[c];
                 }
-            }
-            for (int64_t k = 0; k < rows; ++k) total[k] = 1.0f / total[k];
-            for (int64_t c = 0; c < classes; ++c) {
-                float *__restrict x = z + c * padded;
-                for (int64_t k = 0; k < rows; ++k) x[k] *= total[k];
+#pragma omp simd reduction(+ : total)
+                for (int64_t c = 0; c < classes; ++c) total += exponential(x[c] - top);
+                const float log_total = __builtin_logf(total);
+                norm[pair] = __builtin_sqrtf(square);
+                of_class[pair] = x[targets[pair]];
+                log_of_class[pair] = (x[targets[pair]] - top) - log_total;
+                log_of_largest[pair] = -log_total;
             }
         }
-        const float on_target = 1.0f - smoothing[lane];
-        const float everywhere = smoothing[lane] / static_cast<float>(classes);
-        for (int64_t k = 0; k < rows; ++k) z[targets[lane * rows + k] * padded + k] -= on_target;
-        for (int64_t c = 0; c < classes; ++c) {
-            float *__restrict x = z + c * padded;
-            if (everywhere != 0.0f) {
-                for (int64_t k = 0; k < rows; ++k) x[k] -= everywhere;
-            }
-            if (penalty[lane] != 0.0f) {
-                for (int64_t k = 0; k < rows; ++k) x[k] += penalty[lane] * kept[c * padded + k];
-            }
-            float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-            for (int64_t k = 0; k < rows; ++k) {
-                x[k] *= factor;
-                sum += x[k];
-            }
-            for (int64_t k = rows; k < padded; ++k) x[k] = 0.0f;
-            d_bias[lane * classes + c] = sum;
-        }
+        mean_square[lane] = squares / static_cast<double>(pairs * units);
+        beyond[lane] = static_cast<double>(outside) / static_cast<double>(pairs * units);
     }
 }
 

@@ -1,12 +1,13 @@
 """The compiled kernels as functions of tensors; see `kernels.cpp` for what each does.
 
-Every tensor is contiguous, on the CPU, float32 or int32, of the shape named; nothing is checked here, since the callers
-allocate all of them.
+Every tensor is on the CPU, float32 (int32 for pairs and targets), and contiguous but for the readout and its bias,
+which may be parts of a flat vector of parameters. Nothing is checked here: the callers allocate all of them.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import c_float, c_int32, c_int64, c_void_p
 from functools import lru_cache
 
@@ -15,53 +16,71 @@ from torch import Tensor
 from grok_sweeps.train.native.build import NativeBuildError, library
 
 _SIGNATURES = {
-    "hidden_forward": (*[c_int64] * 5, *[c_void_p] * 4),
-    "hidden_backward": (*[c_int64] * 5, *[c_void_p] * 4),
-    "logit_gradient": (*[c_int64] * 4, c_int32, *[c_void_p] * 9),
+    "mlp_gradient": (*[c_int64] * 6, c_int32, *[c_void_p] * 13),
+    "mlp_everywhere": (*[c_int64] * 5, c_float, *[c_void_p] * 9),
     "adam_update": (*[c_int64] * 2, *[c_void_p] * 6, *[c_float] * 4),
 }
 
 
 class Kernels:
-    """The functions of one compiled library. L lanes, N rows, R buffer rows, H units, C classes, P residues."""
+    """The functions of one compiled library. L lanes, N rows, H units, C classes, P residues, M parameters."""
 
     def __init__(self, path: str) -> None:
-        self._functions = ctypes.CDLL(path)
+        library = ctypes.CDLL(path)
         for name, signature in _SIGNATURES.items():
-            function = getattr(self._functions, name)
+            function = getattr(library, name)
             function.argtypes, function.restype = signature, None
+        library.mlp_scratch.argtypes, library.mlp_scratch.restype = (c_int64, c_int64), c_int64
+        self._library = library
 
-    def hidden_forward(self, tables: Tensor, pairs: Tensor, activation: Tensor, slope: Tensor) -> None:
-        """Activations and slopes [L, R, H] of the pairs [L, N, 2] from the tables [L, 2, P, H]."""
-        self._hidden("hidden_forward", tables, pairs, (tables, pairs, activation, slope), activation)
+    def mlp_scratch(self, units: int, classes: int) -> int:
+        """Floats of scratch memory that `mlp_gradient` and `mlp_everywhere` need."""
+        return int(self._library.mlp_scratch(units, classes))
 
-    def hidden_backward(self, d_activation: Tensor, slope: Tensor, pairs: Tensor, d_tables: Tensor) -> None:
-        """Gradient of the tables [L, 2, P, H] from that of the activations [L, R, H]."""
-        self._hidden("hidden_backward", d_tables, pairs, (d_activation, slope, pairs, d_tables), slope)
-
-    def _hidden(self, name: str, tables: Tensor, pairs: Tensor, arguments: tuple[Tensor, ...], buffer: Tensor) -> None:
-        sizes = (tables.shape[0], pairs.shape[1], buffer.shape[1], tables.shape[2], tables.shape[3])
-        getattr(self._functions, name)(*sizes, *(x.data_ptr() for x in arguments))
-
-    def logit_gradient(
+    def mlp_gradient(
         self,
-        logits: Tensor,
-        bias: Tensor,
+        tables: Tensor,
+        readout: tuple[Tensor, Tensor],
+        pairs: Tensor,
         targets: Tensor,
-        inverse_tau: Tensor,
-        scale: Tensor,
-        smoothing: Tensor,
-        penalty: Tensor,
-        d_bias: Tensor,
-        work: Tensor,
+        loss: Sequence[Tensor],
+        d_tables: Tensor,
+        d_readout: tuple[Tensor, Tensor],
+        scratch: Tensor,
         *,
         normalize: bool,
     ) -> None:
-        """Turn logits [L, C, R] into their gradient for the targets [L, N], and sum it into `d_bias` [L, C]."""
-        lanes, classes, padded = logits.shape
-        arguments = (logits, bias, targets, inverse_tau, scale, smoothing, penalty, d_bias, work)
-        sizes = (lanes, targets.shape[1], padded, classes, int(normalize))
-        self._functions.logit_gradient(*sizes, *(x.data_ptr() for x in arguments))
+        """Gradient of the tables [L, 2, P, H] and of the readout [L, H, C] and its bias [L, C].
+
+        `pairs` is [L, N, 2], `targets` [L, N]; `loss` holds 1 / tau, scale, smoothing and penalty, [L] each.
+        """
+        lanes, rows = targets.shape
+        residues, units = tables.shape[2:]
+        classes, stride = readout[1].shape[1], readout[0].stride(0)
+        arguments = (tables, *readout, pairs, targets, *loss, d_tables, *d_readout, scratch)
+        sizes = (lanes, rows, residues, units, classes, stride, int(normalize))
+        self._library.mlp_gradient(*sizes, *(x.data_ptr() for x in arguments))
+
+    def mlp_everywhere(
+        self,
+        tables: Tensor,
+        readout: tuple[Tensor, Tensor],
+        targets: Tensor,
+        inverse_tau: Tensor,
+        limit: float,
+        of_pairs: Tensor,
+        of_units: Tensor,
+        scratch: Tensor,
+    ) -> None:
+        """Of all P * P pairs and their logits / tau what the readings need, [L, 4, P * P].
+
+        They are the norm, the entry of the pair's class (`targets` [P * P]), and the logarithms of its probability and
+        of the largest. `of_units` [2, L] float64 takes the pre-activations' mean square and share beyond `limit`.
+        """
+        lanes, _, residues, units = tables.shape
+        sizes = (lanes, residues, units, readout[1].shape[1], readout[0].stride(0))
+        arguments = (tables, *readout, targets, inverse_tau, of_pairs, *of_units, scratch)
+        self._library.mlp_everywhere(*sizes, limit, *(x.data_ptr() for x in arguments))
 
     def adam_update(
         self,
@@ -77,7 +96,7 @@ class Kernels:
         beta1, beta2, epsilon = constants
         arguments = (weights, moment1, moment2, gradient, rate, root)
         numbers = (1 - beta1, beta2, 1 - beta2, epsilon)  # 1 - beta in float64: in float32 its fifth digit is gone
-        self._functions.adam_update(*weights.shape, *(x.data_ptr() for x in arguments), *numbers)
+        self._library.adam_update(*weights.shape, *(x.data_ptr() for x in arguments), *numbers)
 
 
 @lru_cache(maxsize=1)
