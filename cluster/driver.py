@@ -20,6 +20,7 @@ from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.checkpoints import delete_finished, kept_steps
+from grok_sweeps.store.rows import RowLog
 from grok_sweeps.store.todo import Todo
 
 
@@ -96,7 +97,9 @@ def _calibrate(store: SweepStore, plan: Plan, monitor: Monitor) -> None:
     """Resolve the sweep's controls once; a resume uses what the first driver wrote."""
     if not plan.controls or store.load_calibration():
         return
-    resolved = {c: resolve_control(c, ids, monitor.log.rows) for c, ids in plan.controls.items()}
+    log = RowLog(store)  # whole rows, for a moment
+    log.refresh()
+    resolved = {c: resolve_control(c, ids, log.rows) for c, ids in plan.controls.items()}
     for control in store.create_calibration(resolved).values():
         monitor.event(
             f"control: w_c = {control['w_c']:.4f}, median of {control['n_grokked']} grokked runs of {control['n_runs']}"

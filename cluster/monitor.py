@@ -16,11 +16,14 @@ from typing import Any, Protocol
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Plan
+from grok_sweeps.plan.estimate import expected_steps
 from grok_sweeps.progress import HEARTBEAT_S, Progress, measure_progress
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 
 REFRESH_S = 0.5
+REFRESH_SHARE = 9
+"""Time between two refreshes, at least, in the time that one takes."""
 KEPT_EVENTS = 8
 RATE_WINDOW_S = 15.0
 
@@ -40,12 +43,13 @@ class Monitor:
 
     def __init__(self, store: SweepStore, plan: Plan, view: View, extend_to: int | None = None) -> None:
         self._store, self._plan, self._view, self._extend_to = store, plan, view, extend_to
-        self.log = RowLog(store)
+        self.log = RowLog(store, PROGRESS_COLUMNS)
+        self._expected = [expected_steps(run.config) for run in plan.runs]
         self._lock = threading.Lock()
         self._summaries: dict[str, Mapping[str, Any]] = {}
         self._packs = {"pending": 0, "running": 0, "done": 0, "failed": 0}
         self._events: deque[str] = deque(maxlen=KEPT_EVENTS)
-        self._steps_done = 0
+        self._steps_done = self._idle_steps = 0
         self._rate_window: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._state = "running"
         self.store_errors: list[str] = []
@@ -95,9 +99,9 @@ class Monitor:
     def pack_reported(self, pack_id: str, summary: Mapping[str, Any]) -> None:
         """A pack's trial reported."""
         with self._lock:
-            before = self._summaries.get(pack_id, {}).get("run_steps", 0)
-            steps = summary["run_steps"]
-            self._steps_done += steps - before if steps >= before else steps  # fewer: another attempt has begun
+            before = self._summaries.get(pack_id, {})
+            self._steps_done += _gained(before, summary, "run_steps")
+            self._idle_steps += _gained(before, summary, "idle_lane_steps")
             self._rate_window.append((time.monotonic(), self._steps_done))
             self._summaries[pack_id] = summary
 
@@ -114,8 +118,11 @@ class Monitor:
             self._packs["failed" if failed else "done"] += 1
 
     def _loop(self) -> None:
-        while not self._stop.wait(REFRESH_S):
+        wait = REFRESH_S
+        while not self._stop.wait(wait):
+            began = time.monotonic()
             self._refresh()
+            wait = max(REFRESH_S, REFRESH_SHARE * (time.monotonic() - began))  # a large sweep takes longer to sum up
 
     def _refresh(self, *, force: bool = False) -> Progress:
         try:
@@ -132,12 +139,13 @@ class Monitor:
                 self._store.put_status(status)
             except StoreError as error:
                 self.event(str(error))
-        progress = measure_progress(self._store.sweep, self._plan, self.log.rows, status)
+        progress = measure_progress(self._store.sweep, self._plan, self.log.rows, status, expected=self._expected)
         self._view.update(progress)
         return progress
 
     def _status(self) -> dict[str, Any]:
         with self._lock:
+            lane_steps = self._steps_done + self._idle_steps
             summaries = [s for s in self._summaries.values() if s]
             return {
                 "sweep": self._store.sweep,
@@ -149,6 +157,7 @@ class Monitor:
                 "lanes_active": sum(s["lanes_active"] for s in summaries),
                 "run_steps_under_way": sum(s["run_steps_under_way"] for s in summaries),
                 "events": list(self._events),
+                "idle_share": self._idle_steps / lane_steps if lane_steps else None,
                 "extend_to": self._extend_to,
             }
 
@@ -172,6 +181,12 @@ class Monitor:
                 self._reported_cells.add(cell_id)
                 runs = [r for r in self._plan.runs if r.cell_id == cell_id]
                 self.event(describe_cell(runs[0].config, [self.log.rows[r.run_id] for r in runs]))
+
+
+def _gained(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> int:
+    """What a count has risen by between two summaries of a pack; fewer than before: another attempt has begun."""
+    was, steps = int(before.get(name, 0)), int(now[name])
+    return steps - was if steps >= was else steps
 
 
 def describe_cell(config: RunConfig, rows: list[dict[str, Any]]) -> str:

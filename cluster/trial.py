@@ -13,18 +13,17 @@ import signal
 import sys
 import warnings
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from ray import tune
 
 from grok_sweeps.errors import StoreError
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import UnreadableObjectWarning
-from grok_sweeps.train.engine import choose_engine
-from grok_sweeps.train.pack import PackTrainer
-from grok_sweeps.train.work import load_work
+
+if TYPE_CHECKING:
+    from grok_sweeps.train.pack import PackTrainer
 
 REPORT_EVERY_S = 1.0
 
@@ -82,6 +81,12 @@ class PackTrial(tune.Trainable):
         """Nothing: states are in the store."""
 
     def _start(self, config: dict[str, Any]) -> None:
+        import torch  # here, since the driver imports this module too and never trains
+
+        from grok_sweeps.train.engine import choose_engine
+        from grok_sweeps.train.pack import PackTrainer
+        from grok_sweeps.train.work import load_work
+
         store = SweepStore(open_objects(config["store"]), config["sweep"])
         work, content = load_work(store, config["pack"])
         device = torch.device(content["device"])

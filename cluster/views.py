@@ -61,6 +61,8 @@ def panel(progress: Progress) -> RenderableType:
         facts.add_row(f"stage {stage.stage}", f"{stage.finished:,} of {stage.runs:,} runs")
     if progress.packs:
         facts.add_row("packs", ", ".join(f"{n:,} {name}" for name, n in progress.packs.items() if n) or "none")
+    if progress.idle_share is not None:
+        facts.add_row("waste", f"{100 * progress.idle_share:.1f} % of lane-steps in lanes whose run had ended")
     if progress.steps_per_s:
         facts.add_row("rate", f"{progress.steps_per_s:,.0f} run-steps/s in {progress.lanes_active} lanes")
         facts.add_row("time left", f"about {duration(progress.eta_s)}")

@@ -6,7 +6,7 @@ The live view of `run` and the `status` command of another process show this sam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -47,7 +47,10 @@ class CellProgress:
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a sweep. `eta_s` and `steps_per_s` are None where no driver is at work."""
+    """State of a sweep. `eta_s` and `steps_per_s` are None where no driver is at work.
+
+    `idle_share` is the share of the last driver's lane-steps that were done in lanes whose run had ended.
+    """
 
     sweep: str
     state: str
@@ -61,6 +64,7 @@ class Progress:
     steps_per_s: float | None = None
     eta_s: float | None = None
     lanes_active: int = 0
+    idle_share: float | None = None
     events: tuple[str, ...] = ()
     heartbeat_age_s: float | None = None
 
@@ -76,11 +80,12 @@ def measure_progress(
     rows: Mapping[str, Mapping[str, Any]],
     status: Mapping[str, Any] | None,
     now: datetime | None = None,
+    expected: Sequence[int] | None = None,
 ) -> Progress:
     """Sum up a sweep from its plan, its finished rows and the driver's last heartbeat (None: never started).
 
     Time left is expected run-steps over the present rate. The expected steps of a run to come are the delay law's,
-    scaled by how the finished runs have compared with it.
+    scaled by how the finished runs have compared with it; `expected` are those of the plan's runs, if at hand.
     """
     counts = Counter(rows[run.run_id]["outcome"] for run in plan.runs if run.run_id in rows)
     stages = tuple(
@@ -89,13 +94,14 @@ def measure_progress(
         for members in [plan.stage(k)]
     )
     done_steps = foreseen_done = foreseen_left = 0
-    for run in plan.runs:
+    foreseen = expected or [expected_steps(run.config) for run in plan.runs]
+    for run, steps in zip(plan.runs, foreseen, strict=True):
         row = rows.get(run.run_id)
         if row is None:
-            foreseen_left += expected_steps(run.config)
+            foreseen_left += steps
         else:
             done_steps += row["steps_run"]
-            foreseen_done += expected_steps(run.config)
+            foreseen_done += steps
     scale = done_steps / foreseen_done if foreseen_done else 1.0
     left = foreseen_left * scale
     status = status or {}
@@ -115,6 +121,7 @@ def measure_progress(
         steps_per_s=rate,
         eta_s=(left - under_way) / rate if rate else None,
         lanes_active=status.get("lanes_active", 0) if state == "running" else 0,
+        idle_share=status.get("idle_share"),
         events=tuple(status.get("events", ())),
         heartbeat_age_s=age,
     )

@@ -22,7 +22,7 @@ from grok_sweeps.results import Store
 from grok_sweeps.spec import SweepSpec, load_spec, preset_names
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.ancestry import stored_ancestry
-from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 
 WATCH_EVERY_S = 2.0
 
@@ -173,7 +173,7 @@ class _Reader:
     """Reads a sweep's progress again and again, each row file once."""
 
     def __init__(self, store: SweepStore) -> None:
-        self._store, self._log = store, RowLog(store)
+        self._store, self._log = store, RowLog(store, PROGRESS_COLUMNS)
         loaded = store.load_plan()
         if loaded is None:
             raise QueryError(f"sweep '{store.sweep}' has no plan yet; run it first.")

@@ -20,6 +20,8 @@ from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 
 _NEEDED = {"run_id", "outcome", "steps_run", "finished_at", "attempt"}
+PROGRESS_COLUMNS = frozenset(_NEEDED | {"grokked_step"})
+"""What watching a sweep takes: a driver keeps no more of 100,000 rows."""
 
 
 class UnreadableObjectWarning(UserWarning):
@@ -27,14 +29,14 @@ class UnreadableObjectWarning(UserWarning):
 
 
 class RowLog:
-    """The finished runs of a sweep as last seen; `refresh` reads only files that are new.
+    """The finished runs of a sweep as last seen, in `columns` or whole; `refresh` reads only files that are new.
 
     Safe between threads: `rows` is replaced, never changed, and one `refresh` runs at a time, so whoever has called it
     sees every row that was written before.
     """
 
-    def __init__(self, store: SweepStore) -> None:
-        self._store = store
+    def __init__(self, store: SweepStore, columns: frozenset[str] | None = None) -> None:
+        self._store, self._columns = store, columns
         self._seen: set[str] = set()
         self._lock = threading.Lock()
         self.rows: Mapping[str, dict[str, Any]] = {}
@@ -63,6 +65,8 @@ class RowLog:
                 table = decode_table(data, info.name)
                 if not set(table.column_names) >= _NEEDED:
                     raise CorruptObjectError(f"{info.name}: not a file of runs.")
+                if self._columns is not None:
+                    table = table.select([name for name in table.column_names if name in self._columns])
                 yield from table.to_pylist()
             except CorruptObjectError as error:
                 warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
