@@ -81,7 +81,7 @@ class Mlp(Network):
         tables = torch.empty(n_lanes, 2, self.p, self.h)
         self.write_tables(weights, tables)
         of_pairs, of_units = torch.empty(n_lanes, 4, n_pairs), torch.empty(2, n_lanes, dtype=torch.float64)
-        scratch = torch.empty(engine.kernels.mlp_scratch(self.h, self.p))
+        scratch = torch.empty(engine.kernels.mlp_scratch(self.p, self.h, self.n_classes))
         targets = view.pairs.target.int()
         engine.kernels.mlp_everywhere(
             tables, readout, targets, view.inverse_tau, view.limit, of_pairs, of_units, scratch
@@ -168,7 +168,7 @@ class NativeMlpGradient:
 
     def __init__(self, network: Mlp, losses: LogitGradients, kernels: Kernels) -> None:
         self._network, self._losses, self._kernels = network, losses, kernels
-        self._scratch = torch.empty(kernels.mlp_scratch(network.h, network.p))
+        self._scratch = torch.empty(kernels.mlp_scratch(network.p, network.h, network.n_classes))
         n_lanes = len(losses.scale)
         self._tables, self._d_tables = torch.empty(2, n_lanes, 2, network.p, network.h).unbind()
 

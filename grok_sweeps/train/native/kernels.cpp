@@ -2,9 +2,9 @@
 //
 // Compiled on the machine that trains (`native/build.py`) with a plain C interface. The train rows are taken in tiles of
 // `TILE`, and a tile goes all the way from the gather to its share of the gradient: its activations, slopes and logits
-// stay in the core's own cache. The products are outer products of 6 rows by 16 columns held in registers, with the
-// readout packed once a step in the order in which they read it. Loops are written so that the compiler turns them into
-// vector instructions by itself, and sums have a fixed order, the same for every lane.
+// stay in the core's own cache. The products are outer products of 6 rows by a few vectors of columns held in registers,
+// with the readout packed once a step in the order in which they read it. Other loops are written so that the compiler
+// turns them into vector instructions by itself, and sums have a fixed order, the same for every lane.
 //
 // Shapes, row-major: L lanes, N train rows, H hidden units, C classes, P residues, M parameters.
 
@@ -13,15 +13,43 @@
 
 namespace {
 
-constexpr int64_t TILE = 48;    // rows at a time
+constexpr int64_t TILE = 96;    // rows at a time
 constexpr int64_t ROWS = 6;     // rows of a register block
-constexpr int64_t VECTOR = 8;   // floats of a vector
-constexpr int64_t COLUMNS = 16; // columns of a register block: 2 vectors
+#ifdef __AVX512F__
+constexpr int64_t VECTOR = 16;  // floats of a vector
+constexpr int64_t MOST = 4;     // vectors of a register block at most: 6 x 4 sums and what they are made of fill 32 registers
+#else
+constexpr int64_t VECTOR = 8;
+constexpr int64_t MOST = 2;     // 6 x 2 of 16 registers
+#endif
 
 typedef float Vector __attribute__((vector_size(VECTOR * sizeof(float)), aligned(4), may_alias));
 
 inline int64_t rounded_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+// Columns in register blocks of at most MOST vectors, as even as they come: calls `block` with the first column of each
+// and its number of vectors as a constant.
+template <int V, typename Block>
+inline void with_width(int64_t vectors, int64_t first, Block &block) {
+    if constexpr (V > 0) {
+        if (vectors == V) {
+            block.template operator()<V>(first);
+        } else {
+            with_width<V - 1>(vectors, first, block);
+        }
+    }
+}
+
+template <typename Block>
+inline void in_blocks(int64_t columns, Block block) {
+    const int64_t vectors = columns / VECTOR;
+    const int64_t blocks = (vectors + MOST - 1) / MOST;
+    for (int64_t k = 0, done = 0; k < blocks; ++k) {
+        const int64_t wide = (vectors - done + blocks - k - 1) / (blocks - k);
+        with_width<MOST>(wide, done * VECTOR, block);
+        done += wide;
+    }
+}
 
 // exp(x) to about one unit in the last place; 0 below -87.3, exactly 1 at 0. Cody and Waite's reduction, Taylor's
 // polynomial on [-ln 2 / 2, ln 2 / 2].
@@ -97,26 +125,18 @@ inline void product(const float *a, int64_t a_row, int64_t a_step, const float *
 struct Sizes {
     int64_t units, width, classes, columns;
     Sizes(int64_t h, int64_t c)
-        : units(h), width(rounded_up(rounded_up(h, ROWS), COLUMNS)), classes(c), columns(rounded_up(c, VECTOR)) {}
+        : units(h), width(rounded_up(rounded_up(h, ROWS), VECTOR)), classes(c), columns(rounded_up(c, VECTOR)) {}
 };
 
-// The readout [H, C] packed for logits: blocks of 16 columns (the last of 8, where so few are left), each [H, 16].
-void pack_for_logits(const float *readout, const Sizes &s, float *packed) {
-    for (int64_t c = 0; c < s.columns; c += COLUMNS) {
-        const int64_t width = s.columns - c < COLUMNS ? VECTOR : COLUMNS;
-        for (int64_t k = 0; k < s.units; ++k) {
-            for (int64_t j = 0; j < width; ++j) *packed++ = c + j < s.classes ? readout[k * s.classes + c + j] : 0.0f;
+// Entries [depth, columns] of a matrix, at(k, c), packed in the register blocks of the columns: one [depth, block's columns]
+// after the other, zero where there is no such column.
+template <typename Entry>
+void pack(int64_t depth, int64_t columns, int64_t real, float *packed, Entry at) {
+    in_blocks(columns, [&]<int V>(int64_t first) {
+        for (int64_t k = 0; k < depth; ++k) {
+            for (int64_t c = first; c < first + V * VECTOR; ++c) *packed++ = c < real ? at(k, c) : 0.0f;
         }
-    }
-}
-
-// Its transpose packed for the activations' gradient: blocks of 16 units, each [C, 16].
-void pack_for_gradient(const float *readout, const Sizes &s, float *packed) {
-    for (int64_t k = 0; k < s.width; k += COLUMNS) {
-        for (int64_t c = 0; c < s.classes; ++c) {
-            for (int64_t j = 0; j < COLUMNS; ++j) *packed++ = k + j < s.units ? readout[(k + j) * s.classes + c] : 0.0f;
-        }
-    }
+    });
 }
 
 // Activations GELU(x) = x Phi(x) of one pair, and where asked for their slopes Phi(x) + x phi(x), x = a + b.
@@ -136,19 +156,12 @@ inline void activate(const float *a, const float *b, int64_t units, float *__res
 
 // Logits without bias of a tile, [TILE, columns].
 void tile_logits(const float *activation, const float *packed, const Sizes &s, int64_t rows, float *logits) {
-    for (int64_t c = 0; c < s.columns; c += COLUMNS) {
-        const bool narrow = s.columns - c < COLUMNS;
-        const float *block = packed + c * s.units;
+    in_blocks(s.columns, [&]<int V>(int64_t first) {
         for (int64_t i = 0; i < rows; i += ROWS) {
-            const float *a = activation + i * s.width;
-            float *out = logits + i * s.columns + c;
-            if (narrow) {
-                product<1>(a, s.width, 1, block, VECTOR, s.units, out, s.columns, false);
-            } else {
-                product<2>(a, s.width, 1, block, COLUMNS, s.units, out, s.columns, false);
-            }
+            product<V>(activation + i * s.width, s.width, 1, packed + first * s.units, V * VECTOR, s.units,
+                       logits + i * s.columns + first, s.columns, false);
         }
-    }
+    });
 }
 
 // What the loss is, for one lane: q = softmax(x) or x, with x = (logit + bias) / tau; the gradient with respect to the
@@ -158,12 +171,18 @@ struct Loss {
     float inverse_tau, scale, smoothing, penalty;
 };
 
-// Turns one row's logits into their gradient.
-inline void logit_gradient(float *__restrict z, const float *bias, int32_t target, const Sizes &s, const Loss &loss,
-                           float *__restrict kept) {
+// The bias with its padding: below every logit for a softmax, so that those columns' shares are 0, else 0.
+void pad_bias(const float *bias, const Sizes &s, bool normalize, float *padded) {
+    for (int64_t c = 0; c < s.columns; ++c) padded[c] = c < s.classes ? bias[c] : normalize ? -1.0e30f : 0.0f;
+}
+
+// Turns one row's logits into their gradient. Whole vectors, padding included: a loop's scalar rest costs more than it.
+inline void logit_gradient(float *__restrict z, const float *__restrict bias, int32_t target, const Sizes &s,
+                           const Loss &loss, float *__restrict kept) {
+    const int64_t n = s.columns;
     float top = -3.0e38f;
 #pragma omp simd reduction(max : top)
-    for (int64_t c = 0; c < s.classes; ++c) {
+    for (int64_t c = 0; c < n; ++c) {
         z[c] = (z[c] + bias[c]) * loss.inverse_tau;
         top = z[c] > top ? z[c] : top;
     }
@@ -171,12 +190,12 @@ inline void logit_gradient(float *__restrict z, const float *bias, int32_t targe
     if (loss.normalize) {
         float total = 0.0f;
 #pragma omp simd reduction(+ : total)
-        for (int64_t c = 0; c < s.classes; ++c) {
+        for (int64_t c = 0; c < n; ++c) {
             z[c] = exponential(z[c] - top);
             total += z[c];
         }
         const float share = 1.0f / total;
-        for (int64_t c = 0; c < s.classes; ++c) z[c] *= share;
+        for (int64_t c = 0; c < n; ++c) z[c] *= share;
     }
     z[target] -= 1.0f - loss.smoothing;
     if (loss.smoothing != 0.0f) {
@@ -186,53 +205,44 @@ inline void logit_gradient(float *__restrict z, const float *bias, int32_t targe
     if (loss.penalty != 0.0f) {
         for (int64_t c = 0; c < s.classes; ++c) z[c] += loss.penalty * kept[c];
     }
-    for (int64_t c = 0; c < s.classes; ++c) z[c] *= loss.scale;
-    for (int64_t c = s.classes; c < s.columns; ++c) z[c] = 0.0f;
+    for (int64_t c = 0; c < n; ++c) z[c] *= loss.scale;
 }
 
 // Adds a tile's share to the readout's gradient, [units rounded up, columns].
 void add_readout_gradient(const float *activation, const float *d_logits, const Sizes &s, float *d_readout) {
-    for (int64_t c = 0; c < s.columns; c += COLUMNS) {
-        const bool narrow = s.columns - c < COLUMNS;
+    in_blocks(s.columns, [&]<int V>(int64_t first) {
         for (int64_t h = 0; h < s.units; h += ROWS) {
-            float *out = d_readout + h * s.columns + c;
-            if (narrow) {
-                product<1>(activation + h, 1, s.width, d_logits + c, s.columns, TILE, out, s.columns, true);
-            } else {
-                product<2>(activation + h, 1, s.width, d_logits + c, s.columns, TILE, out, s.columns, true);
-            }
+            product<V>(activation + h, 1, s.width, d_logits + first, s.columns, TILE, d_readout + h * s.columns + first,
+                       s.columns, true);
         }
-    }
+    });
 }
 
-// Gradient of a tile's pre-activations, added to the table rows [H] each of `first` and `second` they came from.
+// Gradient of a tile's pre-activations, added to the table rows [width] each of `first` and `second` they came from.
+// Train rows come sorted by their first operand, so that most neighbours' sums go there together.
 void add_table_gradient(const float *d_logits, const float *packed, const float *slope, const int32_t *pairs,
                         const Sizes &s, int64_t rows, float *first, float *second) {
-    for (int64_t k = 0; k < s.units; k += COLUMNS) {
-        const float *block = packed + k * s.classes;
-        const int64_t width = s.units - k < COLUMNS ? s.units - k : COLUMNS;
+    in_blocks(s.width, [&]<int V>(int64_t unit) {
+        const float *block = packed + unit * s.classes;
         for (int64_t i = 0; i < rows; i += ROWS) {
-            Vector d[ROWS][2] = {};
-            outer_products<2>(d_logits + i * s.columns, s.columns, 1, block, COLUMNS, s.classes, d);
-            for (int64_t r = 0; r < ROWS && i + r < rows; ++r) {
-                const float *der = slope + (i + r) * s.width + k;
-                float *to_a = first + pairs[2 * (i + r)] * s.units + k;
-                float *to_b = second + pairs[2 * (i + r) + 1] * s.units + k;
-                for (int v = 0; v < 2; ++v) d[r][v] *= *reinterpret_cast<const Vector *>(der + v * VECTOR);
-                if (width == COLUMNS) {
-                    for (int v = 0; v < 2; ++v) {
-                        *reinterpret_cast<Vector *>(to_a + v * VECTOR) += d[r][v];
-                        *reinterpret_cast<Vector *>(to_b + v * VECTOR) += d[r][v];
-                    }
-                } else {
-                    for (int64_t j = 0; j < width; ++j) {
-                        to_a[j] += d[r][j / VECTOR][j % VECTOR];
-                        to_b[j] += d[r][j / VECTOR][j % VECTOR];
+            Vector d[ROWS][V] = {};
+            outer_products<V>(d_logits + i * s.columns, s.columns, 1, block, V * VECTOR, s.classes, d);
+            for (int v = 0; v < V; ++v) {
+                const int64_t column = unit + v * VECTOR;
+                Vector of_same_a = {};
+                for (int64_t r = 0; r < ROWS && i + r < rows; ++r) {
+                    const int32_t *pair = pairs + 2 * (i + r);
+                    d[r][v] *= *reinterpret_cast<const Vector *>(slope + (i + r) * s.width + column);
+                    of_same_a += d[r][v];
+                    *reinterpret_cast<Vector *>(second + pair[1] * s.width + column) += d[r][v];
+                    if (r + 1 == ROWS || i + r + 1 == rows || pair[2] != pair[0]) {
+                        *reinterpret_cast<Vector *>(first + pair[0] * s.width + column) += of_same_a;
+                        of_same_a = Vector{};
                     }
                 }
             }
         }
-    }
+    });
 }
 
 }  // namespace
@@ -240,9 +250,10 @@ void add_table_gradient(const float *d_logits, const float *packed, const float 
 extern "C" {
 
 // Floats of scratch memory that `mlp_gradient` and `mlp_everywhere` need.
-int64_t mlp_scratch(int64_t units, int64_t classes) {
+int64_t mlp_scratch(int64_t residues, int64_t units, int64_t classes) {
     const Sizes s(units, classes);
-    return 2 * TILE * s.width + (TILE + 2) * s.columns + 2 * s.width * s.columns + s.width * classes;
+    return 2 * TILE * s.width + (TILE + 3) * s.columns + 2 * s.width * s.columns + s.width * classes +
+           2 * residues * s.width;
 }
 
 // The loss gradient of each lane with respect to the tables [L, 2, P, H], the readout [L, H, C] and its bias [L, C].
@@ -260,21 +271,22 @@ void mlp_gradient(int64_t lanes, int64_t rows, int64_t residues, int64_t units, 
     float *logits = slope + TILE * s.width;
     float *sums = logits + TILE * s.columns;  // of the bias gradient
     float *kept = sums + s.columns;
-    float *d_packed = kept + s.columns;  // the readout's gradient with padded columns
-    float *for_logits = d_packed + s.width * s.columns;
-    float *for_gradient = for_logits + s.width * s.columns;
+    float *shift = kept + s.columns;  // the bias
+    float *d_packed = shift + s.columns;  // the gradients of readout and tables with padded columns
+    float *d_padded = d_packed + s.width * s.columns;
+    float *for_logits = d_padded + 2 * residues * s.width;
+    float *for_gradient = for_logits + s.units * s.columns;
+    std::memset(activation, 0, sizeof(float) * 2 * TILE * s.width);  // columns past the last unit stay zero
     for (int64_t lane = 0; lane < lanes; ++lane) {
         const Loss loss = {normalize != 0, inverse_tau[lane], scale[lane], smoothing[lane], penalty[lane]};
         const float *first = tables + lane * 2 * residues * units;
         const float *second = first + residues * units;
-        float *d_first = d_tables + lane * 2 * residues * units;
-        float *d_second = d_first + residues * units;
-        std::memset(d_first, 0, sizeof(float) * 2 * residues * units);
-        std::memset(d_packed, 0, sizeof(float) * s.width * s.columns);
+        const float *weights = readout + lane * stride;
+        std::memset(d_packed, 0, sizeof(float) * s.width * (s.columns + 2 * residues));
         std::memset(sums, 0, sizeof(float) * s.columns);
-        std::memset(activation, 0, sizeof(float) * TILE * s.width);  // columns past the last unit stay zero
-        pack_for_logits(readout + lane * stride, s, for_logits);
-        pack_for_gradient(readout + lane * stride, s, for_gradient);
+        pad_bias(bias + lane * stride, s, loss.normalize, shift);
+        pack(s.units, s.columns, classes, for_logits, [&](int64_t k, int64_t c) { return weights[k * classes + c]; });
+        pack(classes, s.width, s.units, for_gradient, [&](int64_t c, int64_t k) { return weights[k * classes + c]; });
         for (int64_t start = 0; start < rows; start += TILE) {
             const int64_t n = rows - start < TILE ? rows - start : TILE;
             const int32_t *pair = pairs + 2 * (lane * rows + start);
@@ -286,15 +298,18 @@ void mlp_gradient(int64_t lanes, int64_t rows, int64_t residues, int64_t units, 
             tile_logits(activation, for_logits, s, n, logits);
             for (int64_t i = 0; i < n; ++i) {
                 float *__restrict z = logits + i * s.columns;
-                logit_gradient(z, bias + lane * stride, targets[lane * rows + start + i], s, loss, kept);
+                logit_gradient(z, shift, targets[lane * rows + start + i], s, loss, kept);
                 for (int64_t c = 0; c < s.columns; ++c) sums[c] += z[c];
             }
             if (n < TILE) std::memset(logits + n * s.columns, 0, sizeof(float) * (TILE - n) * s.columns);
             add_readout_gradient(activation, logits, s, d_packed);
-            add_table_gradient(logits, for_gradient, slope, pair, s, n, d_first, d_second);
+            add_table_gradient(logits, for_gradient, slope, pair, s, n, d_padded, d_padded + residues * s.width);
         }
         for (int64_t k = 0; k < units; ++k) {
             std::memcpy(d_readout + lane * stride + k * classes, d_packed + k * s.columns, sizeof(float) * classes);
+        }
+        for (int64_t k = 0; k < 2 * residues; ++k) {
+            std::memcpy(d_tables + (lane * 2 * residues + k) * units, d_padded + k * s.width, sizeof(float) * units);
         }
         std::memcpy(d_bias + lane * stride, sums, sizeof(float) * classes);
     }
@@ -310,7 +325,8 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
     const Sizes s(units, classes);
     float *activation = scratch;
     float *tile = activation + TILE * s.width;
-    float *for_logits = tile + TILE * s.columns;
+    float *shift = tile + TILE * s.columns;
+    float *for_logits = shift + s.columns;
     const int64_t pairs = residues * residues;
     for (int64_t lane = 0; lane < lanes; ++lane) {
         const float *first = tables + lane * 2 * residues * units;
@@ -321,7 +337,9 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
         float *log_of_largest = log_of_class + pairs;
         double squares = 0.0;
         int64_t outside = 0;
-        pack_for_logits(readout + lane * stride, s, for_logits);
+        const float *weights = readout + lane * stride;
+        pack(s.units, s.columns, classes, for_logits, [&](int64_t k, int64_t c) { return weights[k * classes + c]; });
+        pad_bias(bias + lane * stride, s, true, shift);
         for (int64_t start = 0; start < pairs; start += TILE) {
             const int64_t n = pairs - start < TILE ? pairs - start : TILE;
             for (int64_t i = 0; i < n; ++i) {
@@ -343,16 +361,17 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
             for (int64_t i = 0; i < n; ++i) {
                 const int64_t pair = start + i;
                 float *__restrict x = tile + i * s.columns;
-                const float *shift = bias + lane * stride;
                 float top = -3.0e38f, square = 0.0f, total = 0.0f;
-#pragma omp simd reduction(max : top) reduction(+ : square)
-                for (int64_t c = 0; c < classes; ++c) {
+#pragma omp simd reduction(max : top)
+                for (int64_t c = 0; c < s.columns; ++c) {
                     x[c] = (x[c] + shift[c]) * inverse_tau[lane];
                     top = x[c] > top ? x[c] : top;
-                    square += x[c] * x[c];
                 }
-#pragma omp simd reduction(+ : total)
-                for (int64_t c = 0; c < classes; ++c) total += exponential(x[c] - top);
+#pragma omp simd reduction(+ : total, square)
+                for (int64_t c = 0; c < s.columns; ++c) {
+                    total += exponential(x[c] - top);
+                    square += c < classes ? x[c] * x[c] : 0.0f;
+                }
                 const float log_total = __builtin_logf(total);
                 norm[pair] = __builtin_sqrtf(square);
                 of_class[pair] = x[targets[pair]];

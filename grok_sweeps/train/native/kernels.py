@@ -30,12 +30,12 @@ class Kernels:
         for name, signature in _SIGNATURES.items():
             function = getattr(library, name)
             function.argtypes, function.restype = signature, None
-        library.mlp_scratch.argtypes, library.mlp_scratch.restype = (c_int64, c_int64), c_int64
+        library.mlp_scratch.argtypes, library.mlp_scratch.restype = (c_int64,) * 3, c_int64
         self._library = library
 
-    def mlp_scratch(self, units: int, classes: int) -> int:
+    def mlp_scratch(self, residues: int, units: int, classes: int) -> int:
         """Floats of scratch memory that `mlp_gradient` and `mlp_everywhere` need."""
-        return int(self._library.mlp_scratch(units, classes))
+        return int(self._library.mlp_scratch(residues, units, classes))
 
     def mlp_gradient(
         self,
