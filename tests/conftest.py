@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
+
+with contextlib.suppress(ImportError):
+    import interpreted_triton  # noqa: F401 first of all that imports Triton
 
 SMALL = {
     "p": 23,

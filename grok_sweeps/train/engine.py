@@ -1,24 +1,31 @@
 """How steps are computed, chosen for the device: never what they compute.
 
 - `eager`: plain torch, on any device.
-- `native`: what is not a matrix product in compiled kernels (`train.native`), float32 on a CPU.
+- `native`: what grows with the pairs in compiled kernels (`train.native`), float32 on a CPU.
 - `graph`: the eager step, its launches captured as one CUDA graph for all steps between two readings.
-- `fused`: the same with Triton kernels that keep the hidden activations of a tile on chip.
+- `fused`: the same with Triton kernels (`train.fused`) that keep the hidden activations of a tile on chip.
 
 All agree to rounding (`tests/train/test_engines.py`). Which one trained a run is in its row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from grok_sweeps.engines import ENGINES
-from grok_sweeps.train.native import Kernels, NativeBuildError, load
+from grok_sweeps.train import fused, native
 
-LANES_A_READING = {"cpu": 1, "cuda": 32}
-"""On a CPU the activations of all pairs of one lane fill the cache; on a GPU 32 lanes fill the device at p = 59."""
+PAIR_UNITS_A_READING = {"cpu": 1 << 20, "cuda": 1 << 28}
+"""Pre-activations of all pairs that a reading in plain torch takes at once.
+
+On a CPU one lane's at p = 59, which fill the cache; on a GPU 1 GiB, which fills the device and leaves it memory.
+"""
+
+_KERNELS: Mapping[str, Callable[[], native.Kernels | fused.FusedKernels]] = {"native": native.load, "fused": fused.load}
+_WITHOUT = {"native": ("eager", "about 1.7 times slower"), "fused": ("graph", "without fused kernels")}
 
 
 @dataclass(frozen=True)
@@ -27,18 +34,22 @@ class Engine:
 
     name: str
     device: torch.device
-    kernels: Kernels | None = None
+    kernels: native.Kernels | fused.FusedKernels | None = None
     note: str | None = None
 
     @property
     def captures(self) -> bool:
         """Whether the steps between two readings are one CUDA graph."""
-        return self.name in ("graph", "fused")
+        return self.name in ("graph", "fused") and self.device.type == "cuda"
 
-    @property
-    def lanes_a_reading(self) -> int:
-        """Lanes whose readings are taken at once."""
-        return LANES_A_READING[self.device.type]
+    def kernels_for(self, dtype: torch.dtype, classes: int) -> native.Kernels | fused.FusedKernels | None:
+        """The kernels, where there are any for this precision and so many classes."""
+        usable = self.kernels is not None and dtype == torch.float32 and self.kernels.supports(classes)
+        return self.kernels if usable else None
+
+    def lanes_a_reading(self, pair_units: int) -> int:
+        """Lanes whose readings are taken at once; `pair_units` are the pre-activations of all pairs of one."""
+        return max(1, PAIR_UNITS_A_READING[self.device.type] // pair_units)
 
 
 def choose_engine(wanted: str, device: torch.device) -> Engine:
@@ -46,7 +57,7 @@ def choose_engine(wanted: str, device: torch.device) -> Engine:
 
     Raises:
         ValueError: the device has no such engine.
-        NativeBuildError: `native` is asked for by name and cannot be compiled.
+        NativeBuildError, FusedUnavailableError: one is asked for by name and does not work here.
     """
     allowed = ENGINES[device.type]
     name = allowed[-1] if wanted == "auto" else wanted
@@ -54,11 +65,12 @@ def choose_engine(wanted: str, device: torch.device) -> Engine:
         raise ValueError(
             f"execution.engine: '{wanted}' does not train on {device.type}; use auto, {', '.join(allowed)}."
         )
-    if name != "native":
+    if name not in _KERNELS:
         return Engine(name, device)
     try:
-        return Engine(name, device, load())
-    except NativeBuildError as error:
+        return Engine(name, device, _KERNELS[name]())
+    except (native.NativeBuildError, fused.FusedUnavailableError) as error:
         if wanted != "auto":
             raise
-        return Engine("eager", device, note=f"trains about 1.5 times slower without compiled kernels: {error}")
+        other, cost = _WITHOUT[name]
+        return Engine(other, device, note=f"trains {cost}, as engine '{other}': {error}")

@@ -108,7 +108,7 @@ class LaneStack:
 
     def read(self, lanes: Sequence[int]) -> list[dict[str, float]]:
         """Take the readings of some lanes after the steps just done; see `readings`."""
-        at_once = self.engine.lanes_a_reading
+        at_once = self.engine.lanes_a_reading(len(self._pairs.a) * self._runs[0][0].hidden)
         chunks = [lanes[k : k + at_once] for k in range(0, len(lanes), at_once)]
         return [values for chunk in chunks for values in self._read(chunk)]
 
@@ -132,7 +132,7 @@ class LaneStack:
         configs = [config for config, _ in self._runs]
         like, device, first = self._buffers.weights, self.engine.device, configs[0]
         optimizer = Optimizer(
-            configs, [held for _, held in self._runs], self._network.layout, like, self.engine.kernels
+            configs, [held for _, held in self._runs], self._network.layout, like, self.engine
         )
         losses = LogitGradients(configs, first.n_batch, self._network.n_classes, like.dtype, device)
         if anew or not (self._optimizer.take(optimizer) and self._losses.take(losses)):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from grok_sweeps.arms import Held
 from grok_sweeps.config import RunConfig
-from grok_sweeps.train.native import Kernels
+from grok_sweeps.train.engine import Engine
 from grok_sweeps.train.network import Layout
 from grok_sweeps.train.values import take_values
 
@@ -79,10 +79,10 @@ class Optimizer:
         held: Sequence[Held | None],
         layout: Layout,
         like: Tensor,
-        kernels: Kernels | None = None,
+        engine: Engine,
     ) -> None:
         self._configs, self._layout, self._like = configs, layout, like
-        self._kernels = kernels if like.dtype == torch.float32 else None
+        self._kernels = engine.kernels if like.dtype == torch.float32 else None
         self._name, self._projection = configs[0].optimizer, configs[0].gradient_projection
         self._norm = _HeldNorm(held, layout, like)
         self._l2 = self._column([c.weight_decay for c in configs])

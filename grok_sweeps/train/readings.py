@@ -136,7 +136,7 @@ def _softmax_collapse(probe: Probe) -> Tensor:
 def _turn_angle(probe: Probe) -> Tensor:
     """Angle between u and v = u + d: atan2 of d's parts across and along u, exact at small angles where acos is not."""
     u, d = probe.before, probe.update
-    norm, along = _norm(u), torch.bmm(u[:, None], d[:, :, None])[:, 0, 0].double()
+    norm, along = _norm(u), (u * d).sum(1, dtype=torch.float64)
     across = (probe.update_norm.square() - (along / norm).square()).clamp(min=0).sqrt()
     return torch.atan2(across, norm + along / norm)
 

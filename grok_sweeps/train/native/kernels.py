@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ctypes import c_float, c_int32, c_int64, c_void_p
 from functools import lru_cache
 
+import torch
 from torch import Tensor
 
 from grok_sweeps.train.native.build import NativeBuildError, library
@@ -32,10 +33,11 @@ class Kernels:
             function.argtypes, function.restype = signature, None
         library.mlp_scratch.argtypes, library.mlp_scratch.restype = (c_int64,) * 3, c_int64
         self._library = library
+        self._scratches: dict[tuple[int, ...], Tensor] = {}
 
-    def mlp_scratch(self, residues: int, units: int, classes: int) -> int:
-        """Floats of scratch memory that `mlp_gradient` and `mlp_everywhere` need."""
-        return int(self._library.mlp_scratch(residues, units, classes))
+    def supports(self, classes: int) -> bool:  # noqa: ARG002
+        """Whether they take so many classes: any."""
+        return True
 
     def mlp_gradient(
         self,
@@ -46,7 +48,6 @@ class Kernels:
         loss: Sequence[Tensor],
         d_tables: Tensor,
         d_readout: tuple[Tensor, Tensor],
-        scratch: Tensor,
         *,
         normalize: bool,
     ) -> None:
@@ -57,6 +58,7 @@ class Kernels:
         lanes, rows = targets.shape
         residues, units = tables.shape[2:]
         classes, stride = readout[1].shape[1], readout[0].stride(0)
+        scratch = self._scratch(residues, units, classes)
         arguments = (tables, *readout, pairs, targets, *loss, d_tables, *d_readout, scratch)
         sizes = (lanes, rows, residues, units, classes, stride, int(normalize))
         self._library.mlp_gradient(*sizes, *(x.data_ptr() for x in arguments))
@@ -70,7 +72,6 @@ class Kernels:
         limit: float,
         of_pairs: Tensor,
         of_units: Tensor,
-        scratch: Tensor,
     ) -> None:
         """Of all P * P pairs and their logits / tau what the readings need, [L, 4, P * P].
 
@@ -78,7 +79,9 @@ class Kernels:
         of the largest. `of_units` [2, L] float64 takes the pre-activations' mean square and share beyond `limit`.
         """
         lanes, _, residues, units = tables.shape
-        sizes = (lanes, residues, units, readout[1].shape[1], readout[0].stride(0))
+        classes = readout[1].shape[1]
+        sizes = (lanes, residues, units, classes, readout[0].stride(0))
+        scratch = self._scratch(residues, units, classes)
         arguments = (tables, *readout, targets, inverse_tau, of_pairs, *of_units, scratch)
         self._library.mlp_everywhere(*sizes, limit, *(x.data_ptr() for x in arguments))
 
@@ -97,6 +100,12 @@ class Kernels:
         arguments = (weights, moment1, moment2, gradient, rate, root)
         numbers = (1 - beta1, beta2, 1 - beta2, epsilon)  # 1 - beta in float64: in float32 its fifth digit is gone
         self._library.adam_update(*weights.shape, *(x.data_ptr() for x in arguments), *numbers)
+
+    def _scratch(self, *sizes: int) -> Tensor:
+        """Memory for one lane at a time of these residues, units and classes; the same at every call."""
+        if sizes not in self._scratches:
+            self._scratches[sizes] = torch.empty(self._library.mlp_scratch(*sizes))
+        return self._scratches[sizes]
 
 
 @lru_cache(maxsize=1)

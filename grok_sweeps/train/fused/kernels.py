@@ -1,0 +1,147 @@
+"""The programs as functions of tensors on one device: float32, int32 for pairs and targets, contiguous.
+
+Readout and bias may be parts of a flat vector of parameters. Nothing is checked here: the callers allocate all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROWS = 64
+"""Rows of a tile."""
+UNITS = 64
+"""Hidden units of a tile."""
+SPLITS = 4
+"""Parts of the rows that are summed apart, and their sums then in order: the same for any number of lanes."""
+VALUES = 1024
+"""Parameters a program of the optimiser moves."""
+PRECISION = "tf32x3"
+WARPS = 8
+MOST_CLASSES = 128
+"""Columns of the readout that a tile's logits and their gradient can hold on chip."""
+LEAST_CAPABILITY = (8, 0)
+"""Of the GPU: tensor cores with TF32."""
+
+
+class FusedUnavailableError(RuntimeError):
+    """The kernels do not run here; the message says why."""
+
+
+class FusedKernels:
+    """L lanes, N rows, H units, C classes, P residues, M parameters."""
+
+    def __init__(self, programs: ModuleType) -> None:
+        self._programs: Any = programs
+
+    def supports(self, classes: int) -> bool:
+        """Whether a tile's logits fit on chip."""
+        return classes <= MOST_CLASSES
+
+    def mlp_pre_gradient(
+        self,
+        tables: Tensor,
+        readout: tuple[Tensor, Tensor],
+        pairs: Sequence[Tensor],
+        loss: Sequence[Tensor],
+        d_logits: Tensor,
+        d_pre: Tensor,
+        d_readout: tuple[Tensor, Tensor],
+        *,
+        normalize: bool,
+    ) -> None:
+        """Gradient of the pre-activations [L, N, H] and of the readout [L, H, C] and its bias [L, C].
+
+        `tables` is [L, 2, P, H]; `pairs` holds a, b and the class, [L, N] each; `loss` holds 1 / tau, scale, smoothing
+        and penalty, [L] each; `d_logits` [L, N, C] is scratch.
+        """
+        lanes, rows, classes = d_logits.shape
+        residues, units = tables.shape[2:]
+        weights, bias = readout
+        sizes = (rows, residues, units, classes, weights.stride(0))
+        self._programs.logit_gradient[_parts(rows, ROWS), lanes](
+            tables, weights, bias, *pairs, *loss, d_logits, *sizes, bias.stride(0), NORMALIZE=normalize, **_tile(classes)
+        )
+        parts = tables.new_empty(lanes, SPLITS, units, classes), tables.new_empty(lanes, SPLITS, classes)
+        rows_of_split = _parts(_parts(rows, ROWS), SPLITS) * ROWS
+        self._programs.hidden_gradient[_parts(units, UNITS), SPLITS, lanes](
+            tables, weights, *pairs[:2], d_logits, d_pre, *parts, *sizes, rows_of_split, SPLITS=SPLITS, **_tile(classes)
+        )
+        for part, out in zip(parts, d_readout, strict=True):
+            torch.sum(part, 1, out=out)
+
+    def mlp_everywhere(
+        self,
+        tables: Tensor,
+        readout: tuple[Tensor, Tensor],
+        targets: Tensor,
+        inverse_tau: Tensor,
+        limit: float,
+        of_pairs: Tensor,
+        of_units: Tensor,
+    ) -> None:
+        """Of all P * P pairs and their logits / tau what the readings need, [L, 4, P * P].
+
+        They are the norm, the entry of the pair's class (`targets` [P * P]), and the logarithms of its probability and
+        of the largest. `of_units` [2, L] float64 takes the pre-activations' mean square and share beyond `limit`.
+        """
+        lanes, _, residues, units = tables.shape
+        weights, bias = readout
+        classes = bias.shape[1]
+        of_rows = tables.new_empty(lanes, 2, residues**2)
+        self._programs.everywhere[_parts(residues**2, ROWS), lanes](
+            tables, weights, bias, targets, inverse_tau, of_pairs, of_rows,
+            residues, units, classes, weights.stride(0), bias.stride(0), limit, **_tile(classes),
+        )  # fmt: skip
+        torch.mean(of_rows, 2, dtype=torch.float64, out=of_units.T)
+        of_units.div_(units)
+
+    def adam_update(
+        self,
+        weights: Tensor,
+        moment1: Tensor,
+        moment2: Tensor,
+        gradient: Tensor,
+        rate: Tensor,
+        root: Tensor,
+        constants: tuple[float, float, float],
+    ) -> None:
+        """Adam's moments and update [L, M]; `rate` and `root` [L, 1]; `constants` are beta1, beta2 and epsilon."""
+        beta1, beta2, epsilon = constants
+        lanes, n = weights.shape
+        self._programs.adam[_parts(n, VALUES), lanes](
+            weights, moment1, moment2, gradient, rate, root, n, 1 - beta1, beta2, 1 - beta2, epsilon, VALUES=VALUES
+        )
+
+
+def _parts(n: int, size: int) -> int:
+    return -(-n // size)
+
+
+def _tile(classes: int) -> dict[str, Any]:
+    """What is fixed when a program is compiled; 16 columns are the least that a product takes."""
+    columns = max(16, 1 << (classes - 1).bit_length())
+    return {"ROWS": ROWS, "UNITS": UNITS, "CLASSES": columns, "PRECISION": PRECISION, "num_warps": WARPS}
+
+
+@lru_cache(maxsize=1)
+def load() -> FusedKernels:
+    """The kernels, compiled by Triton when first used and kept in its cache on disk.
+
+    Raises:
+        FusedUnavailableError: Triton is not installed, or this process' GPU is too old.
+    """
+    try:
+        from grok_sweeps.train.fused import programs  # noqa: PLC0415 Triton is only there where torch brings it
+    except ImportError as error:
+        raise FusedUnavailableError(f"Triton is not installed ({error})") from error
+    if torch.cuda.is_available() and torch.cuda.get_device_capability() < LEAST_CAPABILITY:
+        raise FusedUnavailableError(f"{torch.cuda.get_device_name()} has no TF32 tensor cores")
+    return FusedKernels(programs)
