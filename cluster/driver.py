@@ -65,7 +65,7 @@ def run_sweep(
                 if stage:
                     _calibrate(store, plan, monitor)
                 runs = _todo(store, plan, extend_to).runs(monitor.log.rows, stage)
-                trials += ray.run_stage(stage, _packs(runs, resources), extend_to)
+                trials += ray.run_stage(stage, stage_packs(runs, resources), extend_to)
                 monitor.log.refresh()
                 _delete_finished(store, monitor)
                 if stopped.is_set() or _todo(store, plan, extend_to).runs(monitor.log.rows, stage):
@@ -85,8 +85,9 @@ def _todo(store: SweepStore, plan: Plan, extend_to: int | None) -> Todo:
     return Todo(plan, extend_to, kept_steps(store) if plan.parents else {})
 
 
-def _packs(runs: Sequence[PlannedRun], resources: Resources) -> list[Pack]:
-    return make_packs(runs, workers=resources.workers, lanes=resources.lanes, pack_runs=resources.pack_runs)
+def stage_packs(runs: Sequence[PlannedRun], resources: Resources) -> list[Pack]:
+    """The packs of runs that can start together."""
+    return make_packs(runs, workers=resources.workers, lanes=resources.lanes_of, pack_runs=resources.pack_runs)
 
 
 def _delete_finished(store: SweepStore, monitor: Monitor) -> None:

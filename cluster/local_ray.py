@@ -63,7 +63,7 @@ class LocalRay:
                 pack.runs,
                 self._plan.parents,
                 {run.run_id: horizon(run.config, extend_to) for run in pack.runs},
-                lanes=self._resources.lanes,
+                lanes=pack.lanes,
                 device=self._resources.device,
                 engine=self._resources.engine,
                 threads=self._resources.threads,

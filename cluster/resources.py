@@ -5,28 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cluster.settings import Machine
+from grok_sweeps.config import RunConfig
 from grok_sweeps.engines import ENGINES
 from grok_sweeps.errors import SpecError
+from grok_sweeps.plan.width import auto_lanes
 from grok_sweeps.spec import Execution
-
-CPU_LANES = 1
-"""Lanes a CPU worker trains at once: one lane's tensors fill a core's cache, two no longer fit."""
-GPU_LANES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
     """How packs are trained: `workers` at once, each with `lanes` lanes and `threads` threads on `device`.
 
-    `engine` is one of `grok_sweeps.train.engine`, or auto.
+    `lanes` None leaves the number to the shape of the runs. `engine` is one of `grok_sweeps.train.engine`, or auto.
     """
 
     workers: int
-    lanes: int
+    lanes: int | None
     device: str
     pack_runs: int | None
     engine: str = "auto"
     threads: int = 1
+
+    def lanes_of(self, config: RunConfig) -> int:
+        """Lanes of a worker that trains runs of this shape."""
+        return self.lanes or auto_lanes(config, self.device)
 
     @property
     def bundle(self) -> dict[str, float]:
@@ -57,6 +59,6 @@ def choose_resources(execution: Execution, machine: Machine) -> Resources:
             f"execution.workers: {workers} is more than this machine's {machine.gpus} CUDA devices, and a worker takes "
             "one."
         )
-    lanes = execution.lanes if execution.lanes != "auto" else (GPU_LANES if device == "cuda" else CPU_LANES)
+    lanes = None if execution.lanes == "auto" else execution.lanes
     pack_runs = None if execution.pack_runs == "auto" else execution.pack_runs
     return Resources(workers, lanes, device, pack_runs, execution.engine, threads)

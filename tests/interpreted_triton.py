@@ -7,8 +7,7 @@ import os
 _before = os.environ.get("TRITON_INTERPRET")
 os.environ["TRITON_INTERPRET"] = "1"
 try:
-    from grok_sweeps.train.fused import programs  # noqa: F401
-    from grok_sweeps.train.fused import load as load
+    from grok_sweeps.train.fused import load, programs  # noqa: F401
 finally:  # processes that tests start train as they do anywhere
     if _before is None:
         del os.environ["TRITON_INTERPRET"]

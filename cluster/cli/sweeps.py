@@ -10,12 +10,12 @@ from rich.live import Live
 from rich.table import Table
 
 from cluster.cli.common import SpecArgument, StoreOption, SweepArgument, app, console, error_line, store_at
-from cluster.driver import RunReport, run_sweep
+from cluster.driver import RunReport, run_sweep, stage_packs
 from cluster.resources import Resources, choose_resources
 from cluster.settings import this_machine
 from cluster.views import duration, open_view, panel, plain_line
 from grok_sweeps.errors import QueryError
-from grok_sweeps.plan import Plan, make_packs, make_plan
+from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.plan.estimate import ASSUMPTIONS, estimate
 from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.results import Store
@@ -137,15 +137,10 @@ def _resources(spec: SweepSpec) -> Resources:
 
 
 def _plan_table(planned: Plan, resources: Resources) -> Table:
-    cost = estimate(planned, workers=resources.workers, lanes=resources.lanes)
-    packs = [
-        len(
-            make_packs(
-                planned.stage(k), workers=resources.workers, lanes=resources.lanes, pack_runs=resources.pack_runs
-            )
-        )
-        for k in range(planned.n_stages)
-    ]
+    cost = estimate(planned, workers=resources.workers, lanes=resources.lanes_of)
+    packs = [pack for k in range(planned.n_stages) for pack in stage_packs(planned.stage(k), resources)]
+    widths = sorted({pack.lanes for pack in packs})
+    lanes = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
     parents = frozenset(planned.parents.values())
     added = {
         "control runs": sum(r.added and r.run_id not in parents for r in planned.runs),
@@ -159,9 +154,7 @@ def _plan_table(planned: Plan, resources: Resources) -> Table:
         "stages",
         f"{planned.n_stages} ({', '.join(f'{len(planned.stage(k)):,} runs' for k in range(planned.n_stages))})",
     )
-    table.add_row(
-        "packs", f"{sum(packs):,} on {resources.workers} {resources.device} workers x {resources.lanes} lanes"
-    )
+    table.add_row("packs", f"{len(packs):,} on {resources.workers} {resources.device} workers x {lanes} lanes")
     table.add_row("run-steps", f"about {cost.run_steps:,}")
     known = resources.device == "cpu"
     table.add_row("time", f"about {duration(cost.seconds)}" if known else "no rate measured on this device yet")

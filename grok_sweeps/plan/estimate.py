@@ -10,6 +10,7 @@ sizes packs, and tells hours from days. It never decides a result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, log
 
@@ -84,11 +85,16 @@ def state_bytes(config: RunConfig) -> int:
     return 3 * ARCHITECTURES[config.arch].n_parameters(config) * (8 if config.dtype == "float64" else 4)
 
 
-def estimate(plan: Plan, *, workers: int, lanes: int) -> Estimate:
-    """Estimate a plan for `workers` one-core workers that each train `lanes` lanes at once."""
+def estimate(plan: Plan, *, workers: int, lanes: Callable[[RunConfig], int]) -> Estimate:
+    """Estimate a plan for `workers` one-core workers; `lanes` says how many runs of a shape each trains at once."""
     steps = [(expected_steps(r.config), r.config) for r in plan.runs]
     run_steps = sum(n for n, _ in steps)
     seconds = sum(n * step_flops(c) for n, c in steps) / (CORE_GFLOPS * 1e9 * workers)
-    live = min(len(plan.runs), workers * lanes)
-    largest = max((state_bytes(c) + n // c.eval_every * READINGS_BYTES for n, c in steps), default=0)
-    return Estimate(run_steps, seconds, workers, live * largest)
+    largest = max(
+        (
+            min(len(plan.runs), workers * lanes(c)) * (state_bytes(c) + n // c.eval_every * READINGS_BYTES)
+            for n, c in steps
+        ),
+        default=0,
+    )
+    return Estimate(run_steps, seconds, workers, largest)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from grok_sweeps.config import RunConfig
 from grok_sweeps.plan.estimate import expected_steps, step_flops
 from grok_sweeps.plan.plan import PlannedRun
 
@@ -21,30 +22,38 @@ PACKS_A_WORKER = 4
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """Runs trained together, in the order in which they take a lane; `flops` is the expected work."""
+    """Runs trained together by one worker, in the order in which they take one of its `lanes`.
+
+    `flops` is the expected work.
+    """
 
     pack_id: str
     runs: tuple[PlannedRun, ...]
     flops: float
+    lanes: int
 
 
-def make_packs(runs: Sequence[PlannedRun], *, workers: int, lanes: int, pack_runs: int | None = None) -> list[Pack]:
+def make_packs(
+    runs: Sequence[PlannedRun], *, workers: int, lanes: Callable[[RunConfig], int], pack_runs: int | None = None
+) -> list[Pack]:
     """Split `runs` into packs, heaviest first; every run is in exactly one.
 
-    `pack_runs` fixes the most runs a pack may hold; otherwise each shape gets `PACKS_A_WORKER` packs a worker, as long
-    as every pack still fills its `lanes`.
+    `lanes` says how many runs of a shape a worker trains at once. `pack_runs` fixes the most runs a pack may hold;
+    otherwise each shape gets `PACKS_A_WORKER` packs a worker, as long as every pack still fills its lanes.
     """
     shapes: dict[tuple[object, ...], list[PlannedRun]] = defaultdict(list)
     for run in runs:
         shapes[run.config.shape].append(run)
     packs = []
     for members in shapes.values():
-        n_packs = -(-len(members) // pack_runs) if pack_runs else min(workers * PACKS_A_WORKER, len(members) // lanes)
-        packs += _balanced(members, max(1, n_packs), pack_runs or len(members))
+        width = lanes(members[0].config)
+        n_packs = -(-len(members) // pack_runs) if pack_runs else min(workers * PACKS_A_WORKER, len(members) // width)
+        for cost, held in _balanced(members, max(1, n_packs), pack_runs or len(members)):
+            packs.append(Pack(_pack_id(held), tuple(held), cost, min(width, len(held))))
     return sorted(packs, key=lambda pack: (-pack.flops, pack.pack_id))
 
 
-def _balanced(runs: Sequence[PlannedRun], n_packs: int, most: int) -> list[Pack]:
+def _balanced(runs: Sequence[PlannedRun], n_packs: int, most: int) -> list[tuple[float, list[PlannedRun]]]:
     """Longest run first into the lightest pack that has room."""
     costed = sorted(
         ((expected_steps(r.config) * step_flops(r.config), r) for r in runs), key=lambda x: (-x[0], x[1].run_id)
@@ -58,7 +67,7 @@ def _balanced(runs: Sequence[PlannedRun], n_packs: int, most: int) -> list[Pack]
         loads[k] = load + cost
         if len(bins[k]) < most:
             heapq.heappush(heap, (loads[k], k))
-    return [Pack(_pack_id(members), tuple(members), load) for members, load in zip(bins, loads, strict=True) if members]
+    return [(load, members) for load, members in zip(loads, bins, strict=True) if members]
 
 
 def _pack_id(runs: Sequence[PlannedRun]) -> str:

@@ -131,9 +131,7 @@ class LaneStack:
         """Set what steps and readings need to know of the lanes' configs; where it can, in the tensors in use."""
         configs = [config for config, _ in self._runs]
         like, device, first = self._buffers.weights, self.engine.device, configs[0]
-        optimizer = Optimizer(
-            configs, [held for _, held in self._runs], self._network.layout, like, self.engine
-        )
+        optimizer = Optimizer(configs, [held for _, held in self._runs], self._network.layout, like, self.engine)
         losses = LogitGradients(configs, first.n_batch, self._network.n_classes, like.dtype, device)
         if anew or not (self._optimizer.take(optimizer) and self._losses.take(losses)):
             self._optimizer, self._losses = optimizer, losses

@@ -36,11 +36,10 @@ def mlp_gradient(network: Mlp, losses: LogitGradients, engine: Engine) -> Gradie
 
 
 class _Rows:
-    """Where the train pairs' rows stand in the tables, [L, 2, P, H] as rows [L * 2 * P], in tensors that keep their place.
+    """Where the train pairs' rows stand in the tables, [L, 2, P, H] as rows [L * 2 * P]; in tensors that keep their place.
 
-    `gather` finds the rows of the pairs' first and second operands, [L * N] each. `scatter` lists the pairs in the order
-    of the rows that they came from, each pair twice, and `offsets` where each row's begin: sums over them have a fixed
-    order.
+    `gather` finds the rows of the pairs' first and second operands, [L * N] each. For the way back the pairs are listed
+    in the order of the rows that they came from, each pair twice, so that sums have a fixed order.
     """
 
     def __init__(self, n_residues: int) -> None:
@@ -75,7 +74,7 @@ class MlpGradient:
     def __init__(self, network: Mlp, losses: LogitGradients) -> None:
         self._network, self._losses = network, losses
         self._rows = _Rows(network.p)
-        self._size = (0, 0)
+        self._size = torch.Size()
 
     def set_pairs(self, a: Tensor, b: Tensor, targets: Tensor) -> None:
         """See `GradientOf`."""

@@ -13,6 +13,7 @@ from rich.console import Console
 from cluster.resources import choose_resources
 from cluster.settings import Machine
 from cluster.views import PlainView, duration, panel, plain_line
+from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.progress import measure_progress
@@ -78,13 +79,15 @@ def test_a_plain_view_prints_events_whole(small_plan: SmallPlan) -> None:
     assert out.getvalue() == "pack [bold]abc[/bold] " + "x" * 80 + "\n"
 
 
-def test_resources_fit_the_machine_unless_the_spec_says_otherwise() -> None:
+def test_resources_fit_the_machine_unless_the_spec_says_otherwise(small_config: Callable[..., RunConfig]) -> None:
     auto = choose_resources(Execution(), Machine(cpus=6, gpus=0))
-    assert (auto.workers, auto.lanes, auto.device, auto.bundle) == (6, 1, "cpu", {"CPU": 1.0})
+    assert (auto.workers, auto.lanes, auto.device, auto.bundle) == (6, None, "cpu", {"CPU": 1.0})
     gpu = choose_resources(Execution(), Machine(cpus=6, gpus=2))
     assert (gpu.workers, gpu.device, gpu.bundle) == (2, "cuda", {"CPU": 1.0, "GPU": 1.0})
-    assert gpu.lanes > 1
     fixed = choose_resources(Execution(workers=3, lanes=12, pack_runs=40, device="cpu"), Machine(cpus=6, gpus=2))
     assert (fixed.workers, fixed.lanes, fixed.pack_runs, fixed.device) == (3, 12, 40, "cpu")
+    paper, tiny = (small_config(**size) for size in ({"p": 59, "d_model": 128, "hidden": 256}, {}))
+    assert gpu.lanes_of(paper) > auto.lanes_of(tiny) > auto.lanes_of(paper) >= 1
+    assert fixed.lanes_of(tiny) == fixed.lanes_of(paper) == 12
     with pytest.raises(SpecError, match="no CUDA device; use auto or cpu"):
         choose_resources(Execution(device="cuda"), Machine(cpus=6, gpus=0))

@@ -18,7 +18,7 @@ few = settings(max_examples=60, deadline=None, database=None)
 @given(BLOCKS, st.integers(1, 4), st.integers(1, 8), st.none() | st.integers(1, 9))
 def test_packs_partition_the_runs_by_shape(blocks: list[Axes], workers: int, lanes: int, pack_runs: int | None) -> None:
     runs = plan_of(blocks).runs
-    packs = make_packs(runs, workers=workers, lanes=lanes, pack_runs=pack_runs)
+    packs = make_packs(runs, workers=workers, lanes=lambda _: lanes, pack_runs=pack_runs)
     packed = [r.run_id for pack in packs for r in pack.runs]
     assert len(packed) == len(runs)
     assert set(packed) == {r.run_id for r in runs}
@@ -33,12 +33,12 @@ def test_packs_partition_the_runs_by_shape(blocks: list[Axes], workers: int, lan
 def test_packs_do_not_depend_on_the_order_of_the_runs(blocks: list[Axes], workers: int, order: int) -> None:
     runs = list(plan_of(blocks).runs)
     mixed = random.Random(order).sample(runs, len(runs))
-    assert make_packs(runs, workers=workers, lanes=1) == make_packs(mixed, workers=workers, lanes=1)
+    assert make_packs(runs, workers=workers, lanes=lambda _: 1) == make_packs(mixed, workers=workers, lanes=lambda _: 1)
 
 
 def test_the_longest_run_of_a_pack_goes_first() -> None:
     runs = plan_of([{"arm": ["clamp"], "w_c": [5.0], "p": [59], "rho": [1.0, 1.15, 1.05], "seeds": 4}]).runs
-    (pack,) = make_packs(runs, workers=1, lanes=12)
+    (pack,) = make_packs(runs, workers=1, lanes=lambda _: 12)
     doses = [r.config.rho for r in pack.runs]
     assert doses == sorted(doses, reverse=True)
 
@@ -46,8 +46,8 @@ def test_the_longest_run_of_a_pack_goes_first() -> None:
 @pytest.mark.parametrize(("workers", "lanes", "packs"), [(1, 1, 4), (2, 1, 8), (2, 6, 4), (2, 24, 1), (2, 100, 1)])
 def test_every_worker_gets_several_packs_as_long_as_each_fills_its_lanes(workers: int, lanes: int, packs: int) -> None:
     runs = plan_of([{"p": [59], "seeds": 24}]).runs
-    assert len(make_packs(runs, workers=workers, lanes=lanes)) == packs
+    assert len(make_packs(runs, workers=workers, lanes=lambda _: lanes)) == packs
 
 
 def test_no_runs_give_no_packs() -> None:
-    assert make_packs([], workers=2, lanes=1) == []
+    assert make_packs([], workers=2, lanes=lambda _: 1) == []

@@ -84,9 +84,7 @@ def test_a_step_is_the_same_as_in_plain_torch(
             assert mine[reading] == pytest.approx(other[reading], rel=1e-4, abs=1e-7, nan_ok=True), reading
 
 
-def test_the_gradient_of_every_engine_is_as_near_to_float64_as_plain_torchs(
-    small_config: Make, engine: Engine
-) -> None:
+def test_the_gradient_of_every_engine_is_as_near_to_float64_as_plain_torchs(small_config: Make, engine: Engine) -> None:
     configs = lanes_of(small_config, SIZES["three blocks"], "ce")
     exact = stack_of([replace(c, dtype="float64") for c in configs], engine=Engine("eager", CPU))
     stacks = [stack_of(configs, engine=e) for e in (engine, Engine("eager", CPU))]

@@ -67,7 +67,16 @@ class FusedKernels:
         weights, bias = readout
         sizes = (rows, residues, units, classes, weights.stride(0))
         self._programs.logit_gradient[_parts(rows, ROWS), lanes](
-            tables, weights, bias, *pairs, *loss, d_logits, *sizes, bias.stride(0), NORMALIZE=normalize, **_tile(classes)
+            tables,
+            weights,
+            bias,
+            *pairs,
+            *loss,
+            d_logits,
+            *sizes,
+            bias.stride(0),
+            NORMALIZE=normalize,
+            **_tile(classes),
         )
         parts = tables.new_empty(lanes, SPLITS, units, classes), tables.new_empty(lanes, SPLITS, classes)
         rows_of_split = _parts(_parts(rows, ROWS), SPLITS) * ROWS

@@ -11,9 +11,6 @@ each. Sums have a fixed order: no atomics, so a step is reproducible. Products s
 Shapes: L lanes, N train rows, H hidden units, C classes, P residues, K = P * P pairs, M parameters.
 """
 
-# Triton reads the programs' source, so they carry no types.
-# mypy: disable-error-code="no-untyped-def"
-
 import triton
 import triton.language as tl
 
@@ -120,7 +117,7 @@ def everywhere(
     residues, n_units, classes, readout_stride, bias_stride, limit,
     ROWS: tl.constexpr, UNITS: tl.constexpr, CLASSES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Of each pair, with x = logits / tau, [L, 4, K]: norm, entry of its class, log-probabilities of it and the largest.
+    """Of each pair, x = logits / tau: norm, entry of its class, log-probabilities of that and the largest, [L, 4, K].
 
     Of each pair's pre-activations, [L, 2, K]: the sum of squares, and how many are beyond the limit.
     """
