@@ -171,6 +171,7 @@ PROVENANCE = (
     Column("lanes", _INT, "", "width of the stack of lanes the run was part of when it finished"),
     Column("threads", _INT, "", "threads its worker computed with", "older than the column"),
     Column("engine", _STR, "", "how its steps were computed: eager | native | graph | fused", "older than the column"),
+    Column("lane_bytes", _INT, "B", "peak memory of a lane, from which the width was chosen", "trained on a CPU"),
     Column(
         "idle_share",
         _FLOAT,

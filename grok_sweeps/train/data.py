@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from grok_sweeps.config import RunConfig
-from grok_sweeps.tasks import pairs
+from grok_sweeps.tasks import n_pairs, pairs
 
 SPLIT_SEED_OFFSET = 1000
 """The split's generator is seeded with 1000 + seed, apart from the one of the weights."""
@@ -35,9 +36,13 @@ def train_rows(config: RunConfig) -> Tensor:
     The first N entries of a random permutation of all pairs, from a CPU generator of the run's own, so that the split
     is the same on every device. Sorted, since full-batch gradients do not depend on the order.
     """
-    generator = torch.Generator().manual_seed(SPLIT_SEED_OFFSET + config.seed)
-    n_pairs = len(pairs(config.task, config.p).a)
-    return torch.randperm(n_pairs, generator=generator)[: config.n_train].sort().values
+    return _train_rows(config.seed, n_pairs(config.task, config.p), config.n_train)
+
+
+@lru_cache(maxsize=4096)  # whenever a lane is refilled, the rows of all lanes are asked for
+def _train_rows(seed: int, n_pairs: int, n_train: int) -> Tensor:
+    generator = torch.Generator().manual_seed(SPLIT_SEED_OFFSET + seed)
+    return torch.randperm(n_pairs, generator=generator)[:n_train].sort().values
 
 
 class BatchOrder:

@@ -11,7 +11,7 @@ All agree to rounding (`tests/train/test_engines.py`). Which one trained a run i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -36,11 +36,16 @@ class Engine:
     device: torch.device
     kernels: native.Kernels | fused.FusedKernels | None = None
     note: str | None = None
+    can_capture: bool = True
 
     @property
     def captures(self) -> bool:
         """Whether the steps between two readings are one CUDA graph."""
-        return self.name in ("graph", "fused") and self.device.type == "cuda"
+        return self.can_capture and self.name in ("graph", "fused") and self.device.type == "cuda"
+
+    def without_graphs(self, note: str) -> Engine:
+        """The same where capturing fails, for the reason `note`."""
+        return replace(self, name="eager" if self.name == "graph" else self.name, note=note, can_capture=False)
 
     def kernels_for(self, dtype: torch.dtype, classes: int) -> native.Kernels | fused.FusedKernels | None:
         """The kernels, where there are any for this precision and so many classes."""

@@ -7,7 +7,7 @@ between steps, and no operation mixes lanes, so a lane's numbers do not depend o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -74,6 +74,11 @@ class LaneStack:
         """Number of lanes."""
         return len(self.steps)
 
+    @property
+    def lanes_a_reading(self) -> int:
+        """Lanes whose readings are taken at once."""
+        return self.engine.lanes_a_reading(len(self._pairs.a) * self._runs[0][0].hidden)
+
     def state(self, lane: int) -> LaneTensors:
         """A copy of one lane's state on the CPU."""
         copied = {name: getattr(self._buffers, name)[lane].to("cpu", copy=True) for name in STATE_TENSORS}
@@ -108,7 +113,7 @@ class LaneStack:
 
     def read(self, lanes: Sequence[int]) -> list[dict[str, float]]:
         """Take the readings of some lanes after the steps just done; see `readings`."""
-        at_once = self.engine.lanes_a_reading(len(self._pairs.a) * self._runs[0][0].hidden)
+        at_once = self.lanes_a_reading
         chunks = [lanes[k : k + at_once] for k in range(0, len(lanes), at_once)]
         return [values for chunk in chunks for values in self._read(chunk)]
 
@@ -160,7 +165,7 @@ class LaneStack:
             self._optimizer.step(self._buffers, schedule.of_step(k))
 
     def _capturing_failed(self, note: str) -> None:
-        self.engine = replace(self.engine, name="eager", note=note)
+        self.engine = self.engine.without_graphs(note)
 
     def _set_rows(self, rows: Tensor) -> None:
         """Train on the pairs at `rows` [L, N] from now on."""

@@ -36,7 +36,7 @@ def mlp_gradient(network: Mlp, losses: LogitGradients, engine: Engine) -> Gradie
 
 
 class _Rows:
-    """Where the train pairs' rows stand in the tables, [L, 2, P, H] as rows [L * 2 * P]; in tensors that keep their place.
+    """Where the train pairs' rows stand in the tables, [L, 2, P, H] as rows [L * 2 * P]; the tensors keep their place.
 
     `gather` finds the rows of the pairs' first and second operands, [L * N] each. For the way back the pairs are listed
     in the order of the rows that they came from, each pair twice, so that sums have a fixed order.

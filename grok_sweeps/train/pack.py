@@ -28,6 +28,7 @@ from grok_sweeps.store.rows import RowLog, write_results
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.train.engine import Engine
 from grok_sweeps.train.lanes import Joining, LaneStack, LaneTensors
+from grok_sweeps.train.memory import CudaMeter, LaneMemory, Meter, measure_lane, most_lanes
 from grok_sweeps.train.record import RunRecord
 from grok_sweeps.train.start import Start, Starts, lane_state, state_sha256
 from grok_sweeps.train.work import PackWork, RunWork
@@ -99,6 +100,7 @@ class PackTrainer:
         engine: how, and on what device.
         provenance: columns that say who trained (`schema.PROVENANCE`).
         clock: monotonic seconds; replaced in tests.
+        meter: of the device's memory, where the width depends on it; the GPU's unless given.
     """
 
     store: SweepStore
@@ -107,6 +109,7 @@ class PackTrainer:
     engine: Engine
     provenance: Mapping[str, Any]
     clock: Callable[[], float] = time.monotonic
+    meter: Meter | None = None
     notes: list[str] = field(default_factory=list)
     _lanes: list[_Lane] = field(default_factory=list)
     _waiting: list[RunWork] = field(default_factory=list)
@@ -118,13 +121,20 @@ class PackTrainer:
     _run_steps: int = 0
     _idle_lane_steps: int = 0
     _checkpoint_name: str | None = None
+    _memory: LaneMemory | None = None
 
     def __post_init__(self) -> None:
+        if self.meter is None and self.engine.device.type == "cuda":
+            self.meter = CudaMeter(self.engine.device)
         self._writer = Writer()
         self._width = min(self.work.lanes, len(self.work.runs))
+        self._say_why()
+        self._gather()
+
+    def _say_why(self) -> None:
+        """Note why the engine is not the one that was wanted."""
         if self.engine.note:
             self.notes.append(self.engine.note)
-        self._gather()
 
     def _gather(self) -> None:
         """Ask the store what is left to do, and begin it."""
@@ -134,7 +144,20 @@ class PackTrainer:
         # Runs with a state come first: they are the furthest, and their checkpoints go soonest.
         self._waiting = sorted(self._starts.missing, key=lambda run: not self._starts.has_state(run))
         self._last_checkpoint = self.clock()
+        if self.meter is not None and self._memory is None and self._waiting:
+            self._fit(self.meter)
         self._settle()
+
+    def _fit(self, meter: Meter) -> None:
+        """Narrow the stack to what the device has memory for."""
+        self._memory = measure_lane(self._waiting[0].config, self.engine, meter)
+        fit = most_lanes(self._memory, meter)
+        if fit < self._width:
+            self.notes.append(
+                f"{fit} lanes instead of {self._width}: a lane takes {self._memory.lane_bytes / 1e6:,.1f} MB on "
+                f"{self.engine.device}, {meter.free_bytes() / 1e6:,.0f} MB are free"
+            )
+            self._width = fit
 
     @property
     def done(self) -> bool:
@@ -249,6 +272,9 @@ class PackTrainer:
         due = {k: lane.record.next_reading(step) for k, (lane, step) in enumerate(self._placed()) if not lane.idle}
         n_steps = min(at - stack.steps[k] for k, at in due.items())
         stack.advance(n_steps)
+        if stack.engine is not self.engine:
+            self.engine = stack.engine
+            self._say_why()
         to_read = [k for k, at in due.items() if stack.steps[k] == at]
         for k, values in zip(to_read, stack.read(to_read), strict=True):
             self._lanes[k].record.add(stack.steps[k], values)
@@ -308,8 +334,9 @@ class PackTrainer:
         lane_steps = self._run_steps + self._idle_lane_steps
         how = {
             "lanes": len(self._lanes) or self._width,
-            "engine": (self._stack.engine if self._stack else self.engine).name,
+            "engine": self.engine.name,
             "idle_share": self._idle_lane_steps / lane_steps if lane_steps else 0.0,
+            "lane_bytes": self._memory.lane_bytes if self._memory else None,
         }
         self._ended.append(_Ended(lane, tensors, how))
         self._runs_finished += 1
