@@ -49,7 +49,7 @@ def test_after_a_failure_nothing_more_is_written_and_the_next_call_says_why() ->
     writer.submit(fail)
     with pytest.raises(StoreError, match="the disk is full"):
         writer.finish()
+    writer.submit(lambda: written.append(1))
     with pytest.raises(StoreError, match="the disk is full"):
-        writer.submit(lambda: written.append(1))
         writer.finish()
     assert written == []
