@@ -25,7 +25,7 @@ On a CPU one lane's at p = 59, which fill the cache; on a GPU 1 GiB, which fills
 """
 
 _KERNELS: Mapping[str, Callable[[], native.Kernels | fused.FusedKernels]] = {"native": native.load, "fused": fused.load}
-_WITHOUT = {"native": ("eager", "about 1.7 times slower"), "fused": ("graph", "without fused kernels")}
+_WITHOUT = {"native": ("eager", "1.5 to 2 times slower"), "fused": ("graph", "without fused kernels")}
 
 
 @dataclass(frozen=True)

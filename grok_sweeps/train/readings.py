@@ -22,6 +22,7 @@ from grok_sweeps.config import RunConfig
 from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.train.data import PairTensors
 from grok_sweeps.train.engine import Engine
+from grok_sweeps.train.lengths import StepLengths, step_lengths
 from grok_sweeps.train.network import Everywhere, Network, View, Weights
 
 SATURATED = 0.999
@@ -76,14 +77,9 @@ class Probe:
         return logits * self.inverse_tau[:, None, None]
 
     @cached_property
-    def update(self) -> Tensor:
-        """The weights' change in the last step, [L, n_weights]."""
-        return self.after - self.before
-
-    @cached_property
-    def update_norm(self) -> Tensor:
-        """Its norm, [L]."""
-        return _norm(self.update)
+    def step(self) -> StepLengths:
+        """Lengths of what the last step did."""
+        return step_lengths(self.before, self.after, self.gradient, self.network.layout, self.engine)
 
     @cached_property
     def correct(self) -> Tensor:
@@ -100,11 +96,6 @@ class Probe:
             return self.everywhere.norm.square() - 2 * self.everywhere.of_class + 1
         return -self.everywhere.log_of_class
 
-    @cached_property
-    def layer_norms(self) -> dict[str, Tensor]:
-        """Norm of each layer, [L] each."""
-        return {layer: _norm(self.after[:, span]) for layer, span in self.network.layout.layers.items()}
-
     def train_mean(self, values: Tensor) -> Tensor:
         """Mean of [L, K] over the train pairs, [L]."""
         return (values * self.is_train).sum(1).double() / self.is_train.sum(1)
@@ -115,17 +106,7 @@ class Probe:
 
 
 def _layer_norm(layer: str) -> Reading:
-    return lambda probe: probe.layer_norms.get(layer, math.nan)
-
-
-def _norm(values: Tensor) -> Tensor:
-    """Norms of the rows of [L, n], accumulated in float64."""
-    norm: Tensor = torch.linalg.vector_norm(values, dim=1, dtype=torch.float64)
-    return norm
-
-
-def _weight_norm(probe: Probe) -> Tensor:
-    return torch.stack(list(probe.layer_norms.values())).square().sum(0).sqrt()
+    return lambda probe: probe.step.layers.get(layer, math.nan)
 
 
 def _softmax_collapse(probe: Probe) -> Tensor:
@@ -135,10 +116,9 @@ def _softmax_collapse(probe: Probe) -> Tensor:
 
 def _turn_angle(probe: Probe) -> Tensor:
     """Angle between u and v = u + d: atan2 of d's parts across and along u, exact at small angles where acos is not."""
-    u, d = probe.before, probe.update
-    norm, along = _norm(u), (u * d).sum(1, dtype=torch.float64)
-    across = (probe.update_norm.square() - (along / norm).square()).clamp(min=0).sqrt()
-    return torch.atan2(across, norm + along / norm)
+    step = probe.step
+    across = (step.change.square() - step.along.square()).clamp(min=0).sqrt()
+    return torch.atan2(across, step.before + step.along)
 
 
 def _fourier_concentration(probe: Probe) -> Tensor:
@@ -166,10 +146,10 @@ TAKEN: dict[str, Reading] = {
     "logit_scale": lambda probe: probe.everywhere.norm.mean(1),
     "softmax_collapse": _softmax_collapse,
     "saturation": lambda probe: (probe.everywhere.log_of_largest.exp() > SATURATED).double().mean(1),
-    "weight_norm": _weight_norm,
+    "weight_norm": lambda probe: probe.step.after,
     **{f"norm_{layer}": _layer_norm(layer) for architecture in ARCHITECTURES.values() for layer in architecture.layers},
-    "grad_norm": lambda probe: _norm(probe.gradient),
-    "update_norm": lambda probe: probe.update_norm,
+    "grad_norm": lambda probe: probe.step.gradient,
+    "update_norm": lambda probe: probe.step.change,
     "turn_angle": _turn_angle,
     "preactivation_rms": lambda probe: probe.everywhere.mean_square.sqrt(),
     "saturated_units": lambda probe: probe.everywhere.beyond,

@@ -171,10 +171,12 @@ struct Loss {
     float inverse_tau, scale, smoothing, penalty;
 };
 
-// The bias with its padding: below every logit for a softmax, so that those columns' shares are 0, else 0.
-void pad_bias(const float *bias, const Sizes &s, bool normalize, float *padded) {
-    for (int64_t c = 0; c < s.columns; ++c) padded[c] = c < s.classes ? bias[c] : normalize ? -1.0e30f : 0.0f;
+// A row of logits' width, `values` where there are classes and `outside` in the padding.
+void pad(const float *values, const Sizes &s, float outside, float *padded) {
+    for (int64_t c = 0; c < s.columns; ++c) padded[c] = c < s.classes ? values[c] : outside;
 }
+
+constexpr float NONE = -1.0e30f;  // below every logit: added to the padding, it leaves it no share of a softmax
 
 // Turns one row's logits into their gradient. Whole vectors, padding included: a loop's scalar rest costs more than it.
 inline void logit_gradient(float *__restrict z, const float *__restrict bias, int32_t target, const Sizes &s,
@@ -284,7 +286,7 @@ void mlp_gradient(int64_t lanes, int64_t rows, int64_t residues, int64_t units, 
         const float *weights = readout + lane * stride;
         std::memset(d_packed, 0, sizeof(float) * s.width * (s.columns + 2 * residues));
         std::memset(sums, 0, sizeof(float) * s.columns);
-        pad_bias(bias + lane * stride, s, loss.normalize, shift);
+        pad(bias + lane * stride, s, loss.normalize ? NONE : 0.0f, shift);
         pack(s.units, s.columns, classes, for_logits, [&](int64_t k, int64_t c) { return weights[k * classes + c]; });
         pack(classes, s.width, s.units, for_gradient, [&](int64_t c, int64_t k) { return weights[k * classes + c]; });
         for (int64_t start = 0; start < rows; start += TILE) {
@@ -326,8 +328,10 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
     float *activation = scratch;
     float *tile = activation + TILE * s.width;
     float *shift = tile + TILE * s.columns;
-    float *for_logits = shift + s.columns;
+    float *outside = shift + s.columns;
+    float *for_logits = outside + s.columns;
     const int64_t pairs = residues * residues;
+    for (int64_t c = 0; c < s.columns; ++c) outside[c] = c < classes ? 0.0f : NONE;
     for (int64_t lane = 0; lane < lanes; ++lane) {
         const float *first = tables + lane * 2 * residues * units;
         const float *second = first + residues * units;
@@ -336,10 +340,10 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
         float *log_of_class = of_class + pairs;
         float *log_of_largest = log_of_class + pairs;
         double squares = 0.0;
-        int64_t outside = 0;
+        int64_t n_beyond = 0;
         const float *weights = readout + lane * stride;
         pack(s.units, s.columns, classes, for_logits, [&](int64_t k, int64_t c) { return weights[k * classes + c]; });
-        pad_bias(bias + lane * stride, s, true, shift);
+        pad(bias + lane * stride, s, 0.0f, shift);
         for (int64_t start = 0; start < pairs; start += TILE) {
             const int64_t n = pairs - start < TILE ? pairs - start : TILE;
             for (int64_t i = 0; i < n; ++i) {
@@ -355,23 +359,23 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
                     count += square > limit * limit;
                 }
                 squares += sum;
-                outside += count;
+                n_beyond += count;
             }
             tile_logits(activation, for_logits, s, n, tile);
             for (int64_t i = 0; i < n; ++i) {
                 const int64_t pair = start + i;
                 float *__restrict x = tile + i * s.columns;
+                const float scale = inverse_tau[lane];
                 float top = -3.0e38f, square = 0.0f, total = 0.0f;
-#pragma omp simd reduction(max : top)
+#pragma omp simd reduction(max : top) reduction(+ : square)
                 for (int64_t c = 0; c < s.columns; ++c) {
-                    x[c] = (x[c] + shift[c]) * inverse_tau[lane];
-                    top = x[c] > top ? x[c] : top;
+                    x[c] = (x[c] + shift[c]) * scale;
+                    square += x[c] * x[c];
+                    const float real = x[c] + outside[c];
+                    top = real > top ? real : top;
                 }
-#pragma omp simd reduction(+ : total, square)
-                for (int64_t c = 0; c < s.columns; ++c) {
-                    total += exponential(x[c] - top);
-                    square += c < classes ? x[c] * x[c] : 0.0f;
-                }
+#pragma omp simd reduction(+ : total)
+                for (int64_t c = 0; c < s.columns; ++c) total += exponential(x[c] + outside[c] - top);
                 const float log_total = __builtin_logf(total);
                 norm[pair] = __builtin_sqrtf(square);
                 of_class[pair] = x[targets[pair]];
@@ -380,7 +384,37 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
             }
         }
         mean_square[lane] = squares / static_cast<double>(pairs * units);
-        beyond[lane] = static_cast<double>(outside) / static_cast<double>(pairs * units);
+        beyond[lane] = static_cast<double>(n_beyond) / static_cast<double>(pairs * units);
+    }
+}
+
+// Squared lengths, in float64, of what the last step did to n weights: [L, layers + 3] of each layer after it, of its
+// gradient, of the change, and the product of the weights before it with the change. `ends` [layers] is where each
+// layer ends. Lanes of `before` are n floats apart, those of `after` and `gradient` `stride`.
+void step_lengths(int64_t lanes, int64_t n, int64_t stride, int64_t layers, const float *before, const float *after,
+                  const float *gradient, const int64_t *ends, double *lengths) {
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+        const float *u = before + lane * n;
+        const float *w = after + lane * stride;
+        const float *g = gradient + lane * stride;
+        double *out = lengths + lane * (layers + 3);
+        double of_gradient = 0.0, of_change = 0.0, along = 0.0;
+        for (int64_t layer = 0, k = 0; layer < layers; ++layer) {
+            double of_layer = 0.0;
+#pragma omp simd reduction(+ : of_layer, of_gradient, of_change, along)
+            for (int64_t j = k; j < ends[layer]; ++j) {
+                const double x = w[j], y = g[j], d = static_cast<double>(w[j] - u[j]);
+                of_layer += x * x;
+                of_gradient += y * y;
+                of_change += d * d;
+                along += u[j] * d;
+            }
+            k = ends[layer];
+            out[layer] = of_layer;
+        }
+        out[layers] = of_gradient;
+        out[layers + 1] = of_change;
+        out[layers + 2] = along;
     }
 }
 

@@ -19,6 +19,7 @@ from grok_sweeps.train.native.build import NativeBuildError, library
 _SIGNATURES = {
     "mlp_gradient": (*[c_int64] * 6, c_int32, *[c_void_p] * 13),
     "mlp_everywhere": (*[c_int64] * 5, c_float, *[c_void_p] * 9),
+    "step_lengths": (*[c_int64] * 4, *[c_void_p] * 5),
     "adam_update": (*[c_int64] * 2, *[c_void_p] * 6, *[c_float] * 4),
 }
 
@@ -84,6 +85,18 @@ class Kernels:
         scratch = self._scratch(residues, units, classes)
         arguments = (tables, *readout, targets, inverse_tau, of_pairs, *of_units, scratch)
         self._library.mlp_everywhere(*sizes, limit, *(x.data_ptr() for x in arguments))
+
+    def step_lengths(self, before: Tensor, after: Tensor, gradient: Tensor, ends: Sequence[int]) -> Tensor:
+        """Squared lengths [L, layers + 3] in float64: each layer after a step, gradient, change, and before · change.
+
+        `before` [L, n] is contiguous; `after` and `gradient` may be parts of longer rows. Layers end at `ends`.
+        """
+        lanes, n = before.shape
+        assert after.stride(0) == gradient.stride(0)
+        lengths = torch.empty(lanes, len(ends) + 3, dtype=torch.float64)
+        arguments = (before, after, gradient, torch.tensor(ends), lengths)
+        self._library.step_lengths(lanes, n, after.stride(0), len(ends), *(x.data_ptr() for x in arguments))
+        return lengths
 
     def adam_update(
         self,
