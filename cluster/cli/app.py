@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-from cluster.cli import analyze, query, sweeps  # noqa: F401 (each registers its commands)
+from cluster.cli import analyze, audit, query, sweeps  # noqa: F401 (each registers its commands)
 from cluster.cli.common import app, error_line, warning_line
 from grok_sweeps.errors import GrokSweepsError
 from grok_sweeps.store.rows import UnreadableObjectWarning

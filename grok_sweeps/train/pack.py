@@ -164,6 +164,11 @@ class PackTrainer:
         """Whether every run of the pack has its row."""
         return not self._lanes and not self._waiting and not self._ended
 
+    @property
+    def run_steps(self) -> int:
+        """Steps done by this attempt, over all its runs."""
+        return self._run_steps
+
     def advance(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> PackSummary:
         """Train for about `seconds`, write what finished and what is due, and sum up.
 

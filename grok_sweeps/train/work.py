@@ -82,11 +82,12 @@ def load_work(store: SweepStore, pack_id: str) -> tuple[PackWork, dict[str, Any]
     runs = []
     for entry in content["runs"]:
         config = RunConfig(**entry["config"])
-        runs.append(RunWork(**{**entry, "config": config, "reference": _reference(config, controls)}))
+        runs.append(RunWork(**{**entry, "config": config, "reference": reference_of(config, controls)}))
     return PackWork(pack_id, tuple(runs), content["lanes"], content["checkpoint_every_s"]), content
 
 
-def _reference(config: RunConfig, controls: Mapping[str, Any]) -> Reference:
+def reference_of(config: RunConfig, controls: Mapping[str, Any]) -> Reference:
+    """What a run's held norms refer to: its own w_c and shares, or those of its control in the calibration."""
     control = controls[config.control_id] if config.control_id else {}
     shares = config.shares
     if shares is None and control:

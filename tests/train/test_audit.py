@@ -1,0 +1,84 @@
+"""The audit: finished runs trained again agree, and a row that was tampered with does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from packs import complete, rows
+
+from grok_sweeps.config import RunConfig
+from grok_sweeps.store import SweepStore
+from grok_sweeps.store.rows import RowLog
+from grok_sweeps.train.audit import Audited, audit_run, sample
+from grok_sweeps.train.pack import PackTrainer
+
+Make = Callable[..., RunConfig]
+Trainer = Callable[..., PackTrainer]
+
+
+def audited(store: SweepStore, run_id: str, seed: int = 0) -> Audited:
+    return audit_run(store.objects.uri, store.sweep, run_id, seed)
+
+
+def test_finished_runs_trained_again_and_interrupted_agree_bit_for_bit(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore
+) -> None:
+    configs = [small_config(seed, arm="clamp", rho=1.0, w_c=27.0, clamp_from_step=50) for seed in range(2)]
+    configs.append(small_config(3, max_steps=60))  # censored
+    complete(trainer(configs, lanes=1))
+    found = [audited(sweep_store, config.run_id) for config in configs]
+    assert all(a.agrees and a.same_bits for a in found), found
+    assert {rows(sweep_store)[a.run_id]["outcome"] for a in found} == {"grokked", "censored"}
+    assert all(0 <= a.interrupted_at <= rows(sweep_store)[a.run_id]["steps_run"] for a in found)
+    assert len({audited(sweep_store, configs[0].run_id, seed).interrupted_at for seed in range(3)}) > 1
+
+
+def test_a_row_that_does_not_hold_is_found_with_both_values(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(0)
+    complete(trainer([config], lanes=1))
+    true = rows(sweep_store)[config.run_id]["grokked_step"]
+    refresh = RowLog.refresh
+
+    def tampered(log: RowLog) -> Any:
+        refreshed = refresh(log)
+        if config.run_id in log.rows and log.rows[config.run_id]["attempt"] == "a":
+            log.rows[config.run_id]["grokked_step"] = true + 25
+        return refreshed
+
+    monkeypatch.setattr(RowLog, "refresh", tampered)
+    found = audited(sweep_store, config.run_id)
+    assert not found.agrees
+    assert found.differences == {"grokked_step": (true + 25, true)}
+
+
+def test_a_fork_whose_parents_state_is_gone_is_skipped_with_the_reason(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(0)
+    complete(trainer([config], lanes=1))
+    refresh = RowLog.refresh
+
+    def forked(log: RowLog) -> Any:
+        refreshed = refresh(log)
+        log.rows[config.run_id] |= {"fork_of": "0123456789abcdef", "fork_step": 50, "fork_cell": "0123456789abcdef"}
+        return refreshed
+
+    monkeypatch.setattr(RowLog, "refresh", forked)
+    found = audited(sweep_store, config.run_id)
+    assert not found.agrees
+    assert "states/0123456789abcdef@50.safetensors is gone" in found.skipped
+
+
+def test_the_sample_is_a_share_of_what_finished_and_the_same_for_a_seed() -> None:
+    table = {f"{k:02d}": {"outcome": "failed" if k % 5 == 0 else "grokked"} for k in range(40)}
+    chosen = sample(table, 0.1, seed=1)
+    assert len(chosen) == len(set(chosen)) == 4
+    assert all(table[run]["outcome"] == "grokked" for run in chosen)
+    assert chosen == sample(dict(reversed(table.items())), 0.1, seed=1)
+    assert len(sample(table, 1.0, seed=0)) == 32
+    assert len(sample(table, 0.001, seed=0)) == 1
+    assert sample({}, 1.0, seed=0) == []
