@@ -1,8 +1,8 @@
 """Train finished runs again, interrupted once at a random step and resumed, and compare with their rows.
 
 It takes the path that every worker takes, in a store of its own, so that it finds what a rerun by another person would
-find. Steps and outcomes must be equal. Bits need not be: they are the same only where engine, width and library versions
-are, and a row says what they were.
+find. Steps and outcomes must be equal. Bits need not be: they are the same only where engine, width and library
+versions are, and a row says what they were.
 """
 
 from __future__ import annotations
