@@ -6,6 +6,7 @@ Ray starts with the first pack, so a finished sweep costs no start-up, and ends 
 from __future__ import annotations
 
 import logging
+import secrets
 import shutil
 import tempfile
 import warnings
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cluster.monitor import Monitor
+from cluster.pack_queue import PackQueue
 from cluster.resources import Resources
 from cluster.settings import prepare_ray
 from cluster.stopping import StopOnSignal
@@ -80,9 +82,10 @@ class LocalRay:
         self._start_ray()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"ray\.")  # its own deprecations
-            results = self._tuner([pack.pack_id for pack in packs]).fit()
-        self.errors += [_first_line(result.error) for result in results if result.error]
-        return len(packs)
+            queue = PackQueue([pack.pack_id for pack in packs], self._execution.max_failures)
+            results = self._tuner(queue).fit()
+        self.errors += queue.given_up.values()
+        return len(results)
 
     def _start_ray(self) -> None:
         if self._scratch is not None:
@@ -103,36 +106,40 @@ class LocalRay:
         )
         self._stopped.listen()
 
-    def _tuner(self, pack_ids: Sequence[str]) -> Any:
+    def _tuner(self, queue: PackQueue) -> Any:
         from ray import tune
 
+        from cluster.stop_request import StopRequest
         from cluster.trial import PackTrial
-        from cluster.tune_callback import progress_callback, stopper
+        from cluster.tune_callback import PackProgress, PackSearch, StopAfterStates
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line
+        request = StopRequest(f"grok-sweeps-stop-{secrets.token_hex(8)}")
+        progress = PackProgress(self._monitor, queue)
         return tune.Tuner(
             PackTrial,
             param_space={
                 "store": self._store.objects.uri,
                 "sweep": self._store.sweep,
                 "bundle": self._resources.bundle,
-                "pack": tune.grid_search(list(pack_ids)),
+                "stop_request": request.name,
             },
-            tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=self._resources.workers),
+            tune_config=tune.TuneConfig(
+                search_alg=PackSearch(queue),
+                num_samples=-1,  # until the queue is over
+                reuse_actors=True,
+                max_concurrent_trials=self._resources.workers,
+            ),
             run_config=tune.RunConfig(
                 storage_path=self._scratch,
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=self._execution.max_failures),
-                callbacks=[progress_callback(self._monitor)],
-                stop=stopper(lambda: self._stopped.is_set() or bool(self._monitor.store_errors)),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                callbacks=[progress],
+                stop=StopAfterStates(
+                    lambda: self._stopped.is_set() or bool(self._monitor.store_errors),
+                    queue,
+                    request,
+                    lambda: progress.under_way,
+                ),
             ),
         )
-
-
-def _first_line(error: BaseException) -> str:
-    """The message of the exception at the root of Ray's wrapping."""
-    text = str(error).strip().splitlines()
-    for line in reversed(text):
-        if "Error: " in line:
-            return line.split("Error: ", 1)[1]
-    return text[-1] if text else repr(error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -48,6 +48,7 @@ class Monitor:
         self._lock = threading.Lock()
         self._summaries: dict[str, Mapping[str, Any]] = {}
         self._packs = {"pending": 0, "running": 0, "done": 0, "failed": 0}
+        self._losses: Counter[str] = Counter()
         self._events: deque[str] = deque(maxlen=KEPT_EVENTS)
         self._steps_done = self._idle_steps = 0
         self._rate_window: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
@@ -89,12 +90,11 @@ class Monitor:
             self._packs = {"pending": n_packs, "running": 0, "done": 0, "failed": 0}
 
     def pack_started(self, pack_id: str) -> None:
-        """A pack's trial began, or began again."""
+        """A pack's trial began."""
         with self._lock:
-            if pack_id not in self._summaries:
-                self._summaries[pack_id] = {}
-                self._packs["pending"] -= 1
-                self._packs["running"] += 1
+            self._summaries[pack_id] = {}
+            self._packs["pending"] -= 1
+            self._packs["running"] += 1
 
     def pack_reported(self, pack_id: str, summary: Mapping[str, Any]) -> None:
         """A pack's trial reported."""
@@ -110,12 +110,23 @@ class Monitor:
         with self._lock:
             self.store_errors.append(error)
 
-    def pack_ended(self, pack_id: str, *, failed: bool) -> None:
-        """A pack's trial ended."""
+    def has_written(self, pack_id: str) -> bool:
+        """Whether a pack's attempt has reported that it wrote something."""
         with self._lock:
-            self._summaries.pop(pack_id, None)
-            self._packs["running"] -= 1
-            self._packs["failed" if failed else "done"] += 1
+            return int(self._summaries.get(pack_id, {}).get("files_written", 0)) > 0
+
+    def pack_ended(self, pack_id: str, becomes: str) -> None:
+        """A pack's trial ended, and the pack is now `done`, `failed` or again `pending`."""
+        with self._lock:
+            # A worker may be lost before its trial has started.
+            was = "pending" if self._summaries.pop(pack_id, None) is None else "running"
+            self._packs[was] -= 1
+            self._packs[becomes] += 1
+
+    def pack_lost(self, pack_id: str) -> int:
+        """A pack has lost its worker; return how often by now."""
+        self._losses[pack_id] += 1
+        return self._losses[pack_id]
 
     def _loop(self) -> None:
         wait = REFRESH_S
@@ -184,9 +195,8 @@ class Monitor:
 
 
 def _gained(before: Mapping[str, Any], now: Mapping[str, Any], name: str) -> int:
-    """What a count has risen by between two summaries of a pack; fewer than before: another attempt has begun."""
-    was, steps = int(before.get(name, 0)), int(now[name])
-    return steps - was if steps >= was else steps
+    """What a count has risen by between two summaries of a pack's attempt."""
+    return int(now[name]) - int(before.get(name, 0))
 
 
 def describe_cell(config: RunConfig, rows: list[dict[str, Any]]) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from cluster.stop_request import is_requested
 from grok_sweeps.errors import StoreError
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore, open_objects
@@ -29,7 +30,10 @@ REPORT_EVERY_S = 1.0
 
 
 class PackTrial(tune.Trainable):
-    """Trains pack `config["pack"]` of sweep `config["sweep"]` in store `config["store"]`, on `config["bundle"]`."""
+    """Trains pack `config["pack"]` of sweep `config["sweep"]` in store `config["store"]`, on `config["bundle"]`.
+
+    `config["stop_request"]` names the request that ends it early.
+    """
 
     _trainer: PackTrainer | None = None
     _notes: list[str]
@@ -53,21 +57,28 @@ class PackTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train for a second and report a summary of the pack."""
-        assert self._trainer is not None
+        """Train for a second and report a summary of the pack; the last one once a stop was requested."""
+        asked = is_requested(self.config["stop_request"])
+        if self._trainer is None:
+            return {"stopped": True, "done": True}
         self._stepping = True
         try:
-            summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: self._stopping)
+            summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: asked or self._stopping)
         except StoreError as error:  # another worker would meet the same store: end the trial, tell the driver why
             self._trainer = None
             return {"store_error": str(error), "done": True}
+        except Exception:
+            self._trainer = None  # between a step and its readings there is no state to write
+            raise
         finally:
             self._stepping = False
         if self._stopping:
             sys.exit(128 + signal.SIGTERM)
         notes, self._notes = self._notes + self._trainer.notes, []
         self._trainer.notes.clear()
-        return {**summary.to_dict(), "notes": notes}
+        if asked:
+            self._trainer = None
+        return {**summary.to_dict(), "notes": notes, "stopped": not summary.done, "done": asked or summary.done}
 
     def cleanup(self) -> None:
         """Write the lanes' states and give the signal handler back: it would swallow Ray's own stop."""
@@ -87,6 +98,9 @@ class PackTrial(tune.Trainable):
         from grok_sweeps.train.pack import PackTrainer
         from grok_sweeps.train.work import load_work
 
+        self._notes = []
+        if is_requested(config["stop_request"]):
+            return
         store = SweepStore(open_objects(config["store"]), config["sweep"])
         work, content = load_work(store, config["pack"])
         device = torch.device(content["device"])

@@ -42,6 +42,8 @@ IDLE_SHARE = {"cpu": 0.0, "cuda": 0.05}
 class PackSummary:
     """What a pack reports. `run_steps` counts steps of this attempt, `run_steps_under_way` those of runs in lanes.
 
+    `files_written` counts this attempt's files of rows and of states that are in the store.
+
     `idle_lane_steps` are those of lanes whose run had ended, on top of them.
     """
 
@@ -53,6 +55,7 @@ class PackSummary:
     run_steps: int
     idle_lane_steps: int
     run_steps_under_way: int
+    files_written: int
     steps_per_s: float
     done: bool
 
@@ -122,6 +125,8 @@ class PackTrainer:
     _idle_lane_steps: int = 0
     _checkpoint_name: str | None = None
     _memory: LaneMemory | None = None
+    _steps_in_store: int = 0
+    _files_written: int = 0
 
     def __post_init__(self) -> None:
         if self.meter is None and self.engine.device.type == "cuda":
@@ -199,6 +204,7 @@ class PackTrainer:
             self._run_steps,
             self._idle_lane_steps,
             sum(step for lane, step in self._placed() if not lane.idle),
+            self._files_written,
             (self._run_steps - before) / elapsed,
             self.done,
         )
@@ -222,6 +228,7 @@ class PackTrainer:
             if item.lane.record.spent_its_budget:
                 keep_state(self.store, lane_state(item.lane.run.run_id, item.tensors, item.lane.record))
         write_results(self.store, self.work.pack_id, self.attempt, number, rows, curves)
+        self._files_written += 1
         for item in ended:
             if item.lane.start.extends_step is not None:
                 name = self.store.layout.state(item.lane.run.run_id, item.lane.start.extends_step)
@@ -233,13 +240,16 @@ class PackTrainer:
         self._writer.finish()
 
     def _checkpoint(self) -> None:
-        """Write ended runs, then every lane's whole state, then delete this attempt's older checkpoint."""
+        """Write ended runs, then every lane's whole state if it is new, then delete this attempt's older checkpoint."""
         self._write_ended()
         self._last_checkpoint = self.clock()
         states = self.lane_states()
         if not states:
             self._drop_checkpoint()
             return
+        if self._run_steps == self._steps_in_store:
+            return
+        self._steps_in_store = self._run_steps
         self._number += 1
         older = self._checkpoint_name
         self._checkpoint_name = self.store.layout.checkpoint(self.work.pack_id, self.attempt, self._number)
@@ -247,6 +257,7 @@ class PackTrainer:
 
     def _put_checkpoint(self, name: str, states: Sequence[LaneState], older: str | None) -> None:
         self.store.objects.put(name, encode_states(states))
+        self._files_written += 1
         if older:
             self.store.objects.delete(older)
 

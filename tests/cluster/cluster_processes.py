@@ -15,12 +15,12 @@ WAIT_S = 240.0
 """Bound on every wait for a condition; a slow machine needs a fraction of it."""
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
+def wait_until(condition: Callable[[], object], what: str, look_every_s: float = 0.05) -> None:
     """Wait for a condition, not for a time."""
     deadline = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < deadline, f"did not happen in {WAIT_S:.0f} s: {what}"
-        time.sleep(0.05)
+        time.sleep(look_every_s)
 
 
 def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -50,12 +50,13 @@ class Sweeping:
             return psutil.Process(self.process.pid).children(recursive=True)
         return []
 
-    def workers(self) -> list[psutil.Process]:
-        """The processes that train packs."""
+    def workers(self, doing: str = "") -> list[psutil.Process]:
+        """The processes that train packs, or those that are in a method of `PackTrial` now."""
         found = []
         for process in self.descendants():
             with contextlib.suppress(psutil.Error):
-                if "PackTrial" in " ".join(process.cmdline()):
+                title = " ".join(process.cmdline()).strip()  # Ray writes what an actor does
+                if title.endswith(f"PackTrial.{doing}") if doing else "PackTrial" in title:
                     found.append(process)
         return found
 
@@ -77,9 +78,10 @@ class Sweeping:
         return below
 
 
-def kill(processes: list[psutil.Process]) -> None:
-    """SIGKILL processes and wait until they are gone."""
+def kill(processes: list[psutil.Process]) -> int:
+    """SIGKILL processes and wait until they are gone; return how many there were."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes, timeout=WAIT_S)
+    return len(processes)

@@ -16,6 +16,7 @@ from cluster_processes import Sweeping, cli, wait_until
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.checkpoints import load_newest
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 
@@ -87,17 +88,20 @@ def test_a_sweep_with_a_control_stage_from_spec_to_report(tmp_path: Path, small_
 def test_a_request_to_stop_writes_the_states_and_the_sweep_goes_on_from_them(
     signum: signal.Signals, tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping]
 ) -> None:
-    text, plan = small_plan("stopped", {"workers": 2}, rho=[1.3], seeds=4, max_steps=8000, eval_every=5)
+    execution = {"workers": 2, "lanes": 2, "pack_runs": 2}
+    text, plan = small_plan("stopped", execution, rho=[1.3], seeds=4, max_steps=12_000, eval_every=5, stop="budget")
     (tmp_path / "stopped.yaml").write_text(text)
     store = SweepStore(open_objects(str(tmp_path / "store")), "stopped")
     sweep = sweeping("run", "stopped.yaml", "--store", "store")
-    wait_until(lambda: (store.load_status() or {}).get("run_steps_under_way", 0) > 0, "lanes under way")
+    wait_until(lambda: (store.load_status() or {}).get("lanes_active") == 4, "a report of every lane")
     sweep.process.send_signal(signum)
     assert sweep.process.wait(timeout=120) == 130
     log = (tmp_path / "run.log").read_text()
     assert "run the same command again to go on" in log
     assert "Traceback" not in log
-    assert list(store.objects.list(store.layout.checkpoints)), "states were written on the way out"
+    states = load_newest(store, plan.run_ids())
+    assert states.keys() == plan.run_ids(), "every lane's state was written on the way out"
+    assert all(state.step > 0 for state in states.values())
     status = store.load_status()
     assert status is not None
     assert status["state"] == "interrupted"

@@ -56,6 +56,17 @@ def wait_for_work(store: SweepStore, sweep: Sweeping) -> None:
     )
 
 
+def check_against_undisturbed(folder: Path, store: SweepStore, plan: Plan) -> None:
+    """Every run has one row, with the numbers that it has without kills."""
+    table = open_store(str(folder / "store")).runs("killed")
+    assert sorted(table["run_id"]) == sorted(plan.run_ids())
+    expected = undisturbed(plan, SweepStore(open_objects(str(folder / "reference")), "killed"))
+    for run_id, row in finished(store).items():
+        assert row["outcome"] == expected[run_id]["outcome"]
+        assert row["grokked_step"] == expected[run_id]["grokked_step"]
+        assert row["final_state_sha256"] == expected[run_id]["final_state_sha256"]
+
+
 def kill_a_worker(sweep: Sweeping) -> None:
     workers = sweep.workers()
     assert workers, "a worker to kill"
@@ -96,13 +107,7 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
             sweep = sweeping(*command)
     assert sweep.process.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()
 
-    table = open_store(str(tmp_path / "store")).runs("killed")
-    assert sorted(table["run_id"]) == sorted(plan.run_ids())
-    expected = undisturbed(plan, SweepStore(open_objects(str(tmp_path / "reference")), "killed"))
-    for run_id, row in finished(store).items():
-        assert row["outcome"] == expected[run_id]["outcome"]
-        assert row["grokked_step"] == expected[run_id]["grokked_step"]
-        assert row["final_state_sha256"] == expected[run_id]["final_state_sha256"]
+    check_against_undisturbed(tmp_path, store, plan)
     assert not psutil.wait_procs(left_behind, timeout=WAIT_S)[1], "a killed driver leaves no process behind"
     log = (tmp_path / "run.log").read_text()
     assert log.count("worker lost") >= kills if victim == "worker" else log.count("stage 0: ") == kills + 1
@@ -115,3 +120,22 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
     assert "nothing to do" in again.stdout
     assert time.monotonic() - began < 60
     assert {info.name for info in store.objects.list(store.layout.rows)} == rows_before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("doing", ["reset", "__init__"], ids=["between two packs", "at its start"])
+def test_workers_killed_when_no_trial_of_theirs_runs_cost_nothing(
+    doing: str,
+    tmp_path: Path,
+    sweeping: Callable[..., Sweeping],
+    small_plan: Callable[..., tuple[str, Plan]],
+) -> None:
+    text, plan = small_plan("killed", {"workers": 2, "pack_runs": 2, "max_failures": 2}, rho=[1.0, 1.1], seeds=6)
+    (tmp_path / "killed.yaml").write_text(text)
+    store = SweepStore(open_objects(str(tmp_path / "store")), "killed")
+    sweep = sweeping("run", "killed.yaml", "--store", "store")
+    for _ in range(2):
+        wait_until(lambda: kill(sweep.workers(doing)[:1]), f"a worker in {doing}", 0.002)
+    assert sweep.process.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()
+    check_against_undisturbed(tmp_path, store, plan)
+    assert (tmp_path / "run.log").read_text().count("worker lost") == 2

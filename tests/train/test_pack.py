@@ -125,6 +125,7 @@ def test_only_the_newest_checkpoint_of_an_attempt_stays_and_none_when_it_is_done
     pack = trainer([small_config(seed) for seed in range(2)], lanes=2, checkpoint_every_s=0.0)
     counts = set()
     while not pack.advance(0.02).done:
+        pack.checkpoint()  # waits for the writes under way
         counts.add(len(list(sweep_store.objects.list(sweep_store.layout.checkpoints))))
     assert counts == {1}
     assert not list(sweep_store.objects.list(sweep_store.layout.checkpoints))
