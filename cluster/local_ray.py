@@ -38,9 +38,10 @@ class LocalRay:
         resources: Resources,
         monitor: Monitor,
         stopped: StopOnSignal,
+        trainable: type | None = None,
     ) -> None:
         self._store, self._plan, self._execution, self._resources = store, plan, execution, resources
-        self._monitor, self._stopped = monitor, stopped
+        self._monitor, self._stopped, self._trainable = monitor, stopped, trainable
         self._scratch: str | None = None
         self.errors: list[str] = []
 
@@ -111,7 +112,7 @@ class LocalRay:
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line
         return tune.Tuner(
-            PackTrial,
+            self._trainable or PackTrial,
             param_space={
                 "store": self._store.objects.uri,
                 "sweep": self._store.sweep,
