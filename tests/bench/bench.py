@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,7 +23,7 @@ T = TypeVar("T")
 class Bench:
     """A device, how much to measure on it, and its rate of plain products (`flops`, FLOP/s of all workers together).
 
-    `store` is the URI of a store to measure beside a directory, or None.
+    `store` is the URI of a store to measure beside a directory, or None; `deadline` of `time.monotonic` ends it all.
     """
 
     device: torch.device
@@ -30,12 +31,18 @@ class Bench:
     machine: Machine
     workers: Workers
     store: str | None
+    deadline: float
     flops: Figure
 
     @property
     def n_workers(self) -> int:
         """Workers at once: one a core, or one a GPU."""
         return workers_of(self.device, self.machine)
+
+    @property
+    def left_s(self) -> float:
+        """Time left."""
+        return max(0.0, self.deadline - time.monotonic())
 
     def rates(self, config: RunConfig, lanes: int, engine: str) -> list[PackRate]:
         """Train a pack like `config` in every worker at once.

@@ -117,8 +117,8 @@ def storing(bench: Bench, lanes: int, ms_a_run_step: float) -> Table:
         rows.append(_row(f"{place}: row and curve of a run of {n_steps:,} steps", row, worker_s))
     columns = ("what", "ms of processors", "ms until written", "processors in % of training", "all in % of training")
     note = (
-        "p = 59. Writing is a thread of its own beside training: on a core that trains it takes its processor time, and "
-        "all of it only if nothing were hidden behind training."
+        "p = 59. Writing is a thread of its own beside training: on a core that trains it takes its processor time, "
+        "and all of it only if nothing were hidden behind training."
     )
     return Table("storing", "Rows and checkpoints", columns, tuple(rows), note)
 

@@ -28,8 +28,10 @@ from tests.bench.workers import SpawnedWorkers, Workers
 
 def tables(device: torch.device, effort: Effort, workers: Workers, store: str | None, size: int) -> Iterator[Table]:
     """All tables of a device, each when it is ready; the rate of products is of matrices with `size` rows."""
-    machine = Machine.here()
-    bench = Bench(device, effort, machine, workers, store, measured_flops(device, effort, machine, workers, size))
+    machine, deadline = Machine.here(), time.monotonic() + effort.limit_s
+    bench = Bench(
+        device, effort, machine, workers, store, deadline, measured_flops(device, effort, machine, workers, size)
+    )
     yield _rate(bench, size)
     width, best = widths(bench)
     yield width

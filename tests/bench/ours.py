@@ -5,7 +5,6 @@ What is taken from the engine stands here, so that the tables do not depend on i
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from grok_sweeps.train.network import network_of
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork, RunWork
 from tests.bench.case import D_MODEL, HIDDEN, LR, TRAIN_FRACTION, WEIGHT_DECAY, Case
+from tests.bench.memory import peak_bytes
 from tests.bench.workers import Ready
 
 ENDLESS = 10**9
@@ -124,7 +124,7 @@ def _peak_bytes(device: torch.device) -> int:
     """The most memory this process has had so far, or on a GPU has had allocated since `_forget_peak`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_bytes()
 
 
 def _forget_peak(device: torch.device) -> None:

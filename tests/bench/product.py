@@ -43,6 +43,11 @@ class Sweep:
         return max(row["finished_at"].timestamp() for row in self.rows.values())
 
     @property
+    def active_s(self) -> float:
+        """From the first run's start to the last one's end."""
+        return self.last_step - self.first_step
+
+    @property
     def run_steps(self) -> int:
         """Steps of all runs."""
         return sum(row["steps_run"] for row in self.rows.values())

@@ -50,9 +50,9 @@ def projection(bench: Bench, groups: Sequence[Mapping[str, Any]] | None = None) 
         rows.append(("all", n_runs, n_steps, None, 1e3 * seconds / n_steps, seconds, limit_s))
     columns = ("runs of", "runs", "run-steps", "lanes", "ms a run-step", "s", "s at the rate of plain products")
     note = (
-        "Expected steps by the planner's delay law; each group is one pack, longest runs first, a lane refilled when its "
-        "run ends; time of a step by the lanes that are left, between measured widths in proportion. Start-up, rows and "
-        "checkpoints are not in it. The last column counts float64 as twice float32."
+        "Expected steps by the planner's delay law; each group is one pack, longest runs first, a lane refilled when "
+        "its run ends; time of a step by the lanes that are left, between measured widths in proportion. Start-up, "
+        "rows and checkpoints are not in it. The last column counts float64 as twice float32."
     )
     return Table("projection", "paper/all on this GPU, projected", columns, tuple(rows), note)
 

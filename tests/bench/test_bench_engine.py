@@ -55,7 +55,7 @@ def test_every_table_comes_out_whole(tiny: Effort, inline: Workers, tmp_path: Pa
 
 
 def test_the_projection_runs_on_any_device(tiny: Effort, inline: Workers) -> None:
-    bench = Bench(CPU, tiny, Machine.here(), inline, None, Figure.of([1e9]))
+    bench = Bench(CPU, tiny, Machine.here(), inline, None, time.monotonic() + 60.0, Figure.of([1e9]))
     config = {**_small_config(), "arm": "free"}
     groups = [{"stage": 0, "config": config, "runs": 3, "steps": [[50, 2], [25, 1]]}]
     table = projection(bench, groups)

@@ -38,7 +38,7 @@ def widths(bench: Bench) -> tuple[Table, dict[int, Width]]:
                 best[p] = Width(lanes, figure.median)
     columns = ("p", "lanes a worker", "engine", "ms a run-step", "peak MB a lane")
     note = (
-        f"{bench.n_workers} workers at once, through `PackTrainer`, readings included. Memory is what the worker's peak "
-        "rises by from before its lanes exist, over the lanes."
+        f"{bench.n_workers} workers at once, through `PackTrainer`, readings included. Memory is what the worker's "
+        "peak rises by from before its lanes exist, over the lanes."
     )
     return Table("width", "Width", columns, tuple(rows), note), best
