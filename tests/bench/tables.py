@@ -101,7 +101,9 @@ def number(value: float) -> str:
 def _text(cell: Cell) -> str:
     if cell is None:
         return "—"
-    return number(cell) if isinstance(cell, float | int) else str(cell)
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return number(cell) if isinstance(cell, float) else str(cell)
 
 
 def _line(cells: Sequence[str]) -> str:

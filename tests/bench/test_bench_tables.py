@@ -14,7 +14,10 @@ from tests.bench.projection import best_width, between, train_ms
 from tests.bench.tables import Figure, Report, Table, number
 
 TABLE = Table(
-    "t", "A title", ("way", "ms"), (("one", Figure.of([3.0, 1.0, 2.0])), ("two", "not installed"), ("x", None))
+    "t",
+    "A title",
+    ("way", "ms"),
+    (("one", Figure.of([3.0, 1.0, 2.0])), ("two", "not installed"), ("x", None), ("steps", 8548168)),
 )
 
 
@@ -27,7 +30,7 @@ def test_a_figure_is_the_median_with_its_range() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.0, "0"), (1.3449, "1.34"), (123.4, "123"), (8548168, "8.5e+06"), (45678.0, "45,678"), (2.5e-7, "2.5e-07")],
+    [(0.0, "0"), (1.3449, "1.34"), (123.4, "123"), (8548168.0, "8.5e+06"), (45678.0, "45,678"), (2.5e-7, "2.5e-07")],
 )
 def test_numbers_have_three_digits(value: float, text: str) -> None:
     assert number(value) == text
@@ -42,6 +45,7 @@ def test_a_table_prints_as_markdown() -> None:
         "| one | 2 [1, 3] |",
         "| two | not installed |",
         "| x | — |",
+        "| steps | 8,548,168 |",
     ]
 
 
@@ -55,6 +59,7 @@ def test_a_report_writes_every_figure_whole(tmp_path: Path, capsys: pytest.Captu
         {"way": "one", "ms": {"median": 2.0, "min": 1.0, "max": 3.0, "n": 3}},
         {"way": "two", "ms": "not installed"},
         {"way": "x", "ms": None},
+        {"way": "steps", "ms": 8548168},
     ]
     assert "cpu a processor" in capsys.readouterr().out
 
