@@ -21,6 +21,7 @@ from tests.bench.tables import Cell, Figure, Table
 from tests.bench.workers import Ready
 
 STACKED = "(a) stacked, all pairs, eager"
+STACKED_KEEPING = "(a) with the memory settings of our workers"
 JAX = "(c) JAX vmap + jit"
 PRODUCT_RUNS = 4
 """Runs a core of the sweep that goes through the product's own path."""
@@ -81,24 +82,27 @@ def peer_rate(
 
 
 def _peers(bench: Bench, p: int) -> dict[str, Cell]:
-    """The peers, in a user's own environment."""
+    """The peers, in a user's own environment but where it says otherwise."""
     many, one, cores = Case(p, bench.effort.seeds), Case(p, 1), bench.machine.cores
     whole = (1, cores)
     ways: dict[str, tuple[str, Case, tuple[int, int]]] = {STACKED: ("stacked", many, whole)}
+    if bench.device.type == "cpu":
+        ways[STACKED_KEEPING] = ("stacked", many, whole)
     ways["(b) one plain run, all threads"] = ("plain", one, whole)
     if bench.device.type == "cpu":
         ways["(b) a plain run a core, one thread each"] = ("plain", one, (cores, 1))
     ways[JAX] = ("jax_vmap", many, whole)
     absent = set() if find_spec("jax") else {JAX}
     return {
-        name: "not installed" if name in absent else attempt(partial(_peer, bench, *way)) for name, way in ways.items()
+        name: "not installed" if name in absent else attempt(partial(_peer, bench, *way, name == STACKED_KEEPING))
+        for name, way in ways.items()
     }
 
 
-def _peer(bench: Bench, module: str, case: Case, where: tuple[int, int]) -> Figure:
+def _peer(bench: Bench, module: str, case: Case, where: tuple[int, int], keeping: bool) -> Figure:
     effort, (workers, threads) = bench.effort, where
     arguments = (module, case, bench.device, effort.windows, effort.window_s)
-    return run_step_ms(bench.workers.run(peer_rate, *arguments, workers=workers, threads=threads, ours=False))
+    return run_step_ms(bench.workers.run(peer_rate, *arguments, workers=workers, threads=threads, ours=keeping))
 
 
 def _ours(bench: Bench, p: int, lanes: int) -> dict[str, Cell]:

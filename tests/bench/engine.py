@@ -37,15 +37,15 @@ def tables(device: torch.device, effort: Effort, workers: Workers, store: str | 
     yield width
     lanes = {p: best[p].lanes if p in best else effort.widths[device.type][0] for p in effort.moduli}
     yield contenders(bench, lanes)
+    if device.type == "cuda":
+        yield projection(bench)
     yield pieces(bench, lanes)
     first = effort.moduli[0]
     yield readings(bench, lanes[first])
     if first in best:
         yield storing(bench, lanes[first], best[first].ms_a_run_step)
-    yield waste(bench)
+    yield waste(bench, lanes[first])
     yield accuracy(bench)
-    if device.type == "cuda":
-        yield projection(bench)
 
 
 def _rate(bench: Bench, size: int) -> Table:

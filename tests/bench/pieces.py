@@ -28,10 +28,10 @@ from tests.bench.ours import config_of, stack_of
 from tests.bench.tables import Cell, Figure, Table
 from tests.bench.workers import Ready
 
-PRODUCTS = ("bmm", "baddbmm", "addmm", "matmul", "mm", "gemm", "cutlass", "xmma", "dot")
+PRODUCTS = ("bmm", "baddbmm", "addmm", "matmul", "mm", "gemm", "gemv", "cutlass", "xmma", "dot")
 """Parts of the names of matrix products, in torch and among CUDA kernels."""
-KERNELS = ("triton", "/train/native/", "/train/fused", "grok_")
-"""Parts of the names of our own kernels, and of the files that call them."""
+OWN_FILES = ("/train/native/", "/train/fused")
+"""Where the calls of our own kernels stand; the kernel's time is its caller's."""
 MATRICES, OWN, OTHER, REST = "matrix products", "our kernels", "other tensor operations", "Python and launches"
 
 
@@ -43,14 +43,20 @@ class Pieces:
     readings: float
 
 
-def kind_of(name: str) -> str:
-    """What a call or kernel named `name` is part of."""
-    lower = name.lower()
-    if any(part in lower for part in KERNELS):
-        return OWN
-    if any(part in lower for part in PRODUCTS):
+def kind_of_call(file: str, function: str) -> str:
+    """What a call that Python's profiler saw is part of; what is written in C has the file `~`."""
+    if file != "~":
+        return OWN if any(part in file for part in OWN_FILES) else REST
+    if "torch" not in function:
+        return REST
+    return MATRICES if any(part in function for part in PRODUCTS) else OTHER
+
+
+def kind_of_kernel(name: str) -> str:
+    """What a CUDA kernel is part of: Triton's have a plain name, torch's a C++ signature."""
+    if any(part in name.lower() for part in PRODUCTS):
         return MATRICES
-    return OTHER
+    return OWN if name.isidentifier() else OTHER
 
 
 def pieces_of(ready: Ready, config: RunConfig, lanes: int, engine: str, device: torch.device, seconds: float) -> Pieces:
@@ -82,13 +88,7 @@ def _cpu_shares(stack: LaneStack, n_steps: int) -> dict[str, float]:
     profile.disable()
     spent: Counter[str] = Counter()
     for (file, _, function), (_, _, own_s, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
-        builtin = file == "~"
-        if builtin and "torch" in function:
-            spent[kind_of(function)] += own_s
-        elif not builtin and kind_of(file) == OWN:
-            spent[OWN] += own_s
-        else:
-            spent[REST] += own_s
+        spent[kind_of_call(file, function)] += own_s
     return shares_of(spent)
 
 
@@ -102,7 +102,7 @@ def _gpu_shares(stack: LaneStack, n_steps: int, device: torch.device) -> dict[st
         wall_s = time.perf_counter() - began
     spent: Counter[str] = Counter()
     for event in found.key_averages():
-        spent[kind_of(event.key)] += 1e-6 * event.self_device_time_total
+        spent[kind_of_kernel(event.key)] += 1e-6 * event.self_device_time_total
     spent[REST] = max(0.0, wall_s - sum(spent.values()))  # the device waits
     return shares_of(spent)
 

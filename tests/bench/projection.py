@@ -18,8 +18,9 @@ from tests.bench.ours import ENDLESS
 from tests.bench.paper_all import FILE
 from tests.bench.tables import Cell, Table
 
-NARROW = (1, 8)
-"""Widths that are measured beside the bench's own: what is left of a pack when its last runs train."""
+WIDTHS = (1, 16, 64, 128, 256, 512)
+"""Numbers of lanes that are measured: also few, which is what is left of a pack when its last runs train."""
+WINDOWS = 2
 
 
 def projection(bench: Bench, groups: Sequence[Mapping[str, Any]] | None = None) -> Table:
@@ -28,11 +29,16 @@ def projection(bench: Bench, groups: Sequence[Mapping[str, Any]] | None = None) 
     totals = [0, 0, 0.0, 0.0]
     known: dict[tuple[Any, ...], dict[int, float] | str] = {}
     whole = True
-    for group in groups or json.loads(FILE.read_text()):
+    groups = groups or json.loads(FILE.read_text())
+    most: dict[tuple[Any, ...], int] = {}
+    for group in groups:
+        shape = RunConfig(**group["config"]).shape
+        most[shape] = max(most.get(shape, 0), group["runs"])
+    for group in groups:
         config = replace(RunConfig(**group["config"]), max_steps=ENDLESS, stop=STOP_AT_BUDGET)
         steps = [n for n, count in group["steps"] for _ in range(count)]
         if config.shape not in known:
-            known[config.shape] = attempt(partial(_step_ms_by_width, bench, config))
+            known[config.shape] = attempt(partial(_step_ms_by_width, bench, config, most[config.shape]))
         step_ms = known[config.shape]
         limit_s = sum(steps) * step_flops(config) / bench.flops.median
         name = ", ".join((f"p = {config.p}", config.arch, config.loss, config.dtype, f"stage {group['stage']}"))
@@ -57,12 +63,12 @@ def projection(bench: Bench, groups: Sequence[Mapping[str, Any]] | None = None) 
     return Table("projection", "paper/all on this GPU, projected", columns, tuple(rows), note)
 
 
-def _step_ms_by_width(bench: Bench, config: RunConfig) -> dict[int, float]:
-    """Milliseconds of a step of a stack, readings included, by its number of lanes."""
-    engine, widths = ENGINES[bench.device.type][-1], sorted({*NARROW, *bench.effort.widths[bench.device.type]})
+def _step_ms_by_width(bench: Bench, config: RunConfig, n_runs: int) -> dict[int, float]:
+    """Milliseconds of a step of a stack, readings included, by its number of lanes, as far as there are runs."""
+    shortly = replace(bench, effort=replace(bench.effort, windows=WINDOWS))
     found = {}
-    for lanes in widths:
-        rates = bench.rates(config, lanes, engine)
+    for lanes in sorted({min(lanes, n_runs) for lanes in WIDTHS}):
+        rates = shortly.rates(config, lanes, ENGINES[bench.device.type][-1])
         found[lanes] = lanes * run_step_ms([rate.windows for rate in rates]).median
     return found
 

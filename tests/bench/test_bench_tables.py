@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench import paper_all
 from tests.bench.contenders import ratio, run_step_ms
-from tests.bench.pieces import MATRICES, OTHER, OWN, kind_of, shares_of
+from tests.bench.pieces import MATRICES, OTHER, OWN, REST, kind_of_call, kind_of_kernel, shares_of
 from tests.bench.projection import best_width, between, train_ms
 from tests.bench.tables import Figure, Report, Table, number
 
@@ -76,19 +76,32 @@ def test_workers_at_the_same_time_add_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("file", "function", "kind"),
     [
-        ("<built-in method torch.bmm>", MATRICES),
-        ("sm90_xmma_gemm_f32f32_tn_n", MATRICES),
-        ("ampere_sgemm_128x64_tn", MATRICES),
-        ("triton_poi_fused_gelu", OWN),
-        ("/x/grok_sweeps/train/native/kernels.py", OWN),
-        ("<method 'index_select' of 'torch._C.TensorBase' objects>", OTHER),
-        ("void at::native::vectorized_elementwise_kernel", OTHER),
+        ("~", "<built-in method torch.bmm>", MATRICES),
+        ("~", "<method 'baddbmm_' of 'torch._C.TensorBase' objects>", MATRICES),
+        ("~", "<method 'index_select' of 'torch._C.TensorBase' objects>", OTHER),
+        ("~", "<built-in method builtins.len>", REST),
+        ("/x/grok_sweeps/train/native/kernels.py", "mlp_gradient", OWN),
+        ("/x/grok_sweeps/train/lanes.py", "advance", REST),
     ],
 )
-def test_a_call_is_told_apart_by_its_name(name: str, kind: str) -> None:
-    assert kind_of(name) == kind
+def test_a_call_is_told_apart_by_its_name(file: str, function: str, kind: str) -> None:
+    assert kind_of_call(file, function) == kind
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("sm90_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize32x32x8", MATRICES),
+        ("void cutlass::Kernel2<cutlass_80_simt_sgemm_128x64_8x5_nn_align1>(Params)", MATRICES),
+        ("mlp_tile", OWN),
+        ("void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float> >", OTHER),
+        ("Memcpy DtoH (Device -> Pinned)", OTHER),
+    ],
+)
+def test_a_kernel_is_told_apart_by_its_name(name: str, kind: str) -> None:
+    assert kind_of_kernel(name) == kind
 
 
 def test_shares_sum_to_one() -> None:

@@ -41,17 +41,18 @@ def idle_share(ready: Ready, lanes: int, engine: str, device: torch.device, max_
     return max(rows, key=lambda row: row["finished_at"])["idle_share"], min(steps), max(steps)
 
 
-def waste(bench: Bench) -> Table:
-    """The table: packs of several times as many runs as lanes, at each width."""
+def waste(bench: Bench, lanes: int) -> Table:
+    """The table: packs of several times as many runs as lanes, at the narrowest width, the widest and `lanes`."""
+    widths = bench.effort.widths[bench.device.type]
     engine = ENGINES[bench.device.type][-1]
     rows: list[tuple[Cell, ...]] = []
-    for lanes in bench.effort.widths[bench.device.type]:
-        arguments = (lanes, engine, bench.device, bench.effort.waste_steps)
+    for width in sorted({widths[0], lanes, widths[-1]}):
+        arguments = (width, engine, bench.device, bench.effort.waste_steps)
         found = attempt(partial(bench.workers.run, idle_share, *arguments, workers=1, threads=1, ours=True))
         if isinstance(found, str):
-            rows.append((lanes, RUNS_A_LANE * lanes, found, None, None))
+            rows.append((width, RUNS_A_LANE * width, found, None, None))
             continue
         share, least, most = found[0]
-        rows.append((lanes, RUNS_A_LANE * lanes, 100 * share, least, most))
+        rows.append((width, RUNS_A_LANE * width, 100 * share, least, most))
     columns = ("lanes", "runs of the pack", "% idle lane-steps", "steps of the shortest run", "of the longest")
     return Table("waste", "Waste", columns, tuple(rows), "Runs at p = 23 that end when they grok.")
