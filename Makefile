@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STORE ?= ./sweeps
+BENCH ?= .bench
 
-.PHONY: demo test lint check clean
+.PHONY: demo test lint check bench clean
 
 demo: $(VENV)/.installed  ## run the quickstart sweep and analyse it
 	$(BIN)/grok-sweeps run quickstart --store $(STORE)
@@ -20,6 +21,11 @@ lint: $(VENV)/.installed-dev  ## formatting, lint, types, layers
 	$(BIN)/lint-imports
 
 check: lint test  ## what CI runs
+
+bench: $(VENV)/.installed-dev  ## measure the engine and the scheduling: tables here, JSON in $(BENCH)
+	@mkdir -p $(BENCH)
+	@$(BIN)/python -m tests.bench.engine --json $(BENCH)/engine.json
+	@$(BIN)/python -m tests.bench.scheduling --json $(BENCH)/scheduling.json
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "grok-sweeps needs Python 3.11 or newer, this is %s; call make PYTHON=python3.12" % sys.version.split()[0])'

@@ -42,10 +42,12 @@ def run_sweep(
     resources: Resources,
     view: View,
     extend_to: int | None = None,
+    trainable: type | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
 
-    `extend_to` is a longer budget for its censored runs, which go on from their final states.
+    `extend_to` is a longer budget for its censored runs, which go on from their final states. `trainable` is the Tune
+    trainable of a pack, `PackTrial` unless given.
 
     Raises:
         SweepConflictError: the store holds other runs under this name.
@@ -60,7 +62,7 @@ def run_sweep(
     state = "failed"
     try:
         _delete_finished(store, monitor)
-        with StopOnSignal() as stopped, LocalRay(store, plan, execution, resources, monitor, stopped) as ray:
+        with StopOnSignal() as stopped, LocalRay(store, plan, execution, resources, monitor, stopped, trainable) as ray:
             for stage in range(plan.n_stages):
                 if stage:
                     _calibrate(store, plan, monitor)

@@ -40,9 +40,10 @@ class LocalRay:
         resources: Resources,
         monitor: Monitor,
         stopped: StopOnSignal,
+        trainable: type | None = None,
     ) -> None:
         self._store, self._plan, self._execution, self._resources = store, plan, execution, resources
-        self._monitor, self._stopped = monitor, stopped
+        self._monitor, self._stopped, self._trainable = monitor, stopped, trainable
         self._scratch: str | None = None
         self.errors: list[str] = []
 
@@ -117,7 +118,7 @@ class LocalRay:
         request = StopRequest(f"grok-sweeps-stop-{secrets.token_hex(8)}")
         progress = PackProgress(self._monitor, queue)
         return tune.Tuner(
-            PackTrial,
+            self._trainable or PackTrial,
             param_space={
                 "store": self._store.objects.uri,
                 "sweep": self._store.sweep,

@@ -55,7 +55,7 @@ def prepare_ray() -> None:
 
     Keeps Ray from writing result files, counting usage, and printing what a sweep's user cannot act on; and keeps glibc
     from giving every large array back to the system at once, to be zeroed anew for the next: that was a third of the
-    readings' time (`tests/bench/readings.py`). A user's own setting stays.
+    readings' time (`tests/bench/README.md`). A user's own setting stays.
     """
     for name, n_bytes in (("MALLOC_MMAP_THRESHOLD_", 1 << 30), ("MALLOC_TRIM_THRESHOLD_", 1 << 30)):
         os.environ.setdefault(name, str(n_bytes))

@@ -160,6 +160,10 @@ class RunConfig:
         """Field values by column name."""
         return dict(zip(CONFIG_COLUMNS, _VALUES(self), strict=True))
 
+    def values(self) -> tuple[Any, ...]:
+        """Field values in the order of `CONFIG_COLUMNS`."""
+        return _VALUES(self)
+
     def without_seed(self) -> tuple[Any, ...]:
         """Every value but the seed: equal for the runs of one cell."""
         return _VALUES_BUT_SEED(self)
@@ -180,9 +184,12 @@ def control_id_of(run_ids: Iterable[str]) -> str:
     return _digest({"control": sorted(run_ids)})
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def canonical_json(value: Any) -> str:
     """JSON with sorted keys, no spaces and shortest exact floats; equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def _identity(config: RunConfig) -> dict[str, Any]:

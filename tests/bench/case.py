@@ -1,4 +1,4 @@
-"""What every contender of the engine's bench trains, and how fast it did."""
+"""What every contender of the engine's bench trains, from the protocol (arXiv:2606.18465)."""
 
 from __future__ import annotations
 
@@ -8,21 +8,37 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Train = Callable[[int], None]
-"""Does n train steps of every run."""
-
 D_MODEL, HIDDEN, TRAIN_FRACTION = 128, 256, 0.40
 LR, WEIGHT_DECAY, BETA1, BETA2, EPSILON = 1e-3, 1.0, 0.9, 0.999, 1e-8
+MATRICES = ("E", "W1", "W2")
+"""Parameters that decay and count in the weight norm."""
+W_C = {59: 54.4893, 97: 65.8533}
+"""The paper's norms at which the control groks, by modulus."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A training under way: `train(n)` does n steps of every run and ends only when they are done.
+
+    `weights()` gives the parameters by name, [S, ...] each, float32 on the CPU.
+    """
+
+    train: Callable[[int], None]
+    weights: Callable[[], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """`seeds` clamped runs of the MLP on addition modulo p, from the first step."""
+    """`seeds` clamped runs of the MLP on addition modulo p, held at the control's norm from the first step."""
 
     p: int
     seeds: int
     tau: float = 1.0
-    norm: float = 54.4893
+
+    @property
+    def norm(self) -> float:
+        """The norm that is held."""
+        return W_C.get(self.p, W_C[59])
 
     @property
     def n_pairs(self) -> int:

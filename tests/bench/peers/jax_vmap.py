@@ -1,4 +1,4 @@
-"""JAX: one run's step as a pure function, `vmap` over seeds, `jit` over a scan of steps. Needs `pip install jax`.
+"""JAX: one run's step as a pure function, `vmap` over seeds, `jit` over a loop of steps. Needs `pip install jax`.
 
 The hidden layer is the two-table form on train pairs, as in the engine, so that what differs is the compiler.
 """
@@ -10,11 +10,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import torch
+from torch import Tensor
 
-from tests.bench.case import BETA1, BETA2, D_MODEL, EPSILON, LR, WEIGHT_DECAY, Case, Train
-
-MATRICES = ("E", "W1", "W2")
+from tests.bench.case import BETA1, BETA2, D_MODEL, EPSILON, LR, MATRICES, WEIGHT_DECAY, Case, Contender
 
 
 def _loss(w: dict[str, Any], a: Any, b: Any, target: Any, tau: float) -> Any:
@@ -38,22 +38,30 @@ def _step(case: Case, state: Any, pairs: Any) -> Any:
     return w, first, second, t
 
 
-def trainer(case: Case, device: torch.device) -> Train:
-    """See the package; JAX trains on its own default device."""
-    w = {name: jnp.asarray(value.numpy()) for name, value in case.stacked(torch.device("cpu")).items()}
+def trainer(case: Case, device: torch.device) -> Contender:
+    """See the package.
+
+    Raises:
+        RuntimeError: JAX has no such device.
+    """
+    place = jax.devices("cuda" if device.type == "cuda" else "cpu")[0]
+    w = {name: jax.device_put(value.numpy(), place) for name, value in case.stacked(torch.device("cpu")).items()}
     zeros = {name: jnp.zeros_like(x) for name, x in w.items()}
-    state = (w, zeros, zeros, jnp.zeros(case.seeds))
-    rows = jnp.stack([jnp.asarray(case.train_rows(seed).numpy()) for seed in range(case.seeds)])
+    state = (w, zeros, zeros, jax.device_put(np.zeros(case.seeds, np.float32), place))
+    rows = np.stack([case.train_rows(seed).numpy() for seed in range(case.seeds)])
     a, b = rows // case.p, rows % case.p
-    pairs = (a, b, (a + b) % case.p)
+    pairs = tuple(jax.device_put(x.astype(np.int32), place) for x in (a, b, (a + b) % case.p))
     many = jax.vmap(partial(_step, case))
 
-    @partial(jax.jit, static_argnums=0)
-    def steps(n_steps: int, state: Any) -> Any:
+    @jax.jit
+    def steps(n_steps: Any, state: Any, pairs: Any) -> Any:
         return jax.lax.fori_loop(0, n_steps, lambda _, s: many(s, pairs), state)
 
     def train(n_steps: int) -> None:
         nonlocal state
-        state = jax.block_until_ready(steps(n_steps, state))
+        state = jax.block_until_ready(steps(n_steps, state, pairs))
 
-    return train
+    def weights() -> dict[str, Tensor]:
+        return {name: torch.from_numpy(np.array(value)) for name, value in state[0].items()}
+
+    return Contender(train, weights)

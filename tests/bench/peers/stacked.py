@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from tests.bench.case import BETA1, BETA2, EPSILON, LR, WEIGHT_DECAY, Case, Train
-
-MATRICES = ("E", "W1", "W2")
+from tests.bench.case import BETA1, BETA2, EPSILON, LR, MATRICES, WEIGHT_DECAY, Case, Contender
 
 
-def trainer(case: Case, device: torch.device) -> Train:
+def trainer(case: Case, device: torch.device) -> Contender:
     """See the package."""
     parameters = {name: value.requires_grad_() for name, value in case.stacked(device).items()}
-    names, leaves = list(parameters), list(parameters.values())
+    leaves = list(parameters.values())
+    matrices = [parameters[name] for name in MATRICES]
     first, second = ([torch.zeros_like(x) for x in leaves] for _ in range(2))
     p, steps = case.p, 0
     pairs = torch.arange(case.n_pairs, device=device)
     a, b = pairs // p, pairs % p
-    target = ((a + b) % p).expand(case.seeds, -1)
+    target = ((a + b) % p).repeat(case.seeds)
     mask = torch.zeros(case.seeds, case.n_pairs, device=device)
     for seed in range(case.seeds):
-        mask[seed, case.train_rows(seed).to(device)] = 1.0
-    mask /= case.n_train
+        mask[seed, case.train_rows(seed).to(device)] = 1.0 / case.n_train
+    mask = mask.flatten()
 
     def step() -> None:
         nonlocal steps
@@ -34,7 +34,7 @@ def trainer(case: Case, device: torch.device) -> Train:
         x = torch.cat([embedding[:, a], embedding[:, b]], dim=-1)  # [S, p², 2d]
         hidden = F.gelu(torch.baddbmm(parameters["b1"][:, None], x, parameters["W1"]))
         logits = torch.baddbmm(parameters["b2"][:, None], hidden, parameters["W2"]) / case.tau
-        loss = (F.cross_entropy(logits.transpose(1, 2), target, reduction="none") * mask).sum()
+        loss = (F.cross_entropy(logits.flatten(0, 1), target, reduction="none") * mask).sum()
         gradients = torch.autograd.grad(loss, leaves)
         with torch.no_grad():
             torch._foreach_lerp_(first, gradients, 1 - BETA1)
@@ -44,7 +44,6 @@ def trainer(case: Case, device: torch.device) -> Train:
             torch._foreach_div_(divisor, (1 - BETA2**steps) ** 0.5)
             torch._foreach_add_(divisor, EPSILON)
             torch._foreach_addcdiv_(leaves, first, divisor, -LR / (1 - BETA1**steps))
-            matrices = [x for name, x in zip(names, leaves, strict=True) if name in MATRICES]
             torch._foreach_mul_(matrices, 1 - LR * WEIGHT_DECAY)
             square = sum(x.square().sum(dim=(1, 2)) for x in matrices)
             scale = (case.norm / square.sqrt())[:, None, None]
@@ -57,4 +56,7 @@ def trainer(case: Case, device: torch.device) -> Train:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    return train
+    def weights() -> dict[str, Tensor]:
+        return {name: value.detach().cpu() for name, value in parameters.items()}
+
+    return Contender(train, weights)
