@@ -51,10 +51,8 @@ def contenders(bench: Bench, lanes: dict[int, int]) -> Table:
 
 def ratio(over: Cell, under: Cell) -> float | None:
     """The quotient of two medians, where both were measured."""
-    values = [x.median if isinstance(x, Figure) else x for x in (over, under)]
-    if not all(isinstance(value, float) for value in values):
-        return None
-    return values[0] / values[1]
+    top, bottom = (x.median if isinstance(x, Figure) else x for x in (over, under))
+    return top / bottom if isinstance(top, float) and isinstance(bottom, float) else None
 
 
 def run_step_ms(workers: Sequence[Sequence[tuple[int, float]]]) -> Figure:
@@ -113,7 +111,9 @@ def _ours(bench: Bench, p: int, lanes: int) -> dict[str, Cell]:
             found[f"ours: {engine}"] = rates
             continue
         instead = "" if rates[0].engine == engine else f", which fell back to {rates[0].engine} ({rates[0].note})"
-        found[f"ours: {engine}{instead}, {lanes} lanes a worker"] = run_step_ms([rate.windows for rate in rates])
+        found[f"ours: {engine}{instead}, {lanes} {'lane' if lanes == 1 else 'lanes'} a worker"] = run_step_ms(
+            [rate.windows for rate in rates]
+        )
     best = min((x.median for x in found.values() if isinstance(x, Figure)), default=None)
     if best is not None and bench.effort.product_s and bench.device.type == "cpu":
         timed = attempt(partial(_product, bench, p, best))

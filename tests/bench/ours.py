@@ -30,7 +30,7 @@ from tests.bench.workers import Ready
 ENDLESS = 10**9
 """Budget of runs that do not end while they are measured."""
 EVAL_EVERY = 25
-WARM_UP_STEPS = 4 * EVAL_EVERY
+WARM_UP_STEPS = {"cpu": EVAL_EVERY, "cuda": 4 * EVAL_EVERY}
 """Past compilation and the capture of graphs: a number of steps runs plainly once, then is captured."""
 
 
@@ -95,7 +95,7 @@ def pack_trainer(
 
 def warm_up(trainer: PackTrainer, lanes: int) -> None:
     """Train until compilation and capture are behind."""
-    while trainer.advance(0.0 if trainer.done else 0.05).run_steps < lanes * WARM_UP_STEPS:
+    while trainer.advance(0.05).run_steps < lanes * WARM_UP_STEPS[trainer.engine.device.type]:
         pass
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import cProfile
 import pstats
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -86,7 +86,7 @@ def _cpu_shares(stack: LaneStack, n_steps: int) -> dict[str, float]:
     profile.enable()
     stack.advance(n_steps)
     profile.disable()
-    spent: Counter[str] = Counter()
+    spent: dict[str, float] = defaultdict(float)
     for (file, _, function), (_, _, own_s, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
         spent[kind_of_call(file, function)] += own_s
     return shares_of(spent)
@@ -100,11 +100,16 @@ def _gpu_shares(stack: LaneStack, n_steps: int, device: torch.device) -> dict[st
         stack.advance(n_steps)
         _synchronize(device)
         wall_s = time.perf_counter() - began
-    spent: Counter[str] = Counter()
-    for event in found.key_averages():
-        spent[kind_of_kernel(event.key)] += 1e-6 * event.self_device_time_total
-    spent[REST] = max(0.0, wall_s - sum(spent.values()))  # the device waits
-    return shares_of(spent)
+    kernels = [(event.key, 1e-6 * event.self_device_time_total) for event in found.key_averages()]
+    return shares_of(spent_by_kernels(kernels, wall_s))
+
+
+def spent_by_kernels(kernels: Iterable[tuple[str, float]], wall_s: float) -> dict[str, float]:
+    """Seconds by kind, of kernels by name; the rest of the wall clock's time the device has waited."""
+    spent: dict[str, float] = defaultdict(float)
+    for name, seconds in kernels:
+        spent[kind_of_kernel(name)] += seconds
+    return {**spent, REST: max(0.0, wall_s - sum(spent.values()))}
 
 
 def shares_of(spent: Mapping[str, float]) -> dict[str, float]:

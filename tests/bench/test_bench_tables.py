@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench import paper_all
 from tests.bench.contenders import ratio, run_step_ms
-from tests.bench.pieces import MATRICES, OTHER, OWN, REST, kind_of_call, kind_of_kernel, shares_of
+from tests.bench.pieces import MATRICES, OTHER, OWN, REST, kind_of_call, kind_of_kernel, shares_of, spent_by_kernels
 from tests.bench.projection import best_width, between, train_ms
 from tests.bench.tables import Figure, Report, Table, number
 
@@ -102,6 +102,11 @@ def test_a_call_is_told_apart_by_its_name(file: str, function: str, kind: str) -
 )
 def test_a_kernel_is_told_apart_by_its_name(name: str, kind: str) -> None:
     assert kind_of_kernel(name) == kind
+
+
+def test_what_no_kernel_took_is_launches() -> None:
+    kernels = [("mlp_tile", 2.0), ("sgemm", 1.0), ("another_tile", 0.5)]
+    assert spent_by_kernels(kernels, 4.0) == {OWN: 2.5, MATRICES: 1.0, REST: 0.5}
 
 
 def test_shares_sum_to_one() -> None:
