@@ -174,6 +174,23 @@ _VALUES: Callable[[RunConfig], tuple[Any, ...]] = attrgetter(*CONFIG_COLUMNS)
 _VALUES_BUT_SEED: Callable[[RunConfig], tuple[Any, ...]] = attrgetter(*(n for n in CONFIG_COLUMNS if n != "seed"))
 
 
+class Identities:
+    """Ids of many runs: what the runs of a cell have in common is written out once, which is most of the work."""
+
+    def __init__(self) -> None:
+        self._cells: dict[tuple[Any, ...], tuple[str, str, str]] = {}
+
+    def of(self, config: RunConfig) -> tuple[str, str]:
+        """A run's `run_id` and `cell_id`."""
+        key = config.without_seed()
+        cell = self._cells.get(key)
+        if cell is None:
+            before, seed, after = canonical_json({**_identity(config), "seed": 0}).partition('"seed":0')
+            cell = self._cells[key] = (before + seed[:-1], after, config.cell_id)
+        before, after, cell_id = cell
+        return _digest_of(f"{before}{config.seed}{after}"), cell_id
+
+
 def run_config_from_dict(values: Mapping[str, Any]) -> RunConfig:
     """Rebuild a config from stored columns, ignoring columns that are not part of it."""
     return RunConfig(**{name: values[name] for name in CONFIG_COLUMNS if name in values})
@@ -201,4 +218,8 @@ def _identity(config: RunConfig) -> dict[str, Any]:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:ID_LENGTH]
+    return _digest_of(canonical_json(value))
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from grok_sweeps.arms import ARMS
-from grok_sweeps.config import RunConfig, control_id_of
+from grok_sweeps.config import Identities, RunConfig, control_id_of
 from grok_sweeps.plan.expand import Ancestry, check_size, expand, no_ancestry
 
 if TYPE_CHECKING:
@@ -87,14 +87,14 @@ def make_plan(spec: SweepSpec, ancestry: Ancestry = no_ancestry) -> Plan:
         if _waits(config):
             families[_family(config)].append(config)
     control_runs = {family: _control_runs(family, waiting) for family, waiting in families.items()}
-    cells = _CellIds()
+    identities = Identities()
     controls = {family: tuple(c.run_id for c in runs) for family, runs in control_runs.items()}
     ids = {family: control_id_of(runs) for family, runs in controls.items()}
 
     planned: dict[str, PlannedRun] = {}
 
     def add(config: RunConfig, stage: int, *, added: bool, origin: str = "") -> None:
-        run = PlannedRun(config.run_id, cells.of(config), stage, added, config, origin)
+        run = PlannedRun(*identities.of(config), stage, added, config, origin)
         planned.setdefault(run.run_id, run)
 
     for w in written:
@@ -127,16 +127,3 @@ def _control_runs(family: RunConfig, waiting: Sequence[RunConfig]) -> tuple[RunC
     """A family's control: its free runs over all seeds that wait, with the longest of their budgets."""
     budget = max(config.max_steps for config in waiting)
     return tuple(replace(family, seed=seed, max_steps=budget) for seed in sorted({c.seed for c in waiting}))
-
-
-class _CellIds:
-    """Cell ids, each worked out once."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], str] = {}
-
-    def of(self, config: RunConfig) -> str:
-        cell = config.without_seed()
-        if cell not in self._known:
-            self._known[cell] = config.cell_id
-        return self._known[cell]

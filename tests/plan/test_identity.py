@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 from plan_specs import plan_of
 
-from grok_sweeps.config import RunConfig, canonical_json, control_id_of, run_config_from_dict
+from grok_sweeps.config import Identities, RunConfig, canonical_json, control_id_of, run_config_from_dict
 
 FREE = RunConfig(
     p=59,
@@ -38,6 +38,16 @@ GOLDEN = {
 @pytest.mark.parametrize(("config", "run_id", "cell_id"), GOLDEN.values(), ids=GOLDEN.keys())
 def test_an_identity_never_moves(config: RunConfig, run_id: str, cell_id: str) -> None:
     assert (config.run_id, config.cell_id) == (run_id, cell_id)
+
+
+@pytest.mark.parametrize(
+    "config", [c for c, _, _ in GOLDEN.values()] + [replace(FREE, fork_cell='"seed":0', fork_step=8)]
+)
+def test_ids_of_many_runs_are_those_of_each(config: RunConfig) -> None:
+    identities = Identities()
+    for seed in (0, 7, 2**31 - 1):
+        run = replace(config, seed=seed)
+        assert identities.of(run) == (run.run_id, run.cell_id)
 
 
 def test_the_identity_of_a_control_never_moves() -> None:
