@@ -16,11 +16,11 @@ from tests.faults.compare import Results
 
 SPEC = """\
 name: {name}
-runs: {{p: 23, train_fraction: 0.8, d_model: 48, hidden: 96, lr: 0.0015, weight_decay: 3.0, seeds: 4, max_steps: 6000}}
+runs: {{p: 23, train_fraction: 0.8, d_model: 48, hidden: 96, lr: 0.002, weight_decay: 3.0, seeds: 3, max_steps: 5000}}
 blocks:
   - {{arm: clamp, clamp_from_step: 100, w_c: control, rho: [1.0, 1.15, 1.3], tau: [1.0, 1.5]}}
   - {{arm: fork, fork: {{of: control, at_step: 300}}, rho: [1.0, 1.2]}}
-execution: {{checkpoint_every_s: 0.5, device: cpu, workers: 2, lanes: 2, pack_runs: 4}}
+execution: {{checkpoint_every_s: 0.5, device: cpu, workers: 2, lanes: 2, pack_runs: 3}}
 """
 
 
