@@ -7,6 +7,7 @@ Options: `--store directory|s3|both`, `--faults N` over all campaigns, `--seed S
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
@@ -15,11 +16,12 @@ from pathlib import Path
 
 from tests.faults.campaign import Campaign
 from tests.faults.compare import Results
-from tests.faults.kinds import DIRECTORY, KINDS, STORES, CampaignName, campaigns
+from tests.faults.kinds import DIRECTORY, KINDS, S3, STORES, CampaignName, campaigns
 from tests.faults.outcome import Outcome, broken, table
-from tests.faults.places import impossible, open_place
+from tests.faults.places import impossible, open_place, running_server
 from tests.faults.processes import Family, adopt_orphans
 from tests.faults.schedule import draw_faults, share_out
+from tests.s3_servers import SeaweedServer
 
 NONE = CampaignName(DIRECTORY, "none")
 
@@ -30,19 +32,29 @@ class Campaigns:
     def __init__(self, folder: Path, seed: int, path: Path | None) -> None:
         self._folder, self._seed, self._path = folder, seed, path
         self._family = Family()
-        self.impossible = impossible(folder)
+        self._impossible = impossible(folder)
+        self._server: SeaweedServer | None = None
+        self._opened = contextlib.ExitStack()
         self.outcomes: list[Outcome] = []
+
+    def __enter__(self) -> Campaigns:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._opened.close()
 
     def hold(self, name: CampaignName, n_faults: int, undisturbed: Results | None, until: float) -> Results | None:
         """Hold one; return the results of its first sweep."""
-        reason = self.impossible.get(name.kind) or self.impossible.get(name.store)
+        reason = self._impossible.get(name.kind) or self._impossible.get(name.store)
         if reason is not None:
             self._add(Outcome(name, left_out=reason))
             return None
-        faults = draw_faults(name, n_faults, self._seed, self.impossible)
+        if name.store == S3 and self._server is None:
+            self._server = self._opened.enter_context(running_server(self._folder / "server", self._family))
+        faults = draw_faults(name, n_faults, self._seed, self._impossible)
         folder = self._folder / f"{len(self.outcomes)}"
         folder.mkdir()
-        with open_place(name, folder, self.impossible) as place:
+        with open_place(name, folder, self._impossible, self._server) as place:
             campaign = Campaign(name, faults, place, self._family, folder, undisturbed, until)
             self._add(campaign.hold())
             return campaign.results()
@@ -76,11 +88,11 @@ def main() -> int:
     end = time.monotonic() + 60.0 * asked.minutes
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="gsf-") as folder:
-        held = Campaigns(Path(folder), asked.seed, asked.json)
-        undisturbed = held.hold(NONE, 0, None, end)
-        for k, name in enumerate(names):
-            left_s = end - time.monotonic()
-            held.hold(name, shares[name], undisturbed, time.monotonic() + left_s / (len(names) - k))
+        with Campaigns(Path(folder), asked.seed, asked.json) as held:
+            undisturbed = held.hold(NONE, 0, None, end)
+            for k, name in enumerate(names):
+                left_s = end - time.monotonic()
+                held.hold(name, shares[name], undisturbed, time.monotonic() + left_s / (len(names) - k))
     print(table(held.outcomes, asked.seed).markdown())
     return 1 if broken(held.outcomes) else 0
 

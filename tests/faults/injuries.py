@@ -17,6 +17,7 @@ import psutil
 from tests.cluster.cluster_processes import Sweeping
 from tests.faults.places import Place
 from tests.faults.processes import Family, send
+from tests.faults.proxy import Policy, refusing, slow, unharmed
 from tests.faults.schedule import Fault
 
 FIND_WORKER_S = 60.0
@@ -110,6 +111,47 @@ def clock_jump(scene: Scene, fault: Fault) -> bool:
     return True
 
 
+def kill_server(scene: Scene, fault: Fault) -> bool:
+    server = scene.place.server
+    assert server is not None
+    server.kill()
+    try:
+        scene.lasts(fault.lasts_s)
+    finally:
+        server.start()
+    return True
+
+
+def stop_server(scene: Scene, fault: Fault) -> bool:
+    server = scene.place.server
+    assert server is not None
+    server.pause()
+    try:
+        scene.lasts(fault.lasts_s)
+    finally:
+        server.go_on()
+    return True
+
+
+def answer_503(scene: Scene, fault: Fault) -> bool:
+    return _treat(scene, fault, refusing(fault.seed))
+
+
+def answer_slowly(scene: Scene, fault: Fault) -> bool:
+    return _treat(scene, fault, slow(fault.seed))
+
+
+def _treat(scene: Scene, fault: Fault, policy: Policy) -> bool:
+    proxy = scene.place.proxy
+    assert proxy is not None
+    proxy.treat = policy
+    try:
+        scene.lasts(fault.lasts_s)
+    finally:
+        proxy.treat = unharmed
+    return True
+
+
 def _stop(scene: Scene, fault: Fault, processes: list[psutil.Process]) -> bool:
     with scene.family.stopped(processes):
         scene.lasts(fault.lasts_s)
@@ -124,5 +166,9 @@ INJURIES: dict[str, Callable[[Scene, Fault], bool]] = {
     "kill-everything": kill_everything,
     "stop-everything": stop_everything,
     "full-disk": fill_disk,
+    "kill-server": kill_server,
+    "stop-server": stop_server,
+    "answer-503": answer_503,
+    "answer-slowly": answer_slowly,
     "clock-jump": clock_jump,
 }

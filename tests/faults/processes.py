@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
@@ -26,14 +27,18 @@ def adopt_orphans() -> None:
 
 
 class Family:
-    """The descendants of this process that belong to sweeps; the servers in `kept` do not.
+    """The descendants of this process that belong to sweeps; a server that is kept does not.
 
     `waited_for` are children for whose end something else waits: theirs is not taken away.
     """
 
     def __init__(self) -> None:
-        self.kept: set[int] = set()
+        self._kept: list[Callable[[], subprocess.Popen[bytes] | None]] = []
         self.waited_for: set[int] = set()
+
+    def keep(self, server: Callable[[], subprocess.Popen[bytes] | None]) -> None:
+        """Leave a process out of it, and all below; `server` tells which it is now."""
+        self._kept.append(server)
 
     def alive(self) -> list[psutil.Process]:
         """Those that have not ended; the adopted ones that have are forgotten."""
@@ -71,8 +76,9 @@ class Family:
         return found
 
     def _kept_with_all_below(self) -> set[int]:
-        below: set[int] = set(self.kept)
-        for pid in self.kept:
+        pids = {process.pid for server in self._kept if (process := server()) is not None}
+        below = set(pids)
+        for pid in pids:
             with contextlib.suppress(psutil.NoSuchProcess):
                 below |= {p.pid for p in psutil.Process(pid).children(recursive=True)}
         return below

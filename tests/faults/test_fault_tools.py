@@ -95,7 +95,7 @@ from tests.faults.processes import Family, adopt_orphans
 adopt_orphans()
 family = Family()
 kept = subprocess.Popen(["sleep", "300"])
-family.kept.add(kept.pid)
+family.keep(lambda: kept)
 subprocess.run(["sh", "-c", "(sleep 300 & echo $! > orphan.pid)"], check=True)
 brief = subprocess.Popen(["true"])
 family.waited_for.add(brief.pid)
