@@ -1,7 +1,7 @@
 """Break things under small sweeps, and count what was lost: `python -m tests.faults`.
 
-Options: `--store directory|s3|both`, `--faults N` over all campaigns, `--seed S`, `--minutes M`, `--kinds A,B`,
-`--json FILE`. The exit code is 1 if anything was lost, duplicated, different or orphaned.
+A campaign is one kind of fault on one store; all are compared with one sweep that nobody disturbed. The exit code is 1
+if anything was lost, duplicated, different or orphaned.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -21,6 +22,7 @@ from tests.faults.outcome import Outcome, broken, table
 from tests.faults.places import impossible, open_place, running_server
 from tests.faults.processes import Family, adopt_orphans
 from tests.faults.schedule import draw_faults, share_out
+from tests.faults.sweeps import SmallSweep
 from tests.s3_servers import SeaweedServer
 
 NONE = CampaignName(DIRECTORY, "none")
@@ -29,8 +31,8 @@ NONE = CampaignName(DIRECTORY, "none")
 class Campaigns:
     """All campaigns of a run, one after the other, in a folder of their own; `path` gets what is known after each."""
 
-    def __init__(self, folder: Path, seed: int, path: Path | None) -> None:
-        self._folder, self._seed, self._path = folder, seed, path
+    def __init__(self, folder: Path, sweep: SmallSweep, seed: int, path: Path | None) -> None:
+        self._folder, self._sweep, self._seed, self._path = folder, sweep, seed, path
         self._family = Family()
         self._impossible = impossible(folder)
         self._server: SeaweedServer | None = None
@@ -46,6 +48,8 @@ class Campaigns:
     def hold(self, name: CampaignName, n_faults: int, undisturbed: Results | None, until: float) -> Results | None:
         """Hold one; return the results of its first sweep."""
         reason = self._impossible.get(name.kind) or self._impossible.get(name.store)
+        if n_faults and time.monotonic() >= until:
+            reason = "no time is left"
         if reason is not None:
             self._add(Outcome(name, left_out=reason))
             return None
@@ -55,7 +59,7 @@ class Campaigns:
         folder = self._folder / f"{len(self.outcomes)}"
         folder.mkdir()
         with open_place(name, folder, self._impossible, self._server) as place:
-            campaign = Campaign(name, faults, place, self._family, folder, undisturbed, until)
+            campaign = Campaign(name, self._sweep, faults, place, self._family, folder, undisturbed, until)
             self._add(campaign.hold())
             return campaign.results()
 
@@ -73,10 +77,11 @@ def main() -> int:
     """Hold the campaigns that are asked for and print their table."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--store", choices=[*STORES, "both"], default="both", help="where the sweeps are kept")
+    parser.add_argument("--kinds", default=",".join(KINDS), metavar="A,B", help=f"of {', '.join(KINDS)}")
     parser.add_argument("--faults", type=int, default=210, metavar="N", help="over all campaigns, at least one each")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of what is injected and when")
     parser.add_argument("--minutes", type=float, default=60.0, metavar="M", help="no more faults after this time")
-    parser.add_argument("--kinds", default=",".join(KINDS), metavar="A,B", help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--seeds-a-cell", type=int, default=3, metavar="N", help="a sweep has ten cells")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found, after every campaign")
     asked = parser.parse_args()
     kinds = tuple(asked.kinds.split(","))
@@ -87,12 +92,15 @@ def main() -> int:
     shares = share_out(asked.faults, names)
     end = time.monotonic() + 60.0 * asked.minutes
     adopt_orphans()
-    with tempfile.TemporaryDirectory(prefix="gsf-") as folder:
-        with Campaigns(Path(folder), asked.seed, asked.json) as held:
-            undisturbed = held.hold(NONE, 0, None, end)
-            for k, name in enumerate(names):
-                left_s = end - time.monotonic()
-                held.hold(name, shares[name], undisturbed, time.monotonic() + left_s / (len(names) - k))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing is left behind
+    with (
+        tempfile.TemporaryDirectory(prefix="gsf-") as folder,
+        Campaigns(Path(folder), SmallSweep(asked.seeds_a_cell), asked.seed, asked.json) as held,
+    ):
+        undisturbed = held.hold(NONE, 0, None, end)
+        for k, name in enumerate(names):
+            left_s = end - time.monotonic()
+            held.hold(name, shares[name], undisturbed, time.monotonic() + left_s / (len(names) - k))
     print(table(held.outcomes, asked.seed).markdown())
     return 1 if broken(held.outcomes) else 0
 

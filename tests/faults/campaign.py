@@ -25,7 +25,7 @@ from tests.faults.places import Place
 from tests.faults.processes import Family
 from tests.faults.schedule import Fault
 from tests.faults.steps import COUNTING, CountedSteps
-from tests.faults.sweeps import read_results, write_spec
+from tests.faults.sweeps import SmallSweep
 
 ROOT = Path(__file__).resolve().parents[2]
 HUNG_S = 240.0
@@ -45,6 +45,7 @@ class Campaign:
     def __init__(
         self,
         name: CampaignName,
+        sweep: SmallSweep,
         faults: Sequence[Fault],
         place: Place,
         family: Family,
@@ -52,7 +53,7 @@ class Campaign:
         undisturbed: Results | None,
         until: float,
     ) -> None:
-        self._name, self._faults, self._place, self._family = name, faults, place, family
+        self._name, self._sweep, self._faults, self._place, self._family = name, sweep, faults, place, family
         self._folder, self._undisturbed, self._until = folder, undisturbed, until
         self._steps = CountedSteps(folder / "steps")
         self._environment = {**os.environ, **place.environment, **self._steps.environment, **_own_folders(folder)}
@@ -73,7 +74,7 @@ class Campaign:
             orphans = self._orphans()
         finally:
             self._family.kill(HUNG_S)
-        results = [read_results(self._place.own_uri, sweep) for sweep in self._sweeps]
+        results = [self._sweep.results(self._place.own_uri, name) for name in self._sweeps]
         expected = self._undisturbed or results[0]
         return Outcome(
             self._name,
@@ -92,7 +93,7 @@ class Campaign:
 
     def results(self) -> Results:
         """Those of the first sweep."""
-        return read_results(self._place.own_uri, self._sweeps[0])
+        return self._sweep.results(self._place.own_uri, self._sweeps[0])
 
     def _inject(self, fault: Fault) -> bool:
         """Inject a fault at its moment, in this attempt or the next; return whether there was time for it."""
@@ -114,9 +115,10 @@ class Campaign:
             self._sweeps.append(f"sweep-{len(self._sweeps) + 1}")
         else:
             self._resumes += 1
-        sweep = self._sweeps[-1]
-        known = SweepStore(open_objects(self._place.own_uri), sweep).exists()
-        what = ["resume", sweep] if known else ["run", write_spec(self._folder, sweep)]
+        name = self._sweeps[-1]
+        (self._folder / f"{name}.yaml").write_text(self._sweep.spec(name))
+        known = SweepStore(open_objects(self._place.own_uri), name).exists()
+        what = ["resume", name] if known else ["run", f"{name}.yaml"]
         self._mark = self._steps.total()
         self._attempt = Sweeping([*what, "--store", self._place.uri], self._folder, self._environment)
         self._family.waited_for.add(self._attempt.process.pid)
@@ -162,7 +164,7 @@ class Campaign:
 
 
 def _own_folders(folder: Path) -> Mapping[str, str]:
-    """Where the commands find this tree and the counter, and leave Ray's files: what they leave goes with the folder."""
+    """Where the commands find this tree and the counter, and where Ray leaves its files: they go with the folder."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
     path = os.pathsep.join((str(COUNTING), str(ROOT)))

@@ -2,8 +2,9 @@
 
 A library is preloaded into them (`clock.c`) that answers the interpreter's questions for the time of day wrongly, by a
 number of seconds that changes while they run. Their monotonic clock stays true, as it does when a machine's clock is
-set. So rows, heartbeats and the signatures of requests have the wrong time; Ray's own daemons have the right one. A time
-namespace cannot do it, since it leaves the time of day alone, and under libfaketime 0.9.10 `time.sleep` raises EINVAL.
+set. So rows, heartbeats and the signatures of requests have the wrong time; Ray's own daemons have the right one. A
+time namespace cannot do it, since it leaves the time of day alone, and libfaketime 0.9.10 makes `time.sleep` fail with
+EINVAL once its monotonic clock is to stay true.
 """
 
 from __future__ import annotations

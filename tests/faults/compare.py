@@ -76,7 +76,9 @@ def _curves_that_differ(expected: pd.DataFrame, found: pd.DataFrame, run_ids: Se
     """Runs whose readings are not those of the undisturbed run, step for step and value for value."""
     readings = [name for name in expected.columns if name not in ("sweep", "attempt")]
     one, other = (
-        dict(tuple(frame.loc[frame["run_id"].isin(run_ids), readings].sort_values(["run_id", "step"]).groupby("run_id")))
+        dict(
+            tuple(frame.loc[frame["run_id"].isin(run_ids), readings].sort_values(["run_id", "step"]).groupby("run_id"))
+        )
         for frame in (expected, found)
     )
     return {

@@ -49,7 +49,7 @@ class Outcome:
     faults: Mapping[str, int] = field(default_factory=dict)
     sweeps: int = 0
     runs: int = 0
-    losses: Losses = Losses()
+    losses: Losses = field(default_factory=Losses)
     orphans: int = 0
     steps_trained: int = 0
     steps_needed: int = 0

@@ -16,7 +16,9 @@ from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 UPSTREAM_TIMEOUT_S = 60.0
-REFUSAL = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+REFUSAL = (
+    b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+)
 _ITS_OWN = frozenset({"connection", "transfer-encoding", "keep-alive", "expect", "content-length"})
 
 

@@ -7,7 +7,7 @@ second, so that a fault costs little and hits many writes.
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 from grok_sweeps.plan import make_plan
 from grok_sweeps.results import open_store
@@ -16,7 +16,7 @@ from tests.faults.compare import Results
 
 SPEC = """\
 name: {name}
-runs: {{p: 23, train_fraction: 0.8, d_model: 48, hidden: 96, lr: 0.002, weight_decay: 3.0, seeds: 3, max_steps: 5000}}
+runs: {{p: 23, train_fraction: 0.8, d_model: 48, hidden: 96, lr: 0.002, weight_decay: 3.0, max_steps: 5000, seeds: {n}}}
 blocks:
   - {{arm: clamp, clamp_from_step: 100, w_c: control, rho: [1.0, 1.15, 1.3], tau: [1.0, 1.5]}}
   - {{arm: fork, fork: {{of: control, at_step: 300}}, rho: [1.0, 1.2]}}
@@ -24,14 +24,18 @@ execution: {{checkpoint_every_s: 0.5, device: cpu, workers: 2, lanes: 2, pack_ru
 """
 
 
-def write_spec(folder: Path, name: str) -> str:
-    """Write the spec of a sweep of that name; return the file's name."""
-    (folder / f"{name}.yaml").write_text(SPEC.format(name=name))
-    return f"{name}.yaml"
+@dataclass(frozen=True, slots=True)
+class SmallSweep:
+    """The sweep with `seeds` runs a cell, of which there are ten."""
 
+    seeds: int
 
-def read_results(uri: str, name: str) -> Results:
-    """A sweep's tables as they are now."""
-    planned = make_plan(parse_spec(SPEC.format(name=name))).run_ids()
-    store = open_store(uri)
-    return Results(planned, store.runs(name), store.curves(name))
+    def spec(self, name: str) -> str:
+        """Its spec under a name."""
+        return SPEC.format(name=name, n=self.seeds)
+
+    def results(self, uri: str, name: str) -> Results:
+        """Its tables as they are now in a store."""
+        planned = make_plan(parse_spec(self.spec(name))).run_ids()
+        store = open_store(uri)
+        return Results(planned, store.runs(name), store.curves(name))

@@ -24,7 +24,9 @@ def results(**changes: dict[str, object]) -> Results:
     found = {run_id: {**row, **changes.get(run_id, {})} for run_id, row in rows.items()}
     runs = pd.DataFrame([{"run_id": run_id, **row} for run_id, row in found.items()])
     steps = [(run_id, step) for run_id, row in rows.items() for step in range(25, int(row["steps_run"]) + 1, 25)]
-    curves = pd.DataFrame([{"run_id": run_id, "step": step, "loss": 1 / step, "attempt": "x"} for run_id, step in steps])
+    curves = pd.DataFrame(
+        [{"run_id": run_id, "step": step, "loss": 1 / step, "attempt": "x"} for run_id, step in steps]
+    )
     return Results(PLANNED, runs, curves)
 
 

@@ -115,7 +115,11 @@ kept.kill()
 
 def test_a_family_has_those_who_lost_their_parent_and_not_those_that_are_kept(tmp_path: Path) -> None:
     subprocess.run(
-        [sys.executable, "-c", FAMILY], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=240, check=True
+        [sys.executable, "-c", FAMILY],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=240,
+        check=True,
     )
     orphan = int((tmp_path / "orphan.pid").read_text())
     assert not psutil.pid_exists(orphan)
