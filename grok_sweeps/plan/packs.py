@@ -46,9 +46,7 @@ def make_packs(runs: Sequence[PlannedRun], *, workers: int, lanes: int, pack_run
 
 def _balanced(runs: Sequence[PlannedRun], n_packs: int, most: int) -> list[Pack]:
     """Longest run first into the lightest pack that has room."""
-    costed = sorted(
-        ((expected_steps(r.config) * step_flops(r.config), r) for r in runs), key=lambda x: (-x[0], x[1].run_id)
-    )
+    costed = sorted(((_cost(r), r) for r in runs), key=lambda x: (-x[0], x[1].run_id))
     bins: list[list[PlannedRun]] = [[] for _ in range(n_packs)]
     heap = [(0.0, k) for k in range(n_packs)]
     loads = [0.0] * n_packs
@@ -61,5 +59,15 @@ def _balanced(runs: Sequence[PlannedRun], n_packs: int, most: int) -> list[Pack]
     return [Pack(_pack_id(members), tuple(members), load) for members, load in zip(bins, loads, strict=True) if members]
 
 
+def pack_of(runs: Sequence[PlannedRun]) -> Pack:
+    """The pack of `runs`, in their order."""
+    return Pack(_pack_id(runs), tuple(runs), sum(_cost(r) for r in runs))
+
+
 def _pack_id(runs: Sequence[PlannedRun]) -> str:
     return hashlib.sha256("\n".join(r.run_id for r in runs).encode()).hexdigest()[:12]
+
+
+def _cost(run: PlannedRun) -> float:
+    """Expected floating-point operations."""
+    return expected_steps(run.config) * step_flops(run.config)
