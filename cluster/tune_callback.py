@@ -19,6 +19,21 @@ from grok_sweeps.plan import Pack
 STOP_WAIT_S = 60.0
 """Longest wait for the packs under way to write their states before Tune ends them."""
 MOST_CHARACTERS = 300
+"""Of what Ray says about a lost worker."""
+_BECOMES: dict[Next, dict[str, int]] = {
+    Next.AGAIN: {"pending": 1},
+    Next.HALVES: {"pending": 2},
+    Next.OVER: {"done": 1},
+    Next.GIVEN_UP: {"failed": 1},
+    Next.LEFT: {"pending": 1},
+}
+_SAYS = {
+    Next.AGAIN: "; it starts again from its newest state",
+    Next.HALVES: "; its halves are tried by themselves",
+    Next.OVER: "; each of its runs has its row",
+    Next.GIVEN_UP: "; it is given up",
+    Next.LEFT: "",
+}
 
 
 class _Unpickled:
@@ -118,22 +133,6 @@ class PackProgress(_Unpickled, Callback):
             said = f"lost its worker{self._monitor.pack_lost(pack_id)}"
         self._monitor.pack_ended(pack_id, **_BECOMES[then])
         self._monitor.event(f"pack {pack_id} {said}{_SAYS[then]}")
-
-
-_BECOMES: dict[Next, dict[str, int]] = {
-    Next.AGAIN: {"pending": 1},
-    Next.HALVES: {"pending": 2},
-    Next.OVER: {"done": 1},
-    Next.GIVEN_UP: {"failed": 1},
-    Next.LEFT: {"pending": 1},
-}
-_SAYS = {
-    Next.AGAIN: "; it starts again from its newest state",
-    Next.HALVES: "; its halves are tried by themselves",
-    Next.OVER: "; each of its runs has its row",
-    Next.GIVEN_UP: "; it is given up",
-    Next.LEFT: "",
-}
 
 
 class StopAfterStates(_Unpickled, tune.Stopper):

@@ -34,8 +34,8 @@ def resolve_control(
         also = f" {len(failed)} failed ({failed[0]['error']}): `resume --failed` trains them again." if failed else ""
         raise CalibrationError(
             f"w_c: control {control_id} (p = {p}) grokked in {len(grokked)} of {len(run_ids)} runs within max_steps = "
-            f"{horizon}, and w_c is the median of a majority; {n_waiting:,} runs wait for it. Train them on with "
-            f"`resume --max-steps N`, or pin w_c as a number.{also}"
+            f"{horizon}, and w_c is the median of a majority; {n_waiting:,} runs wait for it. To go on, train "
+            f"them on with `resume --max-steps N`, or pin w_c as a number.{also}"
         )
     shares = {
         f"share_{layer}": median(row[f"norm_{layer}_at_grok"] / row["weight_norm_at_grok"] for row in grokked)
