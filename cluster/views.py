@@ -57,6 +57,8 @@ def panel(progress: Progress) -> RenderableType:
     facts.add_row("runs", done)
     outcomes = Text("  ").join(Text(f"{n:,} {k}", style=_COLOURS[k]) for k, n in progress.outcomes.items())
     facts.add_row("outcomes", outcomes or Text("none yet", style="dim"))
+    if progress.first_error:
+        facts.add_row("first error", Text(progress.first_error, style="red"))
     for stage in progress.stages:
         facts.add_row(f"stage {stage.stage}", f"{stage.finished:,} of {stage.runs:,} runs")
     if progress.packs:

@@ -1,8 +1,9 @@
 """Finished runs as immutable Parquet files, read incrementally.
 
 Two attempts at a pack may both write a run (an old worker that went on, a crash between row and checkpoint), so a
-reader keeps one row a run_id: the one with the most steps, then the earliest finished, then by attempt. A file that
-cannot be read is skipped with a warning that names it; the run it held counts as missing and is trained again.
+reader keeps one row a run_id: one that did not fail before one that did, then the one with the most steps, then the
+earliest finished, then by attempt. A file that cannot be read is skipped with a warning that names it; the run it held
+counts as missing and is trained again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 
 _NEEDED = {"run_id", "outcome", "steps_run", "finished_at", "attempt"}
-PROGRESS_COLUMNS = frozenset(_NEEDED | {"grokked_step"})
+PROGRESS_COLUMNS = frozenset(_NEEDED | {"grokked_step", "error"})
 """What watching a sweep takes: a driver keeps no more of 100,000 rows."""
 
 
@@ -73,7 +74,27 @@ class RowLog:
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (-row["steps_run"], row["finished_at"], row["attempt"])
+    return (row["outcome"] == "failed", -row["steps_run"], row["finished_at"], row["attempt"])
+
+
+def delete_failed(store: SweepStore) -> int:
+    """Delete the rows of runs that failed, so that these are missing again; return how many there were.
+
+    The row of a run that failed is alone in its file.
+    """
+    deleted = 0
+    for info in list(store.objects.list(store.layout.rows)):
+        data = store.objects.get(info.name) if info.name.endswith(".parquet") else None
+        if data is None:
+            continue
+        try:
+            outcomes = decode_table(data, info.name).column("outcome").to_pylist()
+        except (CorruptObjectError, KeyError):
+            continue
+        if set(outcomes) == {"failed"}:
+            store.objects.delete(info.name)
+            deleted += len(outcomes)
+    return deleted
 
 
 def write_results(

@@ -83,6 +83,16 @@ def test_a_run_with_two_rows_is_one_and_its_curve_is_the_winners(tmp_path: Path)
     assert store.curves()[["attempt", "step"]].to_numpy().tolist() == [["a2", 1], ["a2", 25]]
 
 
+def test_a_row_that_failed_gives_way_to_one_that_did_not(tmp_path: Path) -> None:
+    sweep = new_sweep(tmp_path)
+    failed = full_row("r", outcome="failed", attempt="a1", steps_run=900, error="no")
+    for attempt, row in (("a1", failed), ("a2", grokked("r", 100, attempt="a2", steps_run=100))):
+        write_results(sweep, "pack", attempt, 1, [row], [curve("r", [1], attempt)])
+    log = RowLog(sweep)
+    log.refresh()
+    assert Store(sweep.objects).runs().attempt.tolist() == ["a2"] == [log.rows["r"]["attempt"]]
+
+
 def test_sweeps_are_kept_apart_and_summed_up(tmp_path: Path) -> None:
     for name in ("one", "two"):
         rows = [grokked("r", 100, sweep=name, steps_run=500)]

@@ -28,7 +28,7 @@ from grok_sweeps.store.checkpoints import (
     kept_steps,
     load_newest,
 )
-from grok_sweeps.store.rows import RowLog, UnreadableObjectWarning, write_results
+from grok_sweeps.store.rows import RowLog, UnreadableObjectWarning, delete_failed, write_results
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 from grok_sweeps.store.todo import Todo
 
@@ -202,6 +202,30 @@ class TestRows:
         log = RowLog(sweep)
         log.refresh()
         assert log.rows["r1"]["attempt"] == "a3"
+
+    def test_a_row_that_failed_gives_way_to_one_that_did_not(self, sweep: SweepStore) -> None:
+        rows = [
+            ("a1", _row("r1", attempt="a1", steps_run=900, outcome="failed")),
+            ("a2", _row("r1", attempt="a2", steps_run=100)),
+            ("a3", _row("r1", attempt="a3", steps_run=1000, outcome="failed")),
+        ]
+        log = RowLog(sweep)
+        for attempt, row in rows:
+            write_results(sweep, "pack", attempt, 1, [row], [CURVES_SCHEMA.empty_table()])
+            log.refresh()
+        assert log.rows["r1"]["attempt"] == "a2"
+
+    def test_only_rows_of_failed_runs_are_deleted_and_their_runs_are_missing_again(self, sweep: SweepStore) -> None:
+        curves = [CURVES_SCHEMA.empty_table()]
+        write_results(sweep, "pack", "a1", 1, [_row("r1"), _row("r2", outcome="diverged")], curves)
+        write_results(sweep, "pack", "a2", 1, [_row("r3", outcome="failed", error="no")], curves)
+        sweep.objects.put("made/rows/bad.parquet", b"not parquet")
+        assert delete_failed(sweep) == 1
+        assert delete_failed(sweep) == 0
+        sweep.objects.delete("made/rows/bad.parquet")
+        log = RowLog(sweep)
+        log.refresh()
+        assert set(log.rows) == {"r1", "r2"}
 
     @pytest.mark.parametrize("damage", [b"", b"PAR1 junk", b"PAR1" + b"\x00" * 100 + b"PAR1"])
     def test_a_file_that_cannot_be_read_is_skipped_with_its_name(self, damage: bytes, sweep: SweepStore) -> None:
