@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import StoreError, StoreWarning
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.rows import UnreadableObjectWarning
 
 if TYPE_CHECKING:
     from grok_sweeps.train.pack import PackTrainer
@@ -93,11 +92,11 @@ class PackTrial(tune.Trainable):
         torch.set_num_threads(content["threads"])
         attempt = secrets.token_hex(4)
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UnreadableObjectWarning)
+            warnings.simplefilter("always", StoreWarning)
             self._trainer = PackTrainer(
                 store, work, attempt, choose_engine(content["engine"], device), provenance(content["git_sha"])
             )
-        self._notes = [str(w.message) for w in caught if issubclass(w.category, UnreadableObjectWarning)]
+        self._notes = [str(w.message) for w in caught if issubclass(w.category, StoreWarning)]
 
     def _leave(self) -> None:
         trainer, self._trainer = self._trainer, None

@@ -36,6 +36,22 @@ class CorruptObjectError(StoreError):
     """An object of the store is not what its name says (truncated, foreign, of a newer schema)."""
 
 
+class ObjectGoneError(StoreError):
+    """An object was deleted or replaced while it was read."""
+
+
+class StoreWarning(UserWarning):
+    """What a person should know of the store, and the work goes on."""
+
+
+class UnreadableObjectWarning(StoreWarning):
+    """An object in the store was skipped because it cannot be read."""
+
+
+class PassingFaultWarning(StoreWarning):
+    """The store does not answer, and is waited for."""
+
+
 class CalibrationError(GrokSweepsError):
     """A later stage cannot start because its control did not give the number it needs."""
 

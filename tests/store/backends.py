@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from grok_sweeps.store import ObjectStore, open_objects
+import pytest
 
-BACKENDS: dict[str, Callable[[Path], ObjectStore]] = {
-    "local": lambda folder: open_objects(str(folder / "store")),
-    "file-uri": lambda folder: open_objects(f"file://{folder}/a%20store"),
+BACKENDS: dict[str, Callable[[pytest.FixtureRequest, Path], str]] = {
+    "local": lambda _, folder: str(folder / "store"),
+    "file-uri": lambda _, folder: f"file://{folder}/a%20store",
+    "seaweedfs": lambda request, _: request.getfixturevalue("seaweed_uri"),
+    "moto": lambda request, _: request.getfixturevalue("moto_uri"),
 }
+"""How a test gets the URI of a store that is its own and empty."""

@@ -9,14 +9,14 @@ from backends import BACKENDS
 
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.spec import parse_spec
-from grok_sweeps.store import ObjectStore, SweepStore
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 
 SPEC = "name: made\nruns: {p: 5, seeds: 4}\n"
 
 
 @pytest.fixture(params=BACKENDS.values(), ids=BACKENDS.keys())
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    return request.param(tmp_path)
+    return open_objects(request.param(request, tmp_path))
 
 
 @pytest.fixture

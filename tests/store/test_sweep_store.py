@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from grok_sweeps.errors import CorruptObjectError, SweepConflictError
+from grok_sweeps.errors import CorruptObjectError, SweepConflictError, UnreadableObjectWarning
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.schema import CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA
 from grok_sweeps.spec import parse_spec
@@ -28,7 +28,7 @@ from grok_sweeps.store.checkpoints import (
     kept_steps,
     load_newest,
 )
-from grok_sweeps.store.rows import RowLog, UnreadableObjectWarning, write_results
+from grok_sweeps.store.rows import RowLog, write_results
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 from grok_sweeps.store.todo import Todo
 
