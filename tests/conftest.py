@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from backends import BACKENDS
 from s3_servers import MotoServer, S3Server, SeaweedServer, seaweed_binary
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.spec import parse_spec
-from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 
 SMALL = {
     "p": 23,
@@ -102,6 +103,12 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer
     """A moto server that is up and asks for credentials."""
     pytest.importorskip("moto", reason="moto is not installed")
     yield from _running(MotoServer(tmp_path_factory.mktemp("moto")))
+
+
+@pytest.fixture(params=BACKENDS.values(), ids=BACKENDS.keys())
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty store of every backend."""
+    return open_objects(request.param(request, tmp_path))
 
 
 def _running(server: Any) -> Iterator[Any]:

@@ -24,7 +24,7 @@ _LISTINGS = 3
 
 
 def open_store(uri: str) -> Store:
-    """Open the store at `uri` (a path, `file://`, `s3://`) for reading; nothing is written and it need not exist yet."""
+    """Open the store at `uri` (a path, `file://`, `s3://`) to read it; nothing is written and it need not exist yet."""
     return Store(open_objects(uri))
 
 
