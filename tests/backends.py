@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 BACKENDS: dict[str, Callable[[pytest.FixtureRequest, Path], str]] = {
-    "local": lambda _, folder: str(folder / "store"),
-    "file-uri": lambda _, folder: f"file://{folder}/a%20store",
+    "directory": lambda _, folder: f"file://{folder}/a%20store",
     "seaweedfs": lambda request, _: request.getfixturevalue("seaweed_uri"),
     "moto": lambda request, _: request.getfixturevalue("moto_uri"),
 }
