@@ -38,7 +38,7 @@ def load_newest(store: SweepStore, run_ids: Iterable[str], at_most: int | None =
     loaded: dict[str, LaneState] = {}
     for _ in range(_SEARCHES):
         found: dict[str, list[StateRef]] = {run_id: [] for run_id in missing}
-        for ref in sorted((*checkpointed(store), *kept(store)), key=lambda ref: ref.step):
+        for ref in sorted((*_checkpointed(store), *kept(store)), key=lambda ref: ref.step):
             if ref.run_id in missing and (at_most is None or ref.step <= at_most):
                 found[ref.run_id].append(ref)
         gone: set[str] = set()
@@ -85,7 +85,7 @@ def kept_steps(store: SweepStore) -> dict[str, set[int]]:
 def delete_finished(store: SweepStore, steps_run: Mapping[str, int]) -> None:
     """Delete checkpoints whose every run has a row with as many steps; `steps_run` are the rows', by run_id."""
     needed: dict[str, bool] = {}
-    for ref in checkpointed(store):
+    for ref in _checkpointed(store):
         needed[ref.object_name] = needed.get(ref.object_name, False) or steps_run.get(ref.run_id, -1) < ref.step
     for name, is_needed in needed.items():
         if not is_needed:
@@ -102,8 +102,8 @@ def kept(store: SweepStore) -> list[StateRef]:
     return refs
 
 
-def checkpointed(store: SweepStore) -> list[StateRef]:
-    """Every lane of every checkpoint that can be read, from the headers alone; a warning for each other one."""
+def look_for_checkpoints(store: SweepStore) -> tuple[list[StateRef], dict[str, CorruptObjectError]]:
+    """Every lane of every checkpoint, from the headers alone; and the checkpoints that cannot be read."""
 
     def lanes(name: str) -> list[StateRef] | CorruptObjectError:
         try:
@@ -119,11 +119,20 @@ def checkpointed(store: SweepStore) -> list[StateRef]:
 
     names = [i.name for i in store.objects.list(store.layout.checkpoints) if i.name.endswith(".safetensors")]
     refs: list[StateRef] = []
-    for found in for_each(store.objects, lanes, names):
+    unreadable: dict[str, CorruptObjectError] = {}
+    for name, found in zip(names, for_each(store.objects, lanes, names), strict=True):
         if isinstance(found, CorruptObjectError):
-            _skip(found)
+            unreadable[name] = found
         else:
             refs += found
+    return refs, unreadable
+
+
+def _checkpointed(store: SweepStore) -> list[StateRef]:
+    """Every lane of every checkpoint that can be read; a warning for each that cannot."""
+    refs, unreadable = look_for_checkpoints(store)
+    for error in unreadable.values():
+        _skip(error)
     return refs
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from grok_sweeps.errors import CorruptObjectError
+from grok_sweeps.errors import CorruptObjectError, NewerSchemaError
 from grok_sweeps.schema import SCHEMA_VERSION
 
 _CHECKSUM = "sha256"
@@ -32,10 +32,7 @@ def decode_document(data: bytes, name: str) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
         raise CorruptObjectError(f"{name}: not written by grok-sweeps.")
     if document["schema"] > SCHEMA_VERSION:
-        raise CorruptObjectError(
-            f"{name}: written with schema {document['schema']}, this version reads up to {SCHEMA_VERSION}; upgrade "
-            "grok-sweeps."
-        )
+        raise NewerSchemaError(name, document["schema"], SCHEMA_VERSION)
     checksum = document.pop(_CHECKSUM, None)
     if checksum is not None and checksum != _digest(document):
         raise CorruptObjectError(f"{name}: damaged; it does not match its checksum.")

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.numpy import save
 
-from grok_sweeps.errors import CorruptObjectError
+from grok_sweeps.errors import CorruptObjectError, NewerSchemaError
 from grok_sweeps.schema import SCHEMA_VERSION
 
 MAX_HEADER_BYTES = 100 << 20
@@ -79,10 +79,7 @@ def read_header(file: BinaryIO, name: str) -> Header:
         header = json.loads(file.read(length))
         metadata = header.pop("__metadata__")
         if int(metadata["schema"]) > SCHEMA_VERSION:
-            raise CorruptObjectError(
-                f"{name}: written with schema {metadata['schema']}, this version reads up to {SCHEMA_VERSION}; upgrade "
-                "grok-sweeps."
-            )
+            raise NewerSchemaError(name, metadata["schema"], SCHEMA_VERSION)
         lanes = {str(lane["run_id"]): {**lane, "step": int(lane["step"])} for lane in json.loads(metadata["lanes"])}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CorruptObjectError(f"{name}: not a checkpoint of this project.") from error

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from grok_sweeps.errors import CorruptObjectError
+from grok_sweeps.errors import CorruptObjectError, NewerSchemaError
 from grok_sweeps.schema import SCHEMA_VERSION
 
 _VERSION_KEY = b"grok_sweeps_schema"
@@ -100,9 +100,7 @@ def _check_version(metadata: Mapping[bytes, bytes], name: str) -> None:
         raise CorruptObjectError(f"{name}: not written by grok-sweeps.")
     version = int(metadata[_VERSION_KEY])
     if version > SCHEMA_VERSION:
-        raise CorruptObjectError(
-            f"{name}: written with schema {version}, this version reads up to {SCHEMA_VERSION}; upgrade grok-sweeps."
-        )
+        raise NewerSchemaError(name, version, SCHEMA_VERSION)
 
 
 def _check_columns(schema: pa.Schema) -> None:
