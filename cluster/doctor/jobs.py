@@ -39,7 +39,7 @@ def check_jobs_server(address: str, token: str | None, ray_version: str | None, 
         return failure(_NAME, f"{shown} answers HTTP {error.code}", "give the address of Ray's dashboard")
     except OSError as error:
         why = getattr(error, "reason", error)
-        return failure(_NAME, f"{shown} does not answer within {timeout_s:.0f} s: {why}", "check address and network")
+        return failure(_NAME, f"{shown} is not reached: {why}", "check address, port and firewall")
     except (ValueError, KeyError, TypeError):
         return failure(_NAME, f"{shown} is no Ray dashboard", "give the address of Ray's dashboard")
     if version != ray_version:

@@ -22,9 +22,7 @@ def check_machine() -> Iterator[Check]:
     except (ImportError, OSError) as error:
         yield failure("torch", f"cannot be imported: {error}", _INSTALL)
         return
-    names = (
-        [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    )
+    names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     yield gpu_check(names, has_nvidia_driver())
     yield ok("CPU", f"{this_machine(look_for_gpus=False).cpus} cores for workers")
     yield kernels_check(_build_error())

@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,6 +29,7 @@ SKEW_FAILURE_S = 300.0
 FREE_WARNING_BYTES = 5 << 30
 FREE_FAILURE_BYTES = 200 << 20
 _WORKING_SERVER = "use a server that honours If-None-Match; until then never start a sweep twice at once"
+_CONSISTENT = "use a server that shows at once what was written, as S3 does"
 _CHUNKS = "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required for everything that opens the store, and try again"
 
 
@@ -39,49 +40,55 @@ def check_store(objects: ObjectStore, now: Callable[[], float] = time.time) -> I
         objects: the store.
         now: this machine's time in seconds since the epoch.
     """
-    folder = f"{PROBE_FOLDER}/{secrets.token_hex(4)}"
+    probe = f"{PROBE_FOLDER}/{secrets.token_hex(4)}"
     root = objects.path("")
     made_here = root is not None and not root.exists()
+    if root is not None:
+        there = next(path for path in (root, *root.parents) if path.exists())
+        yield space_check(shutil.disk_usage(there).free)
+    names = [f"{probe}/{name}" for name in ("small", "large", "once")]
     try:
-        yield from _try(objects, folder, now)
+        before = now()
+        server = objects.server_time()
+        yield clock_check(None if server is None else _skew(before, server, now()))
+        yield from _write_and_read(objects, *names)
+        left = [info.name for info in objects.list(probe)]
+        yield failure("delete", f"{', '.join(left)} still there", _CONSISTENT) if left else ok("delete", "gone")
     except StoreError as error:
-        yield failure("store", str(error), "")
+        yield failure("store", str(error).removeprefix("store "), "")
     finally:
+        _remove_folders(objects.path(probe), root if made_here else None)
+
+
+def _write_and_read(objects: ObjectStore, small: str, large: str, once: str) -> Iterator[Check]:
+    written = [small]
+    try:
+        data = os.urandom(SMALL_BYTES)
+        began = time.perf_counter()
+        objects.put(small, os.urandom(SMALL_BYTES))
+        objects.put(small, data)
+        yield read_back_check("write and read", data, objects.get(small), time.perf_counter() - began)
+        written.append(large)
+        data = os.urandom(LARGE_BYTES)
+        began = time.perf_counter()
+        objects.put(large, data)
+        yield read_back_check("large object", data, objects.get(large), time.perf_counter() - began)
+        yield _parts(objects, large, data)
+        found = {info.name: info.size for info in objects.list(small.rpartition("/")[0])}
+        yield listing_check(found, {small: SMALL_BYTES, large: LARGE_BYTES})
+        written.append(once)
+        yield _create(objects, once)
+    except BaseException:
         with contextlib.suppress(StoreError):
-            for info in objects.list(folder):
-                objects.delete(info.name)
-        _remove_folders(objects.path(folder), root if made_here else None)
+            _delete(objects, written)
+        raise
+    _delete(objects, written)
 
 
-def _try(objects: ObjectStore, folder: str, now: Callable[[], float]) -> Iterator[Check]:
-    small, large, once = (f"{folder}/{name}" for name in ("small", "large", "once"))
-    before = now()
-    server = objects.server_time()
-    yield clock_check(_skew(before, server, now()))
-    data = os.urandom(SMALL_BYTES)
-    began = time.perf_counter()
-    objects.put(small, os.urandom(SMALL_BYTES))
-    objects.put(small, data)
-    yield read_back_check("write and read", data, objects.get(small), time.perf_counter() - began)
-    data = os.urandom(LARGE_BYTES)
-    began = time.perf_counter()
-    objects.put(large, data)
-    yield read_back_check("large object", data, objects.get(large), time.perf_counter() - began)
-    yield _parts(objects, large, data)
-    yield listing_check(
-        {info.name: info.size for info in objects.list(folder)}, {small: SMALL_BYTES, large: LARGE_BYTES}
-    )
-    yield _create(objects, once)
-    for name in (small, large, once):
-        objects.delete(name)
-    left = [info.name for info in objects.list(folder)]
-    yield failure("delete", f"{', '.join(left)} still there", "allow s3:DeleteObject") if left else ok("delete", "gone")
-    if (root := objects.path("")) is not None:
-        yield space_check(shutil.disk_usage(root).free)
-
-
-def clock_check(skew_s: float) -> Check:
-    """How far this machine's clock is from the one that dates the store's objects, in seconds."""
+def clock_check(skew_s: float | None) -> Check:
+    """How far, in seconds, this machine's clock is from the one that dates the store's objects; None: not told."""
+    if skew_s is None:
+        return warning("clock", "the server does not tell its time", "see that a proxy before it keeps the Date header")
     text = f"this machine's is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} the store's"
     if abs(skew_s) < SKEW_WARNING_S:
         return ok("clock", f"within {SKEW_WARNING_S:.0f} s of the store's")
@@ -104,7 +111,7 @@ def listing_check(found: dict[str, int], expected: dict[str, int]) -> Check:
     return failure(
         "listing",
         f"shows {sorted(found.items())} where {sorted(expected.items())} was written",
-        "use a server whose listings are consistent, as S3's are: a row that is not listed is trained again",
+        f"{_CONSISTENT}: a row that is not listed is trained again",
     )
 
 
@@ -130,20 +137,21 @@ def space_check(free_bytes: int) -> Check:
     return made("free space", text, fix)
 
 
+def _delete(objects: ObjectStore, names: Sequence[str]) -> None:
+    for name in names:
+        objects.delete(name)
+
+
 def _parts(objects: ObjectStore, name: str, data: bytes) -> Check:
     """Read here and there, as a search for a run's state does."""
     file = objects.open(name)
     if file is None:
-        return failure(
-            "partial reads", "the object is not there", "use a server whose reads are consistent, as S3's are"
-        )
+        return failure("partial reads", "the object is not there", _CONSISTENT)
     with file:
         for start in (0, LARGE_BYTES // 2, LARGE_BYTES - SMALL_BYTES):
             file.seek(start)
             if file.read(SMALL_BYTES) != data[start : start + SMALL_BYTES]:
-                return failure(
-                    "partial reads", f"other bytes at {start:,}", "use a server that honours the Range header"
-                )
+                return failure("partial reads", f"other bytes at {start:,}", "use a server that honours Range")
     return ok("partial reads", "from the start, the middle and the end")
 
 
@@ -156,7 +164,7 @@ def _create(objects: ObjectStore, name: str) -> Check:
 
 
 def _skew(before: float, server: float, after: float) -> float:
-    """Seconds our clock is ahead of the store's, 0 where the second it tells and the wait for it cover the difference."""
+    """Seconds our clock is ahead of the store's, which tells whole seconds, as far as the wait leaves no doubt."""
     if before - server > 1.0:
         return before - server - 1.0
     return min(0.0, after - server)

@@ -25,6 +25,7 @@ _FIXES = {
     errno.EACCES: "permission denied; name a writable directory with --store or change its permissions",
     errno.EPERM: "permission denied; name a writable directory with --store or change its permissions",
     errno.ENOTDIR: "a file stands where a directory is needed; name another directory with --store",
+    errno.EEXIST: "a file stands where a directory is needed; name another directory with --store",
 }
 
 

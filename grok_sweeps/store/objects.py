@@ -79,8 +79,8 @@ class ObjectStore(Protocol):
     def address(self, name: str) -> str:
         """Return the path or URI under which a person finds an object."""
 
-    def server_time(self) -> float:
-        """Return the time, in seconds since the epoch, by the clock that dates the store's objects."""
+    def server_time(self) -> float | None:
+        """Return the time, in seconds since the epoch, by the clock that dates the objects; None if it is not told."""
 
 
 def for_each(objects: ObjectStore, work: Callable[[str], T], names: Sequence[str]) -> Iterator[T]:

@@ -164,15 +164,16 @@ class S3Objects:
         """Return the object's URI, without the options."""
         return f"s3://{self._address.bucket}/{self._address.key(name)}"
 
-    def server_time(self) -> float:
-        """Return the server's time, of one second's resolution; a refusal tells it too."""
+    def server_time(self) -> float | None:
+        """Return the server's time, in whole seconds; a refusal tells it too."""
 
-        def attempt(_: int) -> float:
+        def attempt(_: int) -> float | None:
             try:
                 answer = self._client.head_bucket(**self._bucket)
             except ClientError as error:
                 answer = error.response
-            return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+            date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+            return None if date is None else parsedate_to_datetime(date).timestamp()
 
         return self._do("ask the time of", "the bucket", attempt)
 

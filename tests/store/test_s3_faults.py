@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from s3_servers import BUCKET, MotoServer, SeaweedServer
-from scripted_s3 import CLOSED, OK, Answer, Asked, scripted_s3
+from scripted_server import CLOSED, OK, Answer, Asked, scripted_server
 
 from grok_sweeps.errors import PassingFaultWarning, StoreError
 from grok_sweeps.store import open_objects
@@ -30,6 +31,13 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     environment |= {"AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_EC2_METADATA_DISABLED": "true"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+
+
+@contextmanager
+def scripted_s3(answer: Callable[[int, Asked], Answer]) -> Iterator[tuple[str, Asked]]:
+    """A store's URI on a scripted server, and what it was asked."""
+    with scripted_server(answer) as (host, asked):
+        yield f"s3://bucket/p?endpoint_override={host}&scheme=http", asked
 
 
 class Waits:

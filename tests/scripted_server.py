@@ -1,4 +1,4 @@
-"""An S3 server that answers as a test says, and remembers what it was asked."""
+"""An HTTP server that answers as a test says, and remembers what it was asked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLOSED = 0
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, and for a refusal its S3 code."""
+    """A status, and for a refusal of S3 its code."""
 
     status: int
     code: str = ""
@@ -27,15 +27,15 @@ OK = Answer(200, headers={"ETag": '"1"'})
 
 @dataclass
 class Asked:
-    """What came: method and path of each request, and the headers of the last."""
+    """What came: method and path of each request, and the headers, in lower case, of the last."""
 
     requests: list[str] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def scripted_s3(answer: Callable[[int, Asked], Answer]) -> Iterator[tuple[str, Asked]]:
-    """A store's URI on a server that gives `answer(k, asked)` to request k; and what it was asked."""
+def scripted_server(answer: Callable[[int, Asked], Answer]) -> Iterator[tuple[str, Asked]]:
+    """Host and port of a server that gives `answer(k, asked)` to request k; and what it was asked."""
     asked = Asked()
 
     class Handler(BaseHTTPRequestHandler):
@@ -47,7 +47,7 @@ def scripted_s3(answer: Callable[[int, Asked], Answer]) -> Iterator[tuple[str, A
         def answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             asked.requests.append(f"{self.command} {self.path}")
-            asked.headers = dict(self.headers)
+            asked.headers = {name.lower(): value for name, value in self.headers.items()}
             given = answer(len(asked.requests) - 1, asked)
             if given.status == CLOSED:
                 self.close_connection = True
@@ -66,7 +66,7 @@ def scripted_s3(answer: Callable[[int, Asked], Answer]) -> Iterator[tuple[str, A
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield f"s3://bucket/p?endpoint_override=127.0.0.1:{server.server_port}&scheme=http", asked
+        yield f"127.0.0.1:{server.server_port}", asked
     finally:
         server.shutdown()
         server.server_close()
