@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from cluster.stop_request import is_requested
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import StoreError, StoreWarning
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.rows import UnreadableObjectWarning
 from grok_sweeps.train.failed import one_line, write_failed
 from grok_sweeps.train.work import PackWork, load_work
 
@@ -132,10 +131,10 @@ class PackTrial(tune.Trainable):
         torch.set_num_threads(self._content["threads"])
         who = provenance(self._content["git_sha"])
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UnreadableObjectWarning)
+            warnings.simplefilter("always", StoreWarning)
             engine = choose_engine(self._content["engine"], device)
             trainer = PackTrainer(store, self._work, self._attempt, engine, who)
-        self._notes = [str(w.message) for w in caught if issubclass(w.category, UnreadableObjectWarning)]
+        self._notes = [str(w.message) for w in caught if issubclass(w.category, StoreWarning)]
         return trainer
 
     def _raised(self, error: Exception) -> dict[str, Any]:

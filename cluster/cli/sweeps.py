@@ -22,9 +22,11 @@ from grok_sweeps.results import Store
 from grok_sweeps.spec import SweepSpec, load_spec, preset_names, with_execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.ancestry import stored_ancestry
+from grok_sweeps.store.retention import bytes_by_kind
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 
 WATCH_EVERY_S = 2.0
+SIZES_EVERY_S = 30.0
 
 SetOption = Annotated[
     list[str] | None,
@@ -103,12 +105,12 @@ def status(
         return
     reader, out = _Reader(opened.sweep(sweep)), console()
     if not watch:
-        out.print(panel(reader.read()))
+        out.print(panel(reader.read(), reader.stored()))
         return
     with Live(console=out, refresh_per_second=4) as live:
         while True:
             progress = reader.read()
-            live.update(panel(progress))
+            live.update(panel(progress, reader.stored()))
             if progress.state != "running":
                 return
             time.sleep(WATCH_EVERY_S)
@@ -202,6 +204,13 @@ class _Reader:
         if loaded is None:
             raise QueryError(f"sweep '{store.sweep}' has no plan yet; run it first.")
         self._plan = loaded
+        self._sized_at, self._sizes = float("-inf"), dict[str, int]()
+
+    def stored(self) -> dict[str, int]:
+        """Bytes by kind of object, looked up now and then: it lists the whole sweep."""
+        if time.monotonic() - self._sized_at >= SIZES_EVERY_S:
+            self._sized_at, self._sizes = time.monotonic(), bytes_by_kind(self._store)
+        return self._sizes
 
     def read(self) -> Progress:
         self._log.refresh()

@@ -15,18 +15,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from grok_sweeps.errors import CorruptObjectError
+from grok_sweeps.errors import CorruptObjectError, UnreadableObjectWarning
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
+from grok_sweeps.store.objects import for_each
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 
 _NEEDED = {"run_id", "outcome", "steps_run", "finished_at", "attempt"}
 PROGRESS_COLUMNS = frozenset(_NEEDED | {"grokked_step", "error"})
 """What watching a sweep takes: a driver keeps no more of 100,000 rows."""
-
-
-class UnreadableObjectWarning(UserWarning):
-    """An object in the store was skipped because it cannot be read."""
 
 
 class RowLog:
@@ -55,19 +52,17 @@ class RowLog:
         return sorted(fresh, key=lambda row: row["finished_at"])
 
     def _new_rows(self, seen: set[str]) -> Iterator[dict[str, Any]]:
-        for info in self._store.objects.list(self._store.layout.rows):
-            if info.name in seen or not info.name.endswith(".parquet"):
-                continue
-            data = self._store.objects.get(info.name)
+        objects = self._store.objects
+        names = [info.name for info in objects.list(self._store.layout.rows) if info.name.endswith(".parquet")]
+        new = [name for name in names if name not in seen]
+        for name, data in zip(new, for_each(objects, objects.get, new), strict=True):
             if data is None:
                 continue
-            seen.add(info.name)
+            seen.add(name)
             try:
-                table = decode_table(data, info.name)
+                table = decode_table(data, name, self._columns)
                 if not set(table.column_names) >= _NEEDED:
-                    raise CorruptObjectError(f"{info.name}: not a file of runs.")
-                if self._columns is not None:
-                    table = table.select([name for name in table.column_names if name in self._columns])
+                    raise CorruptObjectError(f"{name}: not a file of runs.")
                 yield from table.to_pylist()
             except CorruptObjectError as error:
                 warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)

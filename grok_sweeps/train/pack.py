@@ -23,8 +23,9 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from grok_sweeps.store.checkpoints import LaneState, encode_states, keep_state
+from grok_sweeps.store.checkpoints import keep_state
 from grok_sweeps.store.rows import RowLog, write_results
+from grok_sweeps.store.states import LaneState, encode_states
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.train.engine import Engine
 from grok_sweeps.train.lanes import Joining, LaneStack, LaneTensors
