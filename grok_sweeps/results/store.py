@@ -18,6 +18,7 @@ from grok_sweeps.results.files import Files
 from grok_sweeps.results.views import cells_view, curves_view, runs_view, sweeps_view
 from grok_sweeps.store import ObjectInfo, ObjectStore, SweepStore, open_objects
 from grok_sweeps.store.layout import Layout
+from grok_sweeps.store.objects import for_each
 
 _LISTINGS = 3
 """Times a query is tried whose files go while it runs."""
@@ -41,7 +42,9 @@ class Store:
 
     def sweep_names(self) -> list[str]:
         """Names of the sweeps in the store."""
-        return [name for name in self.objects.folders() if SweepStore(self.objects, name).exists()]
+        folders = list(self.objects.folders())
+        known = for_each(self.objects, lambda name: SweepStore(self.objects, name).exists(), folders)
+        return [name for name, exists in zip(folders, known, strict=True) if exists]
 
     def sweep(self, name: str) -> SweepStore:
         """One sweep's objects.

@@ -1,31 +1,29 @@
-"""JSON objects of the store: schema version and checksum inside, so that a damaged number is never believed."""
+"""JSON objects of the store: schema version and seal inside, so that a damaged number is never believed."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from grok_sweeps.errors import CorruptObjectError, NewerSchemaError
 from grok_sweeps.schema import SCHEMA_VERSION
+from grok_sweeps.store.seal import KEY, OPEN, is_sealed, seal
 
-_CHECKSUM = "sha256"
 
-
-def encode_document(content: Mapping[str, Any]) -> bytes:
-    """JSON bytes of `content` with `schema` and `sha256`, the latter over the canonical JSON of all the rest."""
-    document = {**content, "schema": SCHEMA_VERSION}
-    # Without indentation, which Python's fast encoder does not know: packs of 100,000 runs take 2 s instead of 8.
-    return json.dumps({**document, _CHECKSUM: _digest(document)}, sort_keys=True, allow_nan=False).encode()
+def encode_document(content: Mapping[str, Any], indent: int | None = 1) -> bytes:
+    """JSON bytes of `content`; without `indent` they are for no human eye and made four times as fast."""
+    document = {**content, "schema": SCHEMA_VERSION, KEY: OPEN}
+    return seal(json.dumps(document, indent=indent, sort_keys=True, allow_nan=False).encode())
 
 
 def decode_document(data: bytes, name: str) -> dict[str, Any]:
-    """Read a document back; one from before the checksum is taken as it is.
+    """Read a document back.
 
     Raises:
         CorruptObjectError: torn, damaged, foreign, or written by a newer schema.
     """
+    is_sealed(data, name)
     try:
         document = json.loads(data)
     except ValueError as error:
@@ -34,11 +32,5 @@ def decode_document(data: bytes, name: str) -> dict[str, Any]:
         raise CorruptObjectError(f"{name}: not written by grok-sweeps.")
     if document["schema"] > SCHEMA_VERSION:
         raise NewerSchemaError(name, document["schema"], SCHEMA_VERSION)
-    checksum = document.pop(_CHECKSUM, None)
-    if checksum is not None and checksum != _digest(document):
-        raise CorruptObjectError(f"{name}: damaged; it does not match its checksum.")
+    document.pop(KEY, None)
     return document
-
-
-def _digest(document: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()

@@ -1,8 +1,9 @@
 """What of a sweep nobody needs any more, and how much room each kind of object takes.
 
-Needed are, of every run that is not finished, its newest whole state; of a censored run its final state, from which a
-longer budget goes on; of a run that forks start from, in this sweep or another, every state; and all rows, curves and
-what was written once. Looking deletes nothing, and what cannot be read is kept as long as a run may still need it.
+Needed are, of every run that is not finished or that failed, its newest whole state; of a censored run its final
+state, from which a longer budget goes on; of a run that forks start from, in this sweep or another, every state; and
+all rows, all curves and what was written once. Looking deletes nothing, and what cannot be read is kept as long as a
+run may still need it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def unneeded_of_sweep(
     infos = {info.name: info for info in store.objects.list(store.sweep)}
     todo = frozenset(run.run_id for run in Todo(plan, kept=kept_steps(store)).runs(rows))
     forked = frozenset(run.run_id for run in plan.runs if f"{store.sweep}/{run.run_id}" in wanted)
-    finished = {run_id: row["steps_run"] for run_id, row in rows.items() if run_id not in todo}
+    ended = {run_id: row for run_id, row in rows.items() if run_id not in todo and row["outcome"] != "failed"}
+    finished = {run_id: row["steps_run"] for run_id, row in ended.items()}
     lanes, unreadable = look_for_checkpoints(store)
     states = kept(store)
     whys = _checkpoints(_Newest(store, [*lanes, *states]), lanes, plan.run_ids(), finished, forked)
@@ -158,6 +160,6 @@ def _states(
             whys[ref.object_name] = "of runs that the plan does not have"
         elif ref.run_id in held or row is None or ref.step >= row["steps_run"]:
             continue
-        elif row["outcome"] != "censored" or newest.supersedes(ref):
+        elif row["outcome"] in ("grokked", "diverged") or newest.supersedes(ref):
             whys[ref.object_name] = "superseded"
     return whys

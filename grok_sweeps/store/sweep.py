@@ -113,7 +113,7 @@ class SweepStore:
 
     def put_pack(self, pack_id: str, content: Mapping[str, Any]) -> None:
         """Write what a worker needs to train a pack."""
-        self.objects.put(self.layout.pack(pack_id), encode_document(content))
+        self.objects.put(self.layout.pack(pack_id), encode_document(content, indent=None))
 
     def load_pack(self, pack_id: str) -> dict[str, Any]:
         """Read a pack's content.

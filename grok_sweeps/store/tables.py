@@ -1,14 +1,12 @@
 """Parquet bytes from and to Arrow tables, with the schema version and a seal in every file.
 
-The seal is the SHA-256 of the whole file, taken with zeros in its own place, as text in the footer. It costs 20 µs to
-check where decoding a file of rows costs 8 ms, so everything that is read is checked, also what DuckDB reads, which
-itself looks at no checksum. Files from before the seal carry checksums of their pages and a digest of their columns.
+What DuckDB reads is checked too, which itself looks at no checksum. Files from before the seal carry checksums of their
+pages and a digest of their columns.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -17,14 +15,12 @@ import pyarrow.parquet as pq
 
 from grok_sweeps.errors import CorruptObjectError, NewerSchemaError
 from grok_sweeps.schema import SCHEMA_VERSION
+from grok_sweeps.store.seal import KEY, OPEN, is_sealed, seal
 
 _VERSION_KEY = b"grok_sweeps_schema"
-_SEAL_KEY = b"grok_sweeps_seal"
 _COLUMNS_KEY = b"grok_sweeps_columns"
 """Digest of the columns' names and types, in files from before the seal."""
-_OF_ONE_FILE = {_SEAL_KEY, _COLUMNS_KEY}
-_OPEN_SEAL = b"sha256 " + b"0" * 64
-_SEAL = re.compile(rb"sha256 ([0-9a-f]{64})")
+_OF_ONE_FILE = {KEY.encode(), _COLUMNS_KEY}
 
 
 def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
@@ -40,11 +36,9 @@ def encode_table(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
         writer.write_table(table)
-        writer.add_key_value_metadata({_SEAL_KEY: _OPEN_SEAL})
+        writer.add_key_value_metadata({KEY: OPEN})
     data: bytes = sink.getvalue().to_pybytes()
-    seal = hashlib.sha256(data).hexdigest().encode()
-    start = data.rindex(_OPEN_SEAL) + len(_OPEN_SEAL) - len(seal)
-    return data[:start] + seal + data[start + len(seal) :]
+    return seal(data)
 
 
 def decode_table(data: bytes, name: str, columns: Collection[str] | None = None) -> pa.Table:
@@ -53,7 +47,7 @@ def decode_table(data: bytes, name: str, columns: Collection[str] | None = None)
     Raises:
         CorruptObjectError: truncated, damaged, not of this project, or written by a newer schema.
     """
-    sealed = _is_sealed(data, name)
+    sealed = is_sealed(data, name)
     try:
         file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=not sealed)
         _check_version(file.metadata.metadata or {}, name)
@@ -67,7 +61,7 @@ def decode_table(data: bytes, name: str, columns: Collection[str] | None = None)
 
 def check_table(data: bytes, name: str) -> None:
     """Refuse what `decode_table` refuses, without decoding where the file has a seal."""
-    if not _is_sealed(data, name):
+    if not is_sealed(data, name):
         decode_table(data, name)
         return
     try:
@@ -75,24 +69,6 @@ def check_table(data: bytes, name: str) -> None:
     except (pa.ArrowException, OSError) as error:
         raise CorruptObjectError(f"{name}: not a readable Parquet file: {' '.join(str(error).split())}") from error
     _check_version(metadata, name)
-
-
-def _is_sealed(data: bytes, name: str) -> bool:
-    """Whether the file has a seal, which holds.
-
-    Raises:
-        CorruptObjectError: it is broken.
-    """
-    footer = max(0, len(data) - 8 - int.from_bytes(data[-8:-4], "little"))
-    found = _SEAL.search(data, data.rfind(_SEAL_KEY, footer)) if _SEAL_KEY in data[footer:] else None
-    if found is None:
-        return False
-    digest = hashlib.sha256(memoryview(data)[: found.start(1)])
-    digest.update(b"0" * 64)
-    digest.update(memoryview(data)[found.end(1) :])
-    if digest.hexdigest().encode() != found[1]:
-        raise CorruptObjectError(f"{name}: damaged; its bytes do not match its checksum.")
-    return True
 
 
 def _check_version(metadata: Mapping[bytes, bytes], name: str) -> None:

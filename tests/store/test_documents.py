@@ -13,7 +13,8 @@ CONTENT = {"controls": {"c": {"w_c": 19.30900222322967, "run_ids": ["a", "b"]}},
 
 
 def test_a_document_comes_back_with_its_schema() -> None:
-    assert decode_document(encode_document(CONTENT), "x.json") == {**CONTENT, "schema": 1}
+    for indent in (1, None):
+        assert decode_document(encode_document(CONTENT, indent), "x.json") == {**CONTENT, "schema": 1}
 
 
 def test_no_flipped_bit_anywhere_changes_what_it_says() -> None:
@@ -28,7 +29,7 @@ def test_no_flipped_bit_anywhere_changes_what_it_says() -> None:
             assert {key: found[key] for key in CONTENT} == CONTENT, position
 
 
-def test_a_document_from_before_the_checksum_is_read() -> None:
+def test_a_document_from_before_the_seal_is_read() -> None:
     assert decode_document(json.dumps({**CONTENT, "schema": 1}).encode(), "x.json") == {**CONTENT, "schema": 1}
 
 
@@ -37,6 +38,7 @@ def test_a_document_from_before_the_checksum_is_read() -> None:
     [
         (b"", "not valid JSON"),
         (encode_document(CONTENT)[:50], "not valid JSON"),
+        (encode_document(CONTENT)[:-1], "damaged"),
         (b"[1]", "not written by grok-sweeps"),
         (b"{}", "not written by grok-sweeps"),
         (b'{"schema": 2}', "written with schema 2, this version reads up to 1; upgrade grok-sweeps"),
