@@ -1,13 +1,16 @@
 """The driver: do the runs of a plan that have no row yet, stage by stage, on Ray Tune.
 
 Everything it needs to know is in the store, so it may be killed at any moment and started again anywhere. It asks the
-store what is missing, packs that, and hands the packs to Tune by id; a trial that fails is tried again on a new worker.
+store what is missing, packs that, and hands the packs to Tune by id; what becomes of a pack that fails is decided in
+`pack_queue`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cluster.local_ray import LocalRay
 from cluster.monitor import Monitor, View
@@ -20,13 +23,16 @@ from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.checkpoints import delete_finished, kept_steps
-from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.store.todo import Todo
 
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """How a sweep ended: `state` is finished, interrupted or failed, with the errors of packs that gave up."""
+    """How a sweep ended: `state` is finished (every run has its row), interrupted or failed.
+
+    `errors` say why runs have no row, one line each.
+    """
 
     state: str
     progress: Progress
@@ -42,12 +48,15 @@ def run_sweep(
     resources: Resources,
     view: View,
     extend_to: int | None = None,
+    *,
+    failed_again: bool = False,
     trainable: type | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
 
-    `extend_to` is a longer budget for its censored runs, which go on from their final states. `trainable` is the Tune
-    trainable of a pack, `PackTrial` unless given.
+    `extend_to` is a longer budget for its censored runs, which go on from their final states. `failed_again` deletes
+    the rows of failed runs first, so that they are trained again. `trainable` is the Tune trainable of a pack,
+    `PackTrial` unless given.
 
     Raises:
         SweepConflictError: the store holds other runs under this name.
@@ -55,8 +64,19 @@ def run_sweep(
         CalibrationError: a control did not grok.
     """
     store.create(spec_text, plan)
+    n_again = delete_failed(store) if failed_again else 0
     monitor = Monitor(store, plan, view, extend_to)
     monitor.start()
+
+    def todo() -> Todo:
+        return Todo(plan, extend_to, kept_steps(store) if plan.parents else {})
+
+    def left() -> frozenset[str]:
+        monitor.log.refresh()
+        return frozenset(run.run_id for run in todo().runs(monitor.log.rows))
+
+    if n_again:
+        monitor.event(f"{n_again} failed runs are trained again")
     errors: list[str] = []
     trials = 0
     state = "failed"
@@ -66,14 +86,15 @@ def run_sweep(
             for stage in range(plan.n_stages):
                 if stage:
                     _calibrate(store, plan, monitor)
-                runs = _todo(store, plan, extend_to).runs(monitor.log.rows, stage)
-                trials += ray.run_stage(stage, stage_packs(runs, resources), extend_to)
+                runs = todo().runs(monitor.log.rows, stage)
+                trials += ray.run_stage(stage, stage_packs(runs, resources), left, extend_to)
                 monitor.log.refresh()
                 _delete_finished(store, monitor)
-                if stopped.is_set() or _todo(store, plan, extend_to).runs(monitor.log.rows, stage):
+                if stopped.is_set() or todo().runs(monitor.log.rows, stage):
                     break
-            errors = [*monitor.store_errors, *ray.errors]
-            unfinished = bool(_todo(store, plan, extend_to).runs(monitor.log.rows))
+            blocked = todo().blocked(monitor.log.rows)
+            errors = [*monitor.store_errors, *ray.errors, *_blocked_errors(blocked, monitor.log.rows)]
+            unfinished = bool(blocked or todo().runs(monitor.log.rows))
             state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
     except CalibrationError as error:
         monitor.event(str(error))
@@ -83,17 +104,23 @@ def run_sweep(
     return RunReport(state, progress, tuple(errors), trials)
 
 
-def _todo(store: SweepStore, plan: Plan, extend_to: int | None) -> Todo:
-    return Todo(plan, extend_to, kept_steps(store) if plan.parents else {})
-
-
 def stage_packs(runs: Sequence[PlannedRun], resources: Resources) -> list[Pack]:
     """The packs of runs that can start together."""
     return make_packs(runs, workers=resources.workers, lanes=resources.lanes_of, pack_runs=resources.pack_runs)
 
 
+def _blocked_errors(blocked: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Why forks cannot start, one line a parent."""
+    return [
+        f"{n} forks of run {parent} cannot start, since it {rows[parent]['outcome']}: {rows[parent].get('error')}"
+        for parent, n in Counter(blocked.values()).items()
+    ]
+
+
 def _delete_finished(store: SweepStore, monitor: Monitor) -> None:
-    delete_finished(store, {run_id: row["steps_run"] for run_id, row in monitor.log.rows.items()})
+    """Delete checkpoints that nothing will go on from: that of a failed run stays, it may be trained again."""
+    rows = monitor.log.rows.items()
+    delete_finished(store, {run_id: row["steps_run"] for run_id, row in rows if row["outcome"] != "failed"})
 
 
 def _calibrate(store: SweepStore, plan: Plan, monitor: Monitor) -> None:
@@ -102,7 +129,8 @@ def _calibrate(store: SweepStore, plan: Plan, monitor: Monitor) -> None:
         return
     log = RowLog(store)  # whole rows, for a moment
     log.refresh()
-    resolved = {c: resolve_control(c, ids, log.rows) for c, ids in plan.controls.items()}
+    waiting = Counter(run.config.control_id for run in plan.runs)
+    resolved = {c: resolve_control(c, ids, log.rows, waiting[c]) for c, ids in plan.controls.items()}
     for control in store.create_calibration(resolved).values():
         monitor.event(
             f"control: w_c = {control['w_c']:.4f}, median of {control['n_grokked']} grokked runs of {control['n_runs']}"

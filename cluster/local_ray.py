@@ -10,7 +10,7 @@ import secrets
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cluster.monitor import Monitor
@@ -29,7 +29,7 @@ from grok_sweeps.train.work import pack_content
 class LocalRay:
     """Trains the packs of one sweep's stages, one stage a call.
 
-    `errors` are what the trials that gave up said, one line each.
+    `errors` say why packs were given up, one line each.
     """
 
     def __init__(
@@ -57,23 +57,23 @@ class LocalRay:
             ray.shutdown()
             shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def run_stage(self, stage: int, packs: Sequence[Pack], extend_to: int | None = None) -> int:
-        """Train `packs`, with budgets extended to `extend_to` steps; return how many trials were started."""
+    def run_stage(
+        self,
+        stage: int,
+        packs: Sequence[Pack],
+        left: Callable[[], frozenset[str]],
+        extend_to: int | None = None,
+    ) -> int:
+        """Train `packs`; return how many trials were started.
+
+        Args:
+            stage: their stage.
+            packs: what to train, the heaviest first.
+            left: the run_ids that are still to do, asked when an attempt has failed.
+            extend_to: a longer budget for all runs.
+        """
         if not packs or self._stopped.is_set():
             return 0
-        for pack in packs:
-            content = pack_content(
-                pack.runs,
-                self._plan.parents,
-                {run.run_id: horizon(run.config, extend_to) for run in pack.runs},
-                lanes=pack.lanes,
-                device=self._resources.device,
-                engine=self._resources.engine,
-                threads=self._resources.threads,
-                checkpoint_every_s=self._execution.checkpoint_every_s,
-                git_sha=git_sha(),
-            )
-            self._store.put_pack(pack.pack_id, content)
         n_runs = sum(len(pack.runs) for pack in packs)
         self._monitor.packs_planned(len(packs))
         self._monitor.event(
@@ -81,12 +81,27 @@ class LocalRay:
             f"{self._resources.device} workers"
         )
         self._start_ray()
+        queue = PackQueue(packs, self._execution.max_failures, self._resources.workers)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"ray\.")  # its own deprecations
-            queue = PackQueue([pack.pack_id for pack in packs], self._execution.max_failures)
-            results = self._tuner(queue).fit()
-        self.errors += queue.given_up.values()
+            results = self._tuner(queue, left, extend_to).fit()
+        self.errors += queue.given_up
         return len(results)
+
+    def _publish(self, pack: Pack, extend_to: int | None) -> None:
+        """Write what a worker needs to train a pack."""
+        content = pack_content(
+            pack.runs,
+            self._plan.parents,
+            {run.run_id: horizon(run.config, extend_to) for run in pack.runs},
+            lanes=pack.lanes,
+            device=self._resources.device,
+            engine=self._resources.engine,
+            threads=self._resources.threads,
+            checkpoint_every_s=self._execution.checkpoint_every_s,
+            git_sha=git_sha(),
+        )
+        self._store.put_pack(pack.pack_id, content)
 
     def _start_ray(self) -> None:
         if self._scratch is not None:
@@ -107,7 +122,7 @@ class LocalRay:
         )
         self._stopped.listen()
 
-    def _tuner(self, queue: PackQueue) -> Any:
+    def _tuner(self, queue: PackQueue, left: Callable[[], frozenset[str]], extend_to: int | None) -> Any:
         from ray import tune
 
         from cluster.stop_request import StopRequest
@@ -116,7 +131,7 @@ class LocalRay:
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line
         request = StopRequest(f"grok-sweeps-stop-{secrets.token_hex(8)}")
-        progress = PackProgress(self._monitor, queue)
+        progress = PackProgress(self._monitor, queue, left)
         return tune.Tuner(
             self._trainable or PackTrial,
             param_space={
@@ -126,7 +141,7 @@ class LocalRay:
                 "stop_request": request.name,
             },
             tune_config=tune.TuneConfig(
-                search_alg=PackSearch(queue),
+                search_alg=PackSearch(queue, lambda pack: self._publish(pack, extend_to), self._monitor),
                 num_samples=-1,  # until the queue is over
                 reuse_actors=True,
                 max_concurrent_trials=self._resources.workers,

@@ -115,18 +115,19 @@ class Monitor:
         with self._lock:
             return int(self._summaries.get(pack_id, {}).get("files_written", 0)) > 0
 
-    def pack_ended(self, pack_id: str, becomes: str) -> None:
-        """A pack's trial ended, and the pack is now `done`, `failed` or again `pending`."""
+    def pack_ended(self, pack_id: str, **becomes: int) -> None:
+        """A pack's trial ended; `becomes` are the packs that it is now, by `pending`, `done` or `failed`."""
         with self._lock:
             # A worker may be lost before its trial has started.
             was = "pending" if self._summaries.pop(pack_id, None) is None else "running"
             self._packs[was] -= 1
-            self._packs[becomes] += 1
+            for name, n in becomes.items():
+                self._packs[name] += n
 
-    def pack_lost(self, pack_id: str) -> int:
-        """A pack has lost its worker; return how often by now."""
+    def pack_lost(self, pack_id: str) -> str:
+        """A pack has lost its worker; return how to say how often by now."""
         self._losses[pack_id] += 1
-        return self._losses[pack_id]
+        return "" if self._losses[pack_id] == 1 else f" ({self._losses[pack_id]} times by now)"
 
     def _loop(self) -> None:
         wait = REFRESH_S
@@ -205,4 +206,5 @@ def describe_cell(config: RunConfig, rows: list[dict[str, Any]]) -> str:
     where = f"p {config.p} {config.arm}" + (f" rho {config.rho:g}" if config.rho is not None else "")
     where = ", ".join((f"{where} tau {config.tau:g}", *config.differences()))
     span = f", grokked at {steps[0]:,}–{steps[-1]:,}" if steps else ""
-    return f"cell {where}: {len(steps)} of {len(rows)} grokked{span}"
+    failed = sum(row["outcome"] == "failed" for row in rows)
+    return f"cell {where}: {len(steps)} of {len(rows)} grokked{span}" + (f", {failed} failed" if failed else "")

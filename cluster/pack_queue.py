@@ -1,62 +1,145 @@
-"""Which pack a free worker takes, and when a pack that keeps losing its worker is given up. Pure.
+"""Which pack a free worker takes, and what becomes of a pack whose attempt has failed. Pure.
 
 Tune's own retries are not used. They count every failure of a trial, so enough preemptions end it however far it got,
 and a worker that is lost while it changes from one pack to the next is charged twice and ends its trial at once. Here a
-pack that was lost is simply a pack that waits again, and what counts is failures in a row without progress.
+pack that failed is simply a pack that waits again, and what counts is failures in a row without progress, which is a
+row or a newer state written.
+
+- A pack that **lost its worker** (killed, node gone) is tried again as it is, `max_failures` times in a row.
+- A pack that **raised** is tried again once, since the fault may have been the machine's, then in halves, and halves
+  that raise are halved again until the run that raises is alone: it ends as `failed`, and the others are finished.
+- A pack that has used up its tries by losing workers is halved too, so that a run that kills its worker is found; alone
+  it is given up without a row, since nothing shows that it is to blame.
+- Where nothing at all gets on for many attempts, every pack is given up: it is not the runs.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from grok_sweeps.plan.packs import Pack, pack_of
+
+HOPELESS = 5
+"""Attempts in a row without progress of any pack after which all are given up, a worker and a try."""
+
+
+class Next(Enum):
+    """What becomes of a pack after an attempt that failed."""
+
+    AGAIN = "it is tried again"
+    HALVES = "its two halves are tried"
+    OVER = "every run of it has its row, that of a run that failed included"
+    GIVEN_UP = "it is given up"
+    LEFT = "it is left for the next time, since the queue is closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A pack to be tried, with its failures in a row without progress.
+
+    A `suspect` is part of a pack that raised twice. `is_last` says that it is one run, which fails if it raises now.
+    """
+
+    pack: Pack
+    lost: int = 0
+    raised: int = 0
+    suspect: bool = False
+    is_last: bool = False
 
 
 class PackQueue:
-    """Packs by id, in the order in which they are taken.
+    """Packs in the order in which workers take them.
 
     Args:
-        pack_ids: what is to be trained, the heaviest first.
-        max_failures: times in a row that a pack may be lost without progress before it is given up.
+        packs: what is to be trained, the heaviest first.
+        max_failures: see above; with 0 nothing is tried again as it is.
+        workers: how many take packs at once.
     """
 
-    def __init__(self, pack_ids: Sequence[str], max_failures: int) -> None:
-        self._waiting = deque(pack_ids)
+    def __init__(self, packs: Sequence[Pack], max_failures: int, workers: int = 1) -> None:
+        self._waiting = deque(Attempt(pack) for pack in packs)
+        self._under_way: dict[str, Attempt] = {}
         self._max_failures = max_failures
-        self._under_way: set[str] = set()
-        self._failures: dict[str, int] = {}
-        self.given_up: dict[str, str] = {}
-        """Why packs were given up: what their last attempt said."""
+        self._hopeless = HOPELESS * workers * (max_failures + 1)
+        self._fruitless = 0
+        self._closed = False
+        self.given_up: list[str] = []
+        """Why packs were given up."""
 
     @property
     def is_over(self) -> bool:
         """Whether no pack waits and none can come back."""
-        return not self._waiting and not self._under_way
+        return not self._waiting and (self._closed or not self._under_way)
 
-    def take(self) -> str | None:
-        """The next pack, or None while all that is left is under way."""
+    def take(self) -> Attempt | None:
+        """The next attempt, or None where none waits now."""
         if not self._waiting:
             return None
-        pack_id = self._waiting.popleft()
-        self._under_way.add(pack_id)
-        return pack_id
-
-    def done(self, pack_id: str) -> None:
-        """A pack's attempt ended by itself."""
-        self._under_way.discard(pack_id)
-
-    def lost(self, pack_id: str, why: str, *, progressed: bool) -> bool:
-        """A pack's attempt failed; return whether the pack is tried again.
-
-        `why` is what it said, `progressed` whether it had written a row or a newer state.
-        """
-        self._under_way.discard(pack_id)
-        self._failures[pack_id] = 0 if progressed else self._failures.get(pack_id, 0) + 1
-        if self._failures[pack_id] > self._max_failures:
-            self.given_up[pack_id] = why
-            return False
-        self._waiting.appendleft(pack_id)  # it is the furthest
-        return True
+        attempt = self._waiting.popleft()
+        alone = len(attempt.pack.runs) == 1
+        attempt = replace(attempt, is_last=alone and attempt.raised >= self._raises_allowed(attempt))
+        self._under_way[attempt.pack.pack_id] = attempt
+        return attempt
 
     def close(self) -> None:
-        """No pack is taken any more."""
+        """Let nothing be taken any more."""
         self._waiting.clear()
+        self._closed = True
+
+    def ended(self, pack_id: str) -> None:
+        """An attempt ended by itself."""
+        del self._under_way[pack_id]
+        self._fruitless = 0
+
+    def lost(self, pack_id: str, why: str, left: Collection[str] | None, *, progressed: bool) -> Next:
+        """An attempt lost its worker.
+
+        Args:
+            pack_id: its pack.
+            why: what was said, in one line.
+            left: run_ids that are still to do, or None where that is not known.
+            progressed: whether it wrote a row or a newer state.
+        """
+        attempt = self._failed(pack_id, progressed)
+        attempt = replace(attempt, lost=0 if progressed else attempt.lost + 1)
+        why = f"its worker was lost {attempt.lost} times in a row without progress: {why}"
+        return self._next(attempt, why, left, enough=attempt.lost > self._max_failures)
+
+    def raised(self, pack_id: str, why: str, left: Collection[str] | None, *, progressed: bool) -> Next:
+        """An attempt raised an exception; the arguments are those of `lost`."""
+        attempt = self._failed(pack_id, progressed)
+        attempt = replace(attempt, raised=0 if progressed else attempt.raised + 1)
+        enough = attempt.raised > self._raises_allowed(attempt)
+        return self._next(replace(attempt, suspect=attempt.suspect or enough), why, left, enough=enough)
+
+    def _raises_allowed(self, attempt: Attempt) -> int:
+        return 0 if attempt.suspect else min(1, self._max_failures)
+
+    def _failed(self, pack_id: str, progressed: bool) -> Attempt:
+        self._fruitless = 0 if progressed else self._fruitless + 1
+        return self._under_way.pop(pack_id)
+
+    def _next(self, attempt: Attempt, why: str, left: Collection[str] | None, *, enough: bool) -> Next:
+        runs = [run for run in attempt.pack.runs if left is None or run.run_id in left]
+        if not runs:
+            return Next.OVER
+        if self._closed:
+            return Next.LEFT
+        hopeless = self._fruitless >= self._hopeless
+        if hopeless:
+            self.close()
+            why = f"no pack got on in {self._fruitless} attempts in a row, the last because {why}"
+        if hopeless or (enough and len(runs) == 1):
+            self.given_up.append(why)
+            return Next.GIVEN_UP
+        if enough:
+            middle = len(runs) // 2
+            for half in (runs[middle:], runs[:middle]):
+                self._waiting.appendleft(Attempt(pack_of(half, attempt.pack.lanes), suspect=attempt.suspect))
+            return Next.HALVES
+        alone = len(runs) == 1 and len(attempt.pack.runs) > 1
+        self._waiting.appendleft(replace(attempt, pack=pack_of(runs, attempt.pack.lanes) if alone else attempt.pack))
+        return Next.AGAIN

@@ -33,11 +33,26 @@ def this_machine(*, look_for_gpus: bool) -> Machine:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cpus = max(1, min(cpus, _container_cpus()))
     gpus = 0
-    if look_for_gpus and (Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi")):
+    if look_for_gpus and has_nvidia_driver():
         import torch
 
         gpus = torch.cuda.device_count()
     return Machine(cpus, gpus)
+
+
+def has_nvidia_driver() -> bool:
+    """Whether an NVIDIA driver is in sight."""
+    return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
+
+
+def ray_token() -> str | None:
+    """The token of Ray's token authentication, from the environment or the file it names; None without one."""
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    try:
+        from_file = Path(path).expanduser().read_text().strip() if path else None
+    except OSError:
+        from_file = None
+    return os.environ.get("RAY_AUTH_TOKEN") or from_file or None
 
 
 def _container_cpus() -> int:

@@ -1,8 +1,11 @@
-"""One Ray Tune trial is one pack: a class Trainable around `PackTrainer`.
+"""One Ray Tune trial is one attempt at a pack: a class Trainable around `PackTrainer`.
 
 The trial is started with the pack's id alone and finds everything else in the store, also after its worker was killed,
 so Tune's own checkpoints are not used. SIGTERM (a preempted node) leads to a checkpoint before the end; without the
 handler it would be a kill.
+
+What can go wrong is told to the driver as a value: a store that cannot be written ends the sweep; an exception is the
+pack's own, and its worker is not used again, since a device that has failed once may fail the next pack too.
 """
 
 from __future__ import annotations
@@ -18,10 +21,11 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from cluster.stop_request import is_requested
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import StoreError, StoreWarning
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.rows import UnreadableObjectWarning
+from grok_sweeps.train.failed import one_line, write_failed
+from grok_sweeps.train.work import PackWork, load_work
 
 if TYPE_CHECKING:
     from grok_sweeps.train.pack import PackTrainer
@@ -32,13 +36,19 @@ REPORT_EVERY_S = 1.0
 class PackTrial(tune.Trainable):
     """Trains pack `config["pack"]` of sweep `config["sweep"]` in store `config["store"]`, on `config["bundle"]`.
 
-    `config["stop_request"]` names the request that ends it early.
+    `config["stop_request"]` names the request that ends it early; with `config["is_last"]` the pack's one run fails if
+    it raises without having got on.
     """
 
     _trainer: PackTrainer | None = None
+    _work: PackWork | None = None
+    _content: dict[str, Any]
+    _attempt: str
     _notes: list[str]
     _stopping = False
     _stepping = False
+    _spent = False
+    _failure: Exception | None = None
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -57,19 +67,26 @@ class PackTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train for a second and report a summary of the pack; the last one once a stop was requested."""
+        """Train for a second and report a summary of the pack; the last one once a stop was requested.
+
+        Raises:
+            RuntimeError: an exception was reported; Tune is to end this worker.
+        """
+        if self._spent:
+            raise RuntimeError("this worker is not used again after an exception")
         asked = is_requested(self.config["stop_request"])
-        if self._trainer is None:
-            return {"stopped": True, "done": True}
-        self._stepping = True
         try:
+            if self._failure is not None:
+                raise self._failure
+            if self._trainer is None:
+                return {"stopped": True, "done": True}
+            self._stepping = True
             summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: asked or self._stopping)
-        except StoreError as error:  # another worker would meet the same store: end the trial, tell the driver why
+        except StoreError as error:  # another worker would meet the same store
             self._trainer = None
             return {"store_error": str(error), "done": True}
-        except Exception:
-            self._trainer = None  # between a step and its readings there is no state to write
-            raise
+        except Exception as error:
+            return self._raised(error)
         finally:
             self._stepping = False
         if self._stopping:
@@ -92,26 +109,55 @@ class PackTrial(tune.Trainable):
         """Nothing: states are in the store."""
 
     def _start(self, config: dict[str, Any]) -> None:
+        self._trainer, self._work, self._failure, self._notes = None, None, None, []
+        if is_requested(config["stop_request"]):
+            return
+        self._attempt = secrets.token_hex(4)
+        try:
+            self._trainer = self._new_trainer(config)
+        except Exception as error:  # told by the first step: an exception here would look like a lost worker
+            self._failure = error
+
+    def _new_trainer(self, config: dict[str, Any]) -> PackTrainer:
+        store = self._store(config)
+        self._work, self._content = load_work(store, config["pack"])
+
         import torch  # here, since the driver imports this module too and never trains
 
         from grok_sweeps.train.engine import choose_engine
         from grok_sweeps.train.pack import PackTrainer
-        from grok_sweeps.train.work import load_work
 
-        self._notes = []
-        if is_requested(config["stop_request"]):
-            return
-        store = SweepStore(open_objects(config["store"]), config["sweep"])
-        work, content = load_work(store, config["pack"])
-        device = torch.device(content["device"])
-        torch.set_num_threads(content["threads"])
-        attempt = secrets.token_hex(4)
+        device = torch.device(self._content["device"])
+        torch.set_num_threads(self._content["threads"])
+        who = provenance(self._content["git_sha"])
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UnreadableObjectWarning)
-            self._trainer = PackTrainer(
-                store, work, attempt, choose_engine(content["engine"], device), provenance(content["git_sha"])
-            )
-        self._notes = [str(w.message) for w in caught if issubclass(w.category, UnreadableObjectWarning)]
+            warnings.simplefilter("always", StoreWarning)
+            engine = choose_engine(self._content["engine"], device)
+            trainer = PackTrainer(store, self._work, self._attempt, engine, who)
+        self._notes = [str(w.message) for w in caught if issubclass(w.category, StoreWarning)]
+        return trainer
+
+    def _raised(self, error: Exception) -> dict[str, Any]:
+        """Report an exception; no state is written, since the lanes may stand between a step and its readings."""
+        trainer, self._trainer, self._spent = self._trainer, None, True
+        why, written = one_line(error), trainer.files_written if trainer else 0
+        if self.config["is_last"] and not written and self._work is not None:
+            columns = {
+                **provenance(self._content["git_sha"]),
+                "attempt": self._attempt,
+                "device": self._content["device"],
+                "threads": self._content["threads"],
+                "engine": trainer.engine.name if trainer else None,
+            }
+            record = trainer.record_of(self._work.runs[0].run_id) if trainer else None
+            try:
+                write_failed(self._store(self.config), self._work, why, record, columns)
+            except StoreError as store_error:
+                return {"store_error": str(store_error), "done": True}
+        return {"raised": why, "files_written": written}
+
+    def _store(self, config: dict[str, Any]) -> SweepStore:
+        return SweepStore(open_objects(config["store"]), config["sweep"])
 
     def _leave(self) -> None:
         trainer, self._trainer = self._trainer, None

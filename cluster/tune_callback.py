@@ -11,11 +11,29 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 
 from cluster.monitor import Monitor
-from cluster.pack_queue import PackQueue
+from cluster.pack_queue import Next, PackQueue
 from cluster.stop_request import StopRequest
+from grok_sweeps.errors import StoreError
+from grok_sweeps.plan import Pack
 
 STOP_WAIT_S = 60.0
 """Longest wait for the packs under way to write their states before Tune ends them."""
+MOST_CHARACTERS = 300
+"""Of what Ray says about a lost worker."""
+_BECOMES: dict[Next, dict[str, int]] = {
+    Next.AGAIN: {"pending": 1},
+    Next.HALVES: {"pending": 2},
+    Next.OVER: {"done": 1},
+    Next.GIVEN_UP: {"failed": 1},
+    Next.LEFT: {"pending": 1},
+}
+_SAYS = {
+    Next.AGAIN: "; it starts again from its newest state",
+    Next.HALVES: "; its halves are tried by themselves",
+    Next.OVER: "; each of its runs has its row",
+    Next.GIVEN_UP: "; it is given up",
+    Next.LEFT: "",
+}
 
 
 class _Unpickled:
@@ -26,18 +44,27 @@ class _Unpickled:
 
 
 class PackSearch(_Unpickled, Searcher):
-    """Gives each new trial the next pack of a queue."""
+    """Gives each new trial the next pack of a queue.
 
-    def __init__(self, queue: PackQueue) -> None:
+    `publish` writes the pack to the store; a store that refuses it closes the queue, and the monitor knows.
+    """
+
+    def __init__(self, queue: PackQueue, publish: Callable[[Pack], None], monitor: Monitor) -> None:
         super().__init__()
-        self._queue = queue
+        self._queue, self._publish, self._monitor = queue, publish, monitor
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next pack's id as a trial's config."""
-        pack_id = self._queue.take()
-        if pack_id is None:
+        """The next pack as a trial's config."""
+        attempt = self._queue.take()
+        if attempt is None:
             return str(Searcher.FINISHED) if self._queue.is_over else None
-        return {"pack": pack_id}
+        try:
+            self._publish(attempt.pack)
+        except StoreError as error:
+            self._monitor.store_failed(str(error))
+            self._queue.close()
+            return str(Searcher.FINISHED)
+        return {"pack": attempt.pack.pack_id, "is_last": attempt.is_last}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing: the callback tells the queue, since it knows the pack."""
@@ -50,10 +77,14 @@ class PackSearch(_Unpickled, Searcher):
 
 
 class PackProgress(_Unpickled, Callback):
-    """Tells the monitor and the queue what becomes of each trial; `under_way` are the trials that train now."""
+    """Tells the monitor and the queue what becomes of each trial.
 
-    def __init__(self, monitor: Monitor, queue: PackQueue) -> None:
-        self._monitor, self._queue = monitor, queue
+    `left` gives the run_ids that are still to do; `under_way` are the trials that train now.
+    """
+
+    def __init__(self, monitor: Monitor, queue: PackQueue, left: Callable[[], frozenset[str]]) -> None:
+        self._monitor, self._queue, self._left = monitor, queue, left
+        self._raised: dict[str, dict[str, Any]] = {}
         self.under_way: set[str] = set()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -67,6 +98,8 @@ class PackProgress(_Unpickled, Callback):
         """A worker reports."""
         if "store_error" in result:
             self._monitor.store_failed(result["store_error"])
+        elif "raised" in result:
+            self._raised[trial.trial_id] = result
         elif "run_steps" in result:
             self._monitor.pack_reported(trial.config["pack"], result)
             for note in result["notes"]:
@@ -75,21 +108,31 @@ class PackProgress(_Unpickled, Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A pack's attempt ended by itself."""
         self.under_way.discard(trial.trial_id)
-        self._queue.done(trial.config["pack"])
-        self._monitor.pack_ended(trial.config["pack"], "pending" if trial.last_result.get("stopped") else "done")
+        self._queue.ended(trial.config["pack"])
+        stopped = trial.last_result.get("stopped", False)
+        self._monitor.pack_ended(trial.config["pack"], **{"pending" if stopped else "done": 1})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """A worker is lost, or what it ran has raised."""
+        """What a worker ran has raised, or the worker is lost."""
         self.under_way.discard(trial.trial_id)
         pack_id = trial.config["pack"]
-        again = self._queue.lost(pack_id, _first_line(trial.get_error()), progressed=self._monitor.has_written(pack_id))
-        self._monitor.pack_ended(pack_id, "pending" if again else "failed")
-        n = self._monitor.pack_lost(pack_id)
-        times = "" if n == 1 else f" ({n} times by now)"
-        if again:
-            self._monitor.event(f"pack {pack_id}: worker lost{times}, starting again from its newest state")
+        try:
+            left = self._left()
+        except StoreError as error:
+            self._monitor.store_failed(str(error))
+            self._queue.close()
+            left = None
+        report = self._raised.pop(trial.trial_id, None)
+        if report is not None:
+            why = report["raised"]
+            then = self._queue.raised(pack_id, why, left, progressed=report["files_written"] > 0)
+            said = f"raised {why}"
         else:
-            self._monitor.event(f"pack {pack_id}: worker lost{times}, gave up after repeated failures")
+            why = _last_line(trial.get_error())
+            then = self._queue.lost(pack_id, why, left, progressed=self._monitor.has_written(pack_id))
+            said = f"lost its worker{self._monitor.pack_lost(pack_id)}"
+        self._monitor.pack_ended(pack_id, **_BECOMES[then])
+        self._monitor.event(f"pack {pack_id} {said}{_SAYS[then]}")
 
 
 class StopAfterStates(_Unpickled, tune.Stopper):
@@ -132,10 +175,7 @@ class StopAfterStates(_Unpickled, tune.Stopper):
         return not self._waits_for & self._under_way() or self._clock() >= self._until
 
 
-def _first_line(error: BaseException) -> str:
-    """The message of the exception at the root of Ray's wrapping."""
-    text = str(error).strip().splitlines()
-    for line in reversed(text):
-        if "Error: " in line:
-            return line.split("Error: ", 1)[1]
-    return text[-1] if text else repr(error)
+def _last_line(error: BaseException | None) -> str:
+    """The last line of what Ray says, which says most."""
+    lines = str(error or "").strip().splitlines()
+    return lines[-1][:MOST_CHARACTERS] if lines else "no reason is known"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from rich import box
@@ -35,6 +35,13 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
+def size(n_bytes: float) -> str:
+    """Bytes as `12 B`, `3.4 kB` or `1,234.5 MB`."""
+    if n_bytes < 1e3:
+        return f"{n_bytes:.0f} B"
+    return f"{n_bytes / 1e3:.1f} kB" if n_bytes < 1e6 else f"{n_bytes / 1e6:,.1f} MB"
+
+
 def plain_line(progress: Progress) -> str:
     """The sweep in one line."""
     parts = [f"{progress.sweep}: {progress.state}", f"{progress.finished:,}/{progress.runs:,} runs"]
@@ -44,8 +51,11 @@ def plain_line(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def panel(progress: Progress) -> RenderableType:
-    """The sweep as a panel: stages, packs, outcomes, rate, time left, the grid of cells, the last events."""
+def panel(progress: Progress, stored: Mapping[str, int] | None = None) -> RenderableType:
+    """The sweep as a panel: stages, packs, outcomes, rate, time left, the grid of cells, the last events.
+
+    `stored` are the bytes in the store by kind of object, where they are known.
+    """
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column()
@@ -57,6 +67,8 @@ def panel(progress: Progress) -> RenderableType:
     facts.add_row("runs", done)
     outcomes = Text("  ").join(Text(f"{n:,} {k}", style=_COLOURS[k]) for k, n in progress.outcomes.items())
     facts.add_row("outcomes", outcomes or Text("none yet", style="dim"))
+    if progress.first_error:
+        facts.add_row("first error", Text(progress.first_error, style="red"))
     for stage in progress.stages:
         facts.add_row(f"stage {stage.stage}", f"{stage.finished:,} of {stage.runs:,} runs")
     if progress.packs:
@@ -66,6 +78,10 @@ def panel(progress: Progress) -> RenderableType:
     if progress.steps_per_s:
         facts.add_row("rate", f"{progress.steps_per_s:,.0f} run-steps/s in {progress.lanes_active} lanes")
         facts.add_row("time left", f"about {duration(progress.eta_s)}")
+    if stored:
+        kinds = sorted(stored.items(), key=lambda item: -item[1])
+        total = size(sum(stored.values()))
+        facts.add_row("stored", f"{total}: " + ", ".join(f"{kind} {size(n_bytes)}" for kind, n_bytes in kinds))
     if progress.state == "interrupted" and progress.heartbeat_age_s is not None:
         facts.add_row("driver", f"last heard of {duration(progress.heartbeat_age_s)} ago; run the sweep again to go on")
     parts: list[RenderableType] = [facts]

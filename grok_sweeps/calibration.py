@@ -14,8 +14,10 @@ from grok_sweeps.arms import LAYERS
 from grok_sweeps.errors import CalibrationError
 
 
-def resolve_control(control_id: str, run_ids: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Resolve one control from the finished rows of its runs.
+def resolve_control(
+    control_id: str, run_ids: Sequence[str], rows: Mapping[str, Mapping[str, Any]], n_waiting: int = 0
+) -> dict[str, Any]:
+    """Resolve one control from the finished rows of its runs; `n_waiting` runs need it.
 
     Returns:
         w_c, the layers' shares of the norm (their squares sum to 1), and the counts behind them.
@@ -28,10 +30,12 @@ def resolve_control(control_id: str, run_ids: Sequence[str], rows: Mapping[str, 
     if 2 * len(grokked) <= len(run_ids):
         horizon = max((max(row["max_steps"], row["steps_run"]) for row in known), default=0)
         p = known[0]["p"] if known else "?"
+        failed = [row for row in known if row["outcome"] == "failed"]
+        also = f" {len(failed)} failed ({failed[0]['error']}): `resume --failed` trains them again." if failed else ""
         raise CalibrationError(
             f"w_c: control {control_id} (p = {p}) grokked in {len(grokked)} of {len(run_ids)} runs within max_steps = "
-            f"{horizon}, and w_c is the median of a majority; train them on with `resume --max-steps N`, or pin w_c "
-            "as a number."
+            f"{horizon}, and w_c is the median of a majority; {n_waiting:,} runs wait for it. To go on, train "
+            f"them on with `resume --max-steps N`, or pin w_c as a number.{also}"
         )
     shares = {
         f"share_{layer}": median(row[f"norm_{layer}_at_grok"] / row["weight_norm_at_grok"] for row in grokked)

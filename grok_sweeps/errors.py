@@ -36,6 +36,31 @@ class CorruptObjectError(StoreError):
     """An object of the store is not what its name says (truncated, foreign, of a newer schema)."""
 
 
+class NewerSchemaError(CorruptObjectError):
+    """An object was written by a later version of this project."""
+
+    def __init__(self, name: str, written: object, read: int) -> None:
+        super().__init__(
+            f"{name}: written with schema {written}, this version reads up to {read}; upgrade grok-sweeps."
+        )
+
+
+class ObjectGoneError(StoreError):
+    """An object was deleted or replaced while it was read."""
+
+
+class StoreWarning(UserWarning):
+    """What a person should know of the store, and the work goes on."""
+
+
+class UnreadableObjectWarning(StoreWarning):
+    """An object in the store was skipped because it cannot be read."""
+
+
+class PassingFaultWarning(StoreWarning):
+    """The store does not answer, and is waited for."""
+
+
 class CalibrationError(GrokSweepsError):
     """A later stage cannot start because its control did not give the number it needs."""
 

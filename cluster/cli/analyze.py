@@ -41,8 +41,8 @@ def analyze(
     for name, data in files.items():
         opened.objects.put(sweep_store.layout.analysis(name), data)
     out = console()
-    folder = opened.objects.glob(sweep_store.layout.analysis(""))
+    folder = opened.objects.address(sweep_store.layout.analysis(""))
     out.print(
-        f"report: {opened.objects.glob(sweep_store.layout.analysis('report.html'))}", highlight=False, markup=False
+        f"report: {opened.objects.address(sweep_store.layout.analysis('report.html'))}", highlight=False, markup=False
     )
     out.print(f"estimates.json and figures: {folder}", highlight=False, markup=False)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import warnings
 
-from cluster.cli import analyze, audit, query, sweeps  # noqa: F401 (each registers its commands)
+from cluster.cli import analyze, audit, doctor, gc, query, sweeps  # noqa: F401 (each registers its commands)
 from cluster.cli.common import app, error_line, warning_line
-from grok_sweeps.errors import GrokSweepsError
-from grok_sweeps.store.rows import UnreadableObjectWarning
+from grok_sweeps.errors import GrokSweepsError, StoreWarning
 
 
 def main() -> None:
@@ -23,5 +22,5 @@ def main() -> None:
 
 def _warning_line(message: Warning | str, category: type[Warning], *_place: object) -> None:
     """Show our own warnings as one line; other packages' are not for the user."""
-    if issubclass(category, UnreadableObjectWarning):
+    if issubclass(category, StoreWarning):
         warning_line(str(message))

@@ -23,7 +23,9 @@ app = typer.Typer(
 
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", metavar="URI", help=f"Directory of the results; default ${STORE_VARIABLE} or ./sweeps."),
+    typer.Option(
+        "--store", metavar="URI", help=f"Directory or s3:// URI of the results; default ${STORE_VARIABLE} or ./sweeps."
+    ),
 ]
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file or the name of a preset.")]
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep in the store.")]

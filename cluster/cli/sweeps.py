@@ -14,23 +14,33 @@ from cluster.driver import RunReport, run_sweep, stage_packs
 from cluster.resources import Resources, choose_resources
 from cluster.settings import this_machine
 from cluster.views import duration, open_view, panel, plain_line
-from grok_sweeps.errors import QueryError
+from grok_sweeps.errors import QueryError, SpecError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.plan.estimate import ASSUMPTIONS, estimate
 from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.results import Store
-from grok_sweeps.spec import SweepSpec, load_spec, preset_names
+from grok_sweeps.spec import SweepSpec, load_spec, preset_names, with_execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.ancestry import stored_ancestry
+from grok_sweeps.store.retention import bytes_by_kind
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 
 WATCH_EVERY_S = 2.0
+SIZES_EVERY_S = 30.0
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="execution.KEY=VALUE", help="Another value for a key of `execution`; may be repeated."
+    ),
+]
 
 
 @app.command()
-def plan(spec: SpecArgument, store: StoreOption = None) -> None:
+def plan(spec: SpecArgument, store: StoreOption = None, settings: SetOption = None) -> None:
     """Print what a spec would train and cost. Writes nothing; the store is where forks look for their parents."""
     sweep, _ = load_spec(spec)
+    sweep = with_execution(sweep, settings or ())
     planned = make_plan(sweep, stored_ancestry(store_at(store).objects))
     resources = _resources(sweep)
     console().print(_plan_table(planned, resources))
@@ -48,9 +58,10 @@ def presets() -> None:
 
 
 @app.command()
-def run(spec: SpecArgument, store: StoreOption = None) -> None:
+def run(spec: SpecArgument, store: StoreOption = None, settings: SetOption = None) -> None:
     """Train the runs of a spec that have no row yet; again and again until all have."""
     sweep, text = load_spec(spec)
+    sweep = with_execution(sweep, settings or ())
     opened = store_at(store)
     _run(sweep, text, opened, make_plan(sweep, stored_ancestry(opened.objects)))
 
@@ -63,8 +74,13 @@ def resume(
         int | None,
         typer.Option("--max-steps", metavar="N", min=1, help="Train censored runs on, up to step N, from their last."),
     ] = None,
+    censored: Annotated[bool, typer.Option("--censored", help="Says that censored runs are meant; with N.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Train failed runs again, from their newest state.")] = False,
+    settings: SetOption = None,
 ) -> None:
     """Go on with a sweep from the store alone: `run` with the spec and the plan that the store keeps."""
+    if censored and max_steps is None:
+        raise SpecError("--censored: name the budget to train censored runs on to, with --max-steps N.")
     opened = store_at(store)
     sweep_store = opened.sweep(sweep)
     spec = sweep_store.load_spec()
@@ -72,7 +88,7 @@ def resume(
     assert spec is not None
     assert text is not None
     planned = sweep_store.load_plan() or make_plan(spec, stored_ancestry(opened.objects))
-    _run(spec, text.decode(), opened, planned, max_steps)
+    _run(with_execution(spec, settings or ()), text.decode(), opened, planned, max_steps, failed_again=failed)
 
 
 @app.command()
@@ -89,34 +105,51 @@ def status(
         return
     reader, out = _Reader(opened.sweep(sweep)), console()
     if not watch:
-        out.print(panel(reader.read()))
+        out.print(panel(reader.read(), reader.stored()))
         return
     with Live(console=out, refresh_per_second=4) as live:
         while True:
             progress = reader.read()
-            live.update(panel(progress))
+            live.update(panel(progress, reader.stored()))
             if progress.state != "running":
                 return
             time.sleep(WATCH_EVERY_S)
 
 
-def _run(spec: SweepSpec, text: str, store: Store, planned: Plan, extend_to: int | None = None) -> None:
+def _run(
+    spec: SweepSpec,
+    text: str,
+    store: Store,
+    planned: Plan,
+    extend_to: int | None = None,
+    *,
+    failed_again: bool = False,
+) -> None:
     sweep_store = SweepStore(store.objects, spec.name)
     out = console()
     began = time.monotonic()
     with open_view(out) as view:
-        report = run_sweep(sweep_store, text, planned, spec.execution, _resources(spec), view, extend_to)
+        report = run_sweep(
+            sweep_store, text, planned, spec.execution, _resources(spec), view, extend_to, failed_again=failed_again
+        )
     _conclude(spec.name, report, time.monotonic() - began)
 
 
 def _conclude(name: str, report: RunReport, seconds: float) -> None:
     out = console()
     progress = report.progress
+    failed = progress.outcomes.get("failed", 0)
     if report.state == "finished":
-        if report.trials:
-            out.print(f"{plain_line(progress)} in {duration(seconds)}", highlight=False)
-        else:
-            out.print(f"{plain_line(progress)}; nothing to do", highlight=False)
+        ending = f" in {duration(seconds)}" if report.trials else "; nothing to do"
+        out.print(f"{plain_line(progress)}{ending}", highlight=False)
+    if failed:
+        error_line(
+            f"sweep '{name}': {failed} of {progress.runs} runs failed, the first: {progress.first_error}. "
+            f"`grok-sweeps resume {name} --failed` trains them again."
+        )
+    if report.state == "finished":
+        if failed:
+            raise typer.Exit(1)
         return
     left = progress.runs - progress.finished
     if report.state == "interrupted":
@@ -124,7 +157,7 @@ def _conclude(name: str, report: RunReport, seconds: float) -> None:
         raise typer.Exit(130)
     why = report.errors[0] if report.errors else "their packs ended without a result."
     if len(report.errors) > 1:
-        why += f" ({len(report.errors)} packs failed; this is the first error.)"
+        why += f" (The first of {len(report.errors)} reasons.)"
     error_line(
         f"sweep '{name}': {left} of {progress.runs} runs have no result: {why} Run the same command again to go on."
     )
@@ -171,6 +204,13 @@ class _Reader:
         if loaded is None:
             raise QueryError(f"sweep '{store.sweep}' has no plan yet; run it first.")
         self._plan = loaded
+        self._sized_at, self._sizes = float("-inf"), dict[str, int]()
+
+    def stored(self) -> dict[str, int]:
+        """Bytes by kind of object, looked up now and then: it lists the whole sweep."""
+        if time.monotonic() - self._sized_at >= SIZES_EVERY_S:
+            self._sized_at, self._sizes = time.monotonic(), bytes_by_kind(self._store)
+        return self._sizes
 
     def read(self) -> Progress:
         self._log.refresh()

@@ -48,27 +48,29 @@ def make_packs(
     for members in shapes.values():
         width = lanes(members[0].config)
         n_packs = -(-len(members) // pack_runs) if pack_runs else min(workers * PACKS_A_WORKER, len(members) // width)
-        for cost, held in _balanced(members, max(1, n_packs), pack_runs or len(members)):
-            packs.append(Pack(_pack_id(held), tuple(held), cost, min(width, len(held))))
+        packs += [pack_of(held, width) for held in _balanced(members, max(1, n_packs), pack_runs or len(members))]
     return sorted(packs, key=lambda pack: (-pack.flops, pack.pack_id))
 
 
-def _balanced(runs: Sequence[PlannedRun], n_packs: int, most: int) -> list[tuple[float, list[PlannedRun]]]:
+def _balanced(runs: Sequence[PlannedRun], n_packs: int, most: int) -> list[list[PlannedRun]]:
     """Longest run first into the lightest pack that has room."""
-    costed = sorted(
-        ((expected_steps(r.config) * step_flops(r.config), r) for r in runs), key=lambda x: (-x[0], x[1].run_id)
-    )
+    costed = sorted(((_cost(r), r) for r in runs), key=lambda x: (-x[0], x[1].run_id))
     bins: list[list[PlannedRun]] = [[] for _ in range(n_packs)]
     heap = [(0.0, k) for k in range(n_packs)]
-    loads = [0.0] * n_packs
     for cost, run in costed:
         load, k = heapq.heappop(heap)
         bins[k].append(run)
-        loads[k] = load + cost
         if len(bins[k]) < most:
-            heapq.heappush(heap, (loads[k], k))
-    return [(load, members) for load, members in zip(loads, bins, strict=True) if members]
+            heapq.heappush(heap, (load + cost, k))
+    return [members for members in bins if members]
 
 
-def _pack_id(runs: Sequence[PlannedRun]) -> str:
-    return hashlib.sha256("\n".join(r.run_id for r in runs).encode()).hexdigest()[:12]
+def pack_of(runs: Sequence[PlannedRun], lanes: int) -> Pack:
+    """The pack of `runs`, in their order, for a worker that trains at most `lanes` of them at once."""
+    pack_id = hashlib.sha256("\n".join(r.run_id for r in runs).encode()).hexdigest()[:12]
+    return Pack(pack_id, tuple(runs), sum(_cost(r) for r in runs), min(lanes, len(runs)))
+
+
+def _cost(run: PlannedRun) -> float:
+    """Expected floating-point operations."""
+    return expected_steps(run.config) * step_flops(run.config)

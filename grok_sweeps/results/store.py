@@ -6,7 +6,6 @@ Each call lists the store anew and reads a consistent set of finished runs, so a
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,16 +13,19 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from grok_sweeps.errors import CorruptObjectError, QueryError, did_you_mean
+from grok_sweeps.errors import QueryError, did_you_mean
+from grok_sweeps.results.files import Files
 from grok_sweeps.results.views import cells_view, curves_view, runs_view, sweeps_view
-from grok_sweeps.store import ObjectStore, SweepStore, open_objects
+from grok_sweeps.store import ObjectInfo, ObjectStore, SweepStore, open_objects
 from grok_sweeps.store.layout import Layout
-from grok_sweeps.store.rows import UnreadableObjectWarning
-from grok_sweeps.store.tables import decode_table
+from grok_sweeps.store.objects import for_each
+
+_LISTINGS = 3
+"""Times a query is tried whose files go while it runs."""
 
 
 def open_store(uri: str) -> Store:
-    """Open the store at `uri` (a path or `file://` URI) for reading; nothing is written and it need not exist yet."""
+    """Open the store at `uri` (a path, `file://`, `s3://`) to read it; nothing is written and it need not exist yet."""
     return Store(open_objects(uri))
 
 
@@ -33,13 +35,16 @@ class Store:
     def __init__(self, objects: ObjectStore) -> None:
         self.objects = objects
         self.uri = objects.uri
+        self._files = Files(objects)
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
 
     def sweep_names(self) -> list[str]:
         """Names of the sweeps in the store."""
-        return [name for name in self.objects.folders() if SweepStore(self.objects, name).exists()]
+        folders = list(self.objects.folders())
+        known = for_each(self.objects, lambda name: SweepStore(self.objects, name).exists(), folders)
+        return [name for name, exists in zip(folders, known, strict=True) if exists]
 
     def sweep(self, name: str) -> SweepStore:
         """One sweep's objects.
@@ -85,13 +90,7 @@ class Store:
     def connect(self, sweep: str | None = None) -> _Connection:
         """A DuckDB connection with the views over the store as it is now, of one sweep or of all."""
         names = self.sweep_names() if sweep is None else [self.sweep(sweep).sweep]
-        layouts = [Layout(name) for name in names]
-        rows = self._files([layout.rows for layout in layouts])
-        curves = self._files([layout.curves for layout in layouts])
-        return _Connection(self.objects, rows, curves, [layout.plan for layout in layouts])
-
-    def _files(self, folders: Sequence[str]) -> list[str]:
-        return [info.name for folder in folders for info in self.objects.list(folder) if info.name.endswith(".parquet")]
+        return _Connection(self._files, self.objects, [Layout(name) for name in names])
 
     def _view(self, view: str, sweep: str | None, order: str, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
         condition = "" if run_ids is None else "WHERE run_id IN (SELECT unnest(?))"
@@ -100,17 +99,15 @@ class Store:
 
 
 class _Connection:
-    """A DuckDB connection whose complaints are one line, and which skips objects that cannot be read.
+    """A DuckDB connection whose complaints are one line; of the views it makes those that a query speaks of.
 
-    Objects are looked at one by one only after DuckDB has failed on them, so whole stores pay nothing for it.
+    A file may go between the listing and the query (compaction, a deleted sweep); then the store is listed again.
     """
 
-    def __init__(self, objects: ObjectStore, rows: list[str], curves: list[str], plans: list[str]) -> None:
-        self._objects = objects
-        self._rows, self._curves, self._plans = rows, curves, plans
+    def __init__(self, files: Files, objects: ObjectStore, layouts: Sequence[Layout]) -> None:
+        self._files, self._objects, self._layouts = files, objects, layouts
         self.duckdb = duckdb.connect()
         self.duckdb.execute("SET TimeZone = 'UTC'")
-        self._define_views()
 
     def execute_df(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """Run a query, as pandas."""
@@ -119,46 +116,35 @@ class _Connection:
 
     def execute_arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Run a query, as Arrow."""
-        try:
-            answer = self.duckdb.sql(query, params=list(parameters))
-            if answer is None:
-                raise QueryError(
-                    "the query gives no table; write SELECT over the views runs, cells, curves and sweeps."
-                )
-            return answer.to_arrow_table()
-        except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
-            raise _query_error(error) from None
-        except duckdb.Error as error:
-            if not self._drop_unreadable():
+        for _ in range(_LISTINGS):
+            try:
+                self._define_views(query)
+                answer = self.duckdb.sql(query, params=list(parameters))
+                if answer is None:
+                    raise QueryError(
+                        "the query gives no table; write SELECT over the views runs, cells, curves and sweeps."
+                    )
+                return answer.to_arrow_table()
+            except duckdb.IOException as error:
+                failed = error
+            except duckdb.Error as error:
                 raise _query_error(error) from None
-            self._define_views()
-            return self.execute_arrow(query, parameters)
+        raise _query_error(failed) from None
 
-    def _define_views(self) -> None:
-        rows, curves, plans = ([self._objects.glob(n) for n in names] for names in self._names())
-        try:
-            for view in (runs_view(rows), curves_view(curves), cells_view(), sweeps_view(plans)):
-                self.duckdb.execute(view)
-        except duckdb.Error as error:
-            if not self._drop_unreadable():
-                raise _query_error(error) from None
-            self._define_views()
+    def _define_views(self, query: str) -> None:
+        asked = {word for word in ("curves", "sweeps") if re.search(rf"\b{word}\b", query, re.IGNORECASE)}
+        rows = self._paths([layout.rows for layout in self._layouts])
+        curves = self._paths([layout.curves for layout in self._layouts]) if "curves" in asked else []
+        plans = self._files.paths(self._plans()) if "sweeps" in asked else []
+        for view in (runs_view(rows), curves_view(curves), cells_view(), sweeps_view(plans)):
+            self.duckdb.execute(view)
 
-    def _names(self) -> tuple[list[str], list[str], list[str]]:
-        return self._rows, self._curves, self._plans
+    def _paths(self, folders: Sequence[str]) -> list[str]:
+        return self._files.paths(info for folder in folders for info in self._objects.list(folder))
 
-    def _drop_unreadable(self) -> bool:
-        """Forget the objects that cannot be read, with a warning for each; return whether there were any."""
-        dropped = False
-        for names in self._names():
-            for name in tuple(names):
-                try:
-                    decode_table(self._objects.get(name) or b"", name)
-                except CorruptObjectError as error:
-                    warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
-                    names.remove(name)
-                    dropped = True
-        return dropped
+    def _plans(self) -> list[ObjectInfo]:
+        """The plans, which never change; that one is there is known from its spec."""
+        return [ObjectInfo(layout.plan, 0, 0.0) for layout in self._layouts]
 
 
 def _query_error(error: duckdb.Error) -> QueryError:

@@ -1,6 +1,7 @@
 """The views `runs`, `curves`, `cells` and `sweeps`, as SQL over the store's Parquet files.
 
-`runs` keeps one row a run of a sweep: the one with the most steps, then the earliest finished. `curves` keeps the
+`runs` keeps one row a run of a sweep: one that did not fail before one that did, then the one with the most steps, then
+the earliest finished. `curves` keeps the
 readings of exactly the attempt whose row won. A cell's median counts a run that did not grok within its budget as
 later than every number, so it is null where half of the runs or more are censored; failed runs are left out of it.
 """
@@ -27,7 +28,7 @@ _MEANS = ("logit_scale_at_grok", "weight_norm_at_grok")
 
 def runs_view(files: Sequence[str]) -> str:
     """SQL of the view `runs` over row files."""
-    rank = "PARTITION BY sweep, run_id ORDER BY steps_run DESC, finished_at, attempt"
+    rank = "PARTITION BY sweep, run_id ORDER BY outcome = 'failed', steps_run DESC, finished_at, attempt"
     columns = ", ".join(_with_default(c) for c in RUN_COLUMNS)
     return f"""CREATE OR REPLACE VIEW runs AS SELECT {columns} FROM ({_read(files, RUN_COLUMNS)})
         QUALIFY row_number() OVER ({rank}) = 1"""

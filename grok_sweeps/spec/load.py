@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from reprlib import Repr
@@ -60,6 +61,26 @@ def parse_spec(text: str, source: str = "spec") -> SweepSpec:
         raise SpecError(f"{source}: {error}") from None
     except ValidationError as error:
         raise SpecError(f"{source}: {_one_line(error)}") from None
+
+
+def with_execution(spec: SweepSpec, settings: Sequence[str]) -> SweepSpec:
+    """`spec` with keys of `execution` set anew by `settings`, each `execution.KEY=VALUE`.
+
+    Raises:
+        SpecError: one line that names the setting and what is allowed.
+    """
+    values = spec.execution.model_dump(exclude_unset=True)
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        section, _, key = name.strip().partition(".")
+        if not equals or section != "execution" or not key:
+            raise SpecError(f"--set: {_REPR.repr(setting)} is not `execution.KEY=VALUE`; e.g. execution.lanes=8.")
+        values[key] = read_yaml(value, "--set")
+    try:
+        checked = SweepSpec.model_validate({"name": spec.name, "execution": values})
+    except (SpecError, ValidationError) as error:
+        raise SpecError(f"--set: {_one_line(error) if isinstance(error, ValidationError) else error}") from None
+    return spec.model_copy(update={"execution": checked.execution})
 
 
 def _find(spec: str) -> tuple[str, str]:

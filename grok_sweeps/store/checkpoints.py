@@ -1,91 +1,57 @@
-"""Run states as safetensors: written whole, found by their headers, read one lane at a time.
+"""Where the states of runs are, and the newest of each.
 
 `checkpoints/` holds the lanes of packs under way; `states/` the final states of runs that spent their budget, one a
-file, from which forks start and a longer budget goes on.
-
-The file's JSON header names every lane's run, step and bookkeeping, so a search for the newest state of a run costs a
-small read a file. Every tensor is stored under `<run_id>/<name>`. A SHA-256 over each lane's tensors and facts stands
-in the header; a lane that does not match it, or a file that does not parse, is skipped with a warning and the older
-state is used. Safetensors hold no code, so reading a foreign file is safe.
+file, from which forks start and a longer budget goes on. A search for the newest state of a run costs a small read a
+checkpoint and none for a kept state, whose name says what it is. What is damaged is skipped with a warning that names
+it, and the older state is used.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
-import numpy as np
-from safetensors.numpy import save
-
-from grok_sweeps.errors import CorruptObjectError
-from grok_sweeps.schema import SCHEMA_VERSION
-from grok_sweeps.store.rows import UnreadableObjectWarning
+from grok_sweeps.errors import CorruptObjectError, ObjectGoneError, UnreadableObjectWarning
+from grok_sweeps.store.objects import for_each
+from grok_sweeps.store.states import LaneState, encode_states, read_header, read_states
 from grok_sweeps.store.sweep import SweepStore
 
-MAX_HEADER_BYTES = 100 << 20
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
-
-
-@dataclass(frozen=True)
-class LaneState:
-    """Everything a run needs to go on: tensors by name, and small facts (JSON values) such as time spent."""
-
-    run_id: str
-    step: int
-    tensors: Mapping[str, np.ndarray]
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    def sha256(self, names: Iterable[str] | None = None) -> str:
-        """SHA-256 over step, names, shapes and bytes of the tensors (all, or `names`)."""
-        digest = hashlib.sha256(str(self.step).encode())
-        for name in sorted(self.tensors if names is None else names):
-            array = np.ascontiguousarray(self.tensors[name])
-            digest.update(f"|{name}:{array.dtype.str}{array.shape}|".encode())
-            digest.update(array.tobytes())
-        return digest.hexdigest()
-
-    def checksum(self) -> str:
-        """SHA-256 over the whole state, facts included."""
-        facts = json.dumps(dict(self.facts), sort_keys=True)
-        return hashlib.sha256(f"{self.sha256()}{facts}".encode()).hexdigest()
+_SEARCHES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class StateRef:
-    """Where the newest state of a run lies."""
+    """Where a state of a run lies."""
 
     run_id: str
     step: int
     object_name: str
 
 
-def encode_states(states: Sequence[LaneState]) -> bytes:
-    """Safetensors bytes of `states`."""
-    lanes = [{"run_id": s.run_id, "step": s.step, "facts": dict(s.facts), "sha256": s.checksum()} for s in states]
-    tensors = {f"{s.run_id}/{k}": np.ascontiguousarray(v) for s in states for k, v in s.tensors.items()}
-    return bytes(save(tensors, metadata={"schema": str(SCHEMA_VERSION), "lanes": json.dumps(lanes)}))
-
-
 def load_newest(store: SweepStore, run_ids: Iterable[str], at_most: int | None = None) -> dict[str, LaneState]:
-    """Load the newest whole state of each of `run_ids`, up to step `at_most`; a damaged one gives way to an older."""
-    wanted = frozenset(run_ids)
-    refs = [r for r in (*_checkpointed(store), *_kept(store)) if r.run_id in wanted]
-    refs = sorted((r for r in refs if at_most is None or r.step <= at_most), key=lambda r: -r.step)
+    """Load the newest whole state of each of `run_ids`, up to step `at_most`; a damaged one gives way to an older.
+
+    A worker that still writes may replace a checkpoint between the search and the read; then the search begins again.
+    """
+    missing = set(run_ids)
     loaded: dict[str, LaneState] = {}
-    for ref in refs:
-        if ref.run_id in loaded:
-            continue
-        try:
-            state = _load(store, ref)
-        except CorruptObjectError as error:
-            warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
-            continue
-        if state is not None:
-            loaded[ref.run_id] = state
+    for _ in range(_SEARCHES):
+        found: dict[str, list[StateRef]] = {run_id: [] for run_id in missing}
+        for ref in sorted((*_checkpointed(store), *kept(store)), key=lambda ref: ref.step):
+            if ref.run_id in missing and (at_most is None or ref.step <= at_most):
+                found[ref.run_id].append(ref)
+        gone: set[str] = set()
+        while newest := [found[run_id].pop() for run_id in sorted(missing - gone) if found[run_id]]:
+            for name in dict.fromkeys(ref.object_name for ref in newest):
+                steps = {ref.run_id: ref.step for ref in newest if ref.object_name == name}
+                states = _load(store, name, steps)
+                if states is None:
+                    gone |= steps.keys()
+                loaded |= {state.run_id: state for state in states or ()}
+            missing -= loaded.keys()
+        if not gone:
+            break
     return loaded
 
 
@@ -100,13 +66,18 @@ def kept_state(store: SweepStore, run_id: str, step: int) -> LaneState | None:
     Raises:
         CorruptObjectError: it is damaged.
     """
-    return _load(store, StateRef(run_id, step, store.layout.state(run_id, step)))
+    states = _read(store, store.layout.state(run_id, step), {run_id: step})
+    if not states:
+        return None
+    if isinstance(states[0], CorruptObjectError):
+        raise states[0]
+    return states[0]
 
 
 def kept_steps(store: SweepStore) -> dict[str, set[int]]:
     """The steps at which states of runs are kept, by run_id; read from their names alone."""
     steps: dict[str, set[int]] = {}
-    for ref in _kept(store):
+    for ref in kept(store):
         steps.setdefault(ref.run_id, set()).add(ref.step)
     return steps
 
@@ -121,7 +92,8 @@ def delete_finished(store: SweepStore, steps_run: Mapping[str, int]) -> None:
             store.objects.delete(name)
 
 
-def _kept(store: SweepStore) -> list[StateRef]:
+def kept(store: SweepStore) -> list[StateRef]:
+    """Every kept state."""
     refs = []
     for info in store.objects.list(store.layout.states):
         run_id, _, step = info.name.rsplit("/", 1)[-1].removesuffix(".safetensors").partition("@")
@@ -130,63 +102,63 @@ def _kept(store: SweepStore) -> list[StateRef]:
     return refs
 
 
+def look_for_checkpoints(store: SweepStore) -> tuple[list[StateRef], dict[str, CorruptObjectError]]:
+    """Every lane of every checkpoint, from the headers alone; and the checkpoints that cannot be read."""
+
+    def lanes(name: str) -> list[StateRef] | CorruptObjectError:
+        try:
+            file = store.objects.open(name)
+            if file is None:
+                return []
+            with file:
+                return [StateRef(run_id, lane["step"], name) for run_id, lane in read_header(file, name).lanes.items()]
+        except ObjectGoneError:
+            return []
+        except CorruptObjectError as error:
+            return error
+
+    names = [i.name for i in store.objects.list(store.layout.checkpoints) if i.name.endswith(".safetensors")]
+    refs: list[StateRef] = []
+    unreadable: dict[str, CorruptObjectError] = {}
+    for name, found in zip(names, for_each(store.objects, lanes, names), strict=True):
+        if isinstance(found, CorruptObjectError):
+            unreadable[name] = found
+        else:
+            refs += found
+    return refs, unreadable
+
+
 def _checkpointed(store: SweepStore) -> list[StateRef]:
-    refs = []
-    for info in store.objects.list(store.layout.checkpoints):
-        if not info.name.endswith(".safetensors"):
-            continue
-        file = store.objects.open(info.name)
-        if file is None:
-            continue
-        with file:
-            try:
-                lanes, _, _ = _read_header(file, info.name)
-            except CorruptObjectError as error:
-                warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
-                continue
-        refs += [StateRef(lane["run_id"], lane["step"], info.name) for lane in lanes.values()]
+    """Every lane of every checkpoint that can be read; a warning for each that cannot."""
+    refs, unreadable = look_for_checkpoints(store)
+    for error in unreadable.values():
+        _skip(error)
     return refs
 
 
-def _load(store: SweepStore, ref: StateRef) -> LaneState | None:
-    file = store.objects.open(ref.object_name)
-    if file is None:
-        return None
-    with file:
-        lanes, entries, start = _read_header(file, ref.object_name)
-        try:
-            tensors = {
-                key.removeprefix(f"{ref.run_id}/"): _read_tensor(file, entry, start)
-                for key, entry in entries.items()
-                if key.startswith(f"{ref.run_id}/")
-            }
-            state = LaneState(ref.run_id, ref.step, tensors, lanes[ref.run_id]["facts"])
-            whole = state.checksum() == lanes[ref.run_id]["sha256"] and lanes[ref.run_id]["step"] == ref.step
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
-            raise CorruptObjectError(f"{ref.object_name}: truncated or foreign at run {ref.run_id}.") from error
-    if not whole:
-        raise CorruptObjectError(f"{ref.object_name}: the state of run {ref.run_id} does not match its checksum.")
-    return state
-
-
-def _read_tensor(file: BinaryIO, entry: Mapping[str, Any], start: int) -> np.ndarray:
-    begin, end = entry["data_offsets"]
-    file.seek(start + begin)
-    flat: np.ndarray = np.frombuffer(file.read(end - begin), _DTYPES[entry["dtype"]])
-    return flat.reshape(entry["shape"])
-
-
-def _read_header(file: BinaryIO, name: str) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """Lanes by run_id, tensor entries by key, and where the data starts."""
+def _load(store: SweepStore, name: str, steps: Mapping[str, int]) -> list[LaneState] | None:
+    """The whole states among `steps` in one object, with a warning for each of the others; None where it is gone."""
     try:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= MAX_HEADER_BYTES:
-            raise ValueError("no header")
-        header = json.loads(file.read(length))
-        metadata = header.pop("__metadata__")
-        if int(metadata["schema"]) > SCHEMA_VERSION:
-            raise CorruptObjectError(f"{name}: written with schema {metadata['schema']}; upgrade grok-sweeps.")
-        lanes = {str(lane["run_id"]): {**lane, "step": int(lane["step"])} for lane in json.loads(metadata["lanes"])}
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise CorruptObjectError(f"{name}: not a checkpoint of this project.") from error
-    return lanes, header, 8 + length
+        states = _read(store, name, steps)
+    except CorruptObjectError as error:
+        _skip(error)
+        return []
+    for state in states or ():
+        if isinstance(state, CorruptObjectError):
+            _skip(state)
+    return None if states is None else [state for state in states if isinstance(state, LaneState)]
+
+
+def _read(store: SweepStore, name: str, steps: Mapping[str, int]) -> list[LaneState | CorruptObjectError] | None:
+    try:
+        file = store.objects.open(name)
+        if file is None:
+            return None
+        with file:
+            return read_states(file, name, steps)
+    except ObjectGoneError:
+        return None
+
+
+def _skip(error: CorruptObjectError) -> None:
+    warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=3)

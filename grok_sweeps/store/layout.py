@@ -51,11 +51,15 @@ class Layout:
         return f"{self.sweep}/checkpoints"
 
     @property
+    def packs(self) -> str:
+        return f"{self.sweep}/packs"
+
+    @property
     def states(self) -> str:
         return f"{self.sweep}/states"
 
     def pack(self, pack_id: str) -> str:
-        return f"{self.sweep}/packs/{pack_id}.json"
+        return f"{self.packs}/{pack_id}.json"
 
     def row_file(self, pack_id: str, attempt: str, number: int) -> str:
         return f"{self.rows}/{pack_id}-{attempt}-{number:06d}.parquet"

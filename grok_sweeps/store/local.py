@@ -1,7 +1,7 @@
 """A directory as the store.
 
 Atomic by temporary file, fsync and rename in the same folder; create-once by a hard link, which fails where the name is
-taken. Temporary files of killed writers start with a dot, so no listing shows them.
+taken. Temporary files start with a dot, so no listing shows those that killed writers left.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from grok_sweeps.errors import StoreError
-from grok_sweeps.store.objects import ObjectInfo
+from grok_sweeps.store.objects import Leftover, ObjectInfo
 
 _FIXES = {
     errno.ENOSPC: "the disk is full; free space and run the same command again, finished runs are kept",
@@ -24,11 +25,14 @@ _FIXES = {
     errno.EACCES: "permission denied; name a writable directory with --store or change its permissions",
     errno.EPERM: "permission denied; name a writable directory with --store or change its permissions",
     errno.ENOTDIR: "a file stands where a directory is needed; name another directory with --store",
+    errno.EEXIST: "a file stands where a directory is needed; name another directory with --store",
 }
 
 
 class LocalObjects:
     """An `ObjectStore` in the directory `root`, which is made at the first write."""
+
+    parallel = 1
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -68,20 +72,7 @@ class LocalObjects:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield every object below a folder, in order of their names."""
-
-        def refuse(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):
-                raise self._error("list", prefix, error) from error
-
-        for folder, subfolders, files in os.walk(self._path(prefix), onerror=refuse):
-            subfolders.sort()
-            for file in sorted(files):
-                if file.startswith("."):
-                    continue
-                path = Path(folder, file)
-                with contextlib.suppress(FileNotFoundError):
-                    stat = path.stat()
-                    yield ObjectInfo(path.relative_to(self.root).as_posix(), stat.st_size, stat.st_mtime)
+        return self._files(prefix, temporary=False)
 
     def folders(self) -> Iterator[str]:
         """Yield the names of the folders at the top: one a sweep."""
@@ -95,9 +86,38 @@ class LocalObjects:
         except OSError as error:
             raise self._error("delete", name, error) from error
 
-    def glob(self, pattern: str) -> str:
-        """Return the address under which DuckDB reads the objects that match `pattern`."""
-        return str(self.root / pattern)
+    def leftovers(self, prefix: str) -> Iterator[Leftover]:
+        """Yield the temporary files below a folder."""
+        for info in self._files(prefix, temporary=True):
+            yield Leftover(info, partial(self.delete, info.name))
+
+    def path(self, name: str) -> Path:
+        """Return the object's file."""
+        return self._path(name)
+
+    def address(self, name: str) -> str:
+        """Return the object's path."""
+        return str(self._path(name))
+
+    def server_time(self) -> float:
+        """Return the time by which the file system dates a file that is written now."""
+        with self._written(f"time-{secrets.token_hex(4)}", b"") as temporary:
+            return temporary.stat().st_mtime
+
+    def _files(self, prefix: str, *, temporary: bool) -> Iterator[ObjectInfo]:
+        def refuse(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                raise self._error("list", prefix, error) from error
+
+        for folder, subfolders, files in os.walk(self._path(prefix), onerror=refuse):
+            subfolders.sort()
+            for file in sorted(files):
+                if file.startswith(".") != temporary:
+                    continue
+                path = Path(folder, file)
+                with contextlib.suppress(FileNotFoundError):
+                    stat = path.stat()
+                    yield ObjectInfo(path.relative_to(self.root).as_posix(), stat.st_size, stat.st_mtime)
 
     def _path(self, name: str) -> Path:
         return self.root / name

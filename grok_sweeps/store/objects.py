@@ -2,14 +2,23 @@
 
 Concurrency contract: `put` is atomic (a reader sees the old object, the new one or none, never a part) and the last
 writer wins; `create` has exactly one winner; `delete` of a missing object is no error; `list` may miss objects that are
-being written while it runs, never ones written before it began. Names use '/'.
+being written while it runs, never ones written before it began. Names use '/'. A passing fault (a server that does not
+answer for a while) is waited out by the backend, within a bound; what is raised is worth a person's attention.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+T = TypeVar("T")
+
+READ_AHEAD = 256
+"""Objects that `for_each` may hold at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +30,21 @@ class ObjectInfo:
     modified: float
 
 
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What a writer that died left behind, which no listing shows: a temporary file, an unfinished upload."""
+
+    info: ObjectInfo
+    discard: Callable[[], None] = field(repr=False)
+
+
 class ObjectStore(Protocol):
-    """Whole objects under relative names. Every method raises `StoreError` naming object and operation."""
+    """Whole objects under relative names. Every method raises `StoreError` naming store, object and operation."""
 
     uri: str
+    """Opens the same store again, in another process too."""
+    parallel: int
+    """Requests that are worth sending at once: 1 where one does not wait for a network."""
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object, replacing what was there."""
@@ -36,7 +56,10 @@ class ObjectStore(Protocol):
         """Return an object's bytes, or None where there is none."""
 
     def open(self, name: str) -> BinaryIO | None:
-        """Open an object for random reads, or None where there is none."""
+        """Open an object for random reads, or None where there is none.
+
+        A read raises `ObjectGoneError` once the object was deleted or replaced, where the backend cannot go on.
+        """
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Yield every object below a folder, in order of their names."""
@@ -47,5 +70,25 @@ class ObjectStore(Protocol):
     def delete(self, name: str) -> None:
         """Remove an object if it is there."""
 
-    def glob(self, pattern: str) -> str:
-        """Return the address under which DuckDB reads the objects that match `pattern`."""
+    def leftovers(self, prefix: str) -> Iterator[Leftover]:
+        """Yield what writers that died, or still write, have below a folder beside its objects."""
+
+    def path(self, name: str) -> Path | None:
+        """Return the file that an object is, or None where it is none."""
+
+    def address(self, name: str) -> str:
+        """Return the path or URI under which a person finds an object."""
+
+    def server_time(self) -> float | None:
+        """Return the time, in seconds since the epoch, by the clock that dates the objects; None if it is not told."""
+
+
+def for_each(objects: ObjectStore, work: Callable[[str], T], names: Sequence[str]) -> Iterator[T]:
+    """Yield `work(name)` for each name, in their order; at once where the store is across a network."""
+    if objects.parallel == 1 or len(names) < 2:
+        yield from map(work, names)
+        return
+    with ThreadPoolExecutor(min(objects.parallel, len(names)), thread_name_prefix="store") as pool:
+        waiting = iter(names)
+        while batch := list(islice(waiting, READ_AHEAD)):
+            yield from pool.map(work, batch)

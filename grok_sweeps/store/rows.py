@@ -1,8 +1,9 @@
 """Finished runs as immutable Parquet files, read incrementally.
 
 Two attempts at a pack may both write a run (an old worker that went on, a crash between row and checkpoint), so a
-reader keeps one row a run_id: the one with the most steps, then the earliest finished, then by attempt. A file that
-cannot be read is skipped with a warning that names it; the run it held counts as missing and is trained again.
+reader keeps one row a run_id: one that did not fail before one that did, then the one with the most steps, then the
+earliest finished, then by attempt. A file that cannot be read is skipped with a warning that names it; the run it held
+counts as missing and is trained again.
 """
 
 from __future__ import annotations
@@ -14,18 +15,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from grok_sweeps.errors import CorruptObjectError
+from grok_sweeps.errors import CorruptObjectError, UnreadableObjectWarning
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
+from grok_sweeps.store.objects import for_each
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 
 _NEEDED = {"run_id", "outcome", "steps_run", "finished_at", "attempt"}
-PROGRESS_COLUMNS = frozenset(_NEEDED | {"grokked_step"})
+PROGRESS_COLUMNS = frozenset(_NEEDED | {"grokked_step", "error"})
 """What watching a sweep takes: a driver keeps no more of 100,000 rows."""
-
-
-class UnreadableObjectWarning(UserWarning):
-    """An object in the store was skipped because it cannot be read."""
 
 
 class RowLog:
@@ -54,26 +52,44 @@ class RowLog:
         return sorted(fresh, key=lambda row: row["finished_at"])
 
     def _new_rows(self, seen: set[str]) -> Iterator[dict[str, Any]]:
-        for info in self._store.objects.list(self._store.layout.rows):
-            if info.name in seen or not info.name.endswith(".parquet"):
-                continue
-            data = self._store.objects.get(info.name)
+        objects = self._store.objects
+        names = [info.name for info in objects.list(self._store.layout.rows) if info.name.endswith(".parquet")]
+        new = [name for name in names if name not in seen]
+        for name, data in zip(new, for_each(objects, objects.get, new), strict=True):
             if data is None:
                 continue
-            seen.add(info.name)
+            seen.add(name)
             try:
-                table = decode_table(data, info.name)
+                table = decode_table(data, name, self._columns)
                 if not set(table.column_names) >= _NEEDED:
-                    raise CorruptObjectError(f"{info.name}: not a file of runs.")
-                if self._columns is not None:
-                    table = table.select([name for name in table.column_names if name in self._columns])
+                    raise CorruptObjectError(f"{name}: not a file of runs.")
                 yield from table.to_pylist()
             except CorruptObjectError as error:
                 warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (-row["steps_run"], row["finished_at"], row["attempt"])
+    return (row["outcome"] == "failed", -row["steps_run"], row["finished_at"], row["attempt"])
+
+
+def delete_failed(store: SweepStore) -> int:
+    """Delete the rows of runs that failed, so that these are missing again; return how many there were.
+
+    The row of a run that failed is alone in its file.
+    """
+    deleted = 0
+    for info in list(store.objects.list(store.layout.rows)):
+        data = store.objects.get(info.name) if info.name.endswith(".parquet") else None
+        if data is None:
+            continue
+        try:
+            outcomes = decode_table(data, info.name).column("outcome").to_pylist()
+        except (CorruptObjectError, KeyError):
+            continue
+        if set(outcomes) == {"failed"}:
+            store.objects.delete(info.name)
+            deleted += len(outcomes)
+    return deleted
 
 
 def write_results(

@@ -1,24 +1,26 @@
-"""Parquet bytes from and to Arrow tables, with the schema version in every file.
+"""Parquet bytes from and to Arrow tables, with the schema version and a seal in every file.
 
-Every page carries its checksum, and the footer a digest of the columns, so that `decode_table`, through which drivers
-and workers read, refuses a damaged file. DuckDB does not look at page checksums: a query over a file with a flipped bit
-may answer from it.
+What DuckDB reads is checked too, which itself looks at no checksum. Files from before the seal carry checksums of their
+pages and a digest of their columns.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from grok_sweeps.errors import CorruptObjectError
+from grok_sweeps.errors import CorruptObjectError, NewerSchemaError
 from grok_sweeps.schema import SCHEMA_VERSION
+from grok_sweeps.store.seal import KEY, OPEN, is_sealed, seal
 
 _VERSION_KEY = b"grok_sweeps_schema"
 _COLUMNS_KEY = b"grok_sweeps_columns"
+"""Digest of the columns' names and types, in files from before the seal."""
+_OF_ONE_FILE = {KEY.encode(), _COLUMNS_KEY}
 
 
 def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
@@ -31,34 +33,54 @@ def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
 
 def encode_table(table: pa.Table) -> bytes:
     """Parquet bytes of `table`."""
-    metadata = {**(table.schema.metadata or {}), _COLUMNS_KEY: _columns_digest(table.schema)}
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", write_page_checksum=True)
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({KEY: OPEN})
     data: bytes = sink.getvalue().to_pybytes()
-    return data
+    return seal(data)
 
 
-def decode_table(data: bytes, name: str) -> pa.Table:
-    """Read Parquet bytes.
+def decode_table(data: bytes, name: str, columns: Collection[str] | None = None) -> pa.Table:
+    """Read Parquet bytes; of the file's columns all, or those in `columns`.
 
     Raises:
-        CorruptObjectError: truncated, damaged, not Parquet, or written by a newer schema.
+        CorruptObjectError: truncated, damaged, not of this project, or written by a newer schema.
     """
+    sealed = is_sealed(data, name)
     try:
-        table = pq.read_table(pa.BufferReader(data), use_threads=False, page_checksum_verification=True)
-        metadata = table.schema.metadata or {}
-        version = int(metadata.get(_VERSION_KEY, b"0"))
-        if _COLUMNS_KEY in metadata and metadata[_COLUMNS_KEY] != _columns_digest(table.schema):
-            raise ValueError("its columns are not those that were written.")
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=not sealed)
+        _check_version(file.metadata.metadata or {}, name)
+        _check_columns(file.schema_arrow)
+        wanted = [field for field in file.schema_arrow.names if columns is None or field in columns]
+        table = file.read(columns=wanted, use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptObjectError(f"{name}: not a readable Parquet file: {' '.join(str(error).split())}") from error
+    return table.replace_schema_metadata({k: v for k, v in table.schema.metadata.items() if k not in _OF_ONE_FILE})
+
+
+def check_table(data: bytes, name: str) -> None:
+    """Refuse what `decode_table` refuses, without decoding where the file has a seal."""
+    if not is_sealed(data, name):
+        decode_table(data, name)
+        return
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(data)).metadata or {}
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptObjectError(f"{name}: not a readable Parquet file: {' '.join(str(error).split())}") from error
+    _check_version(metadata, name)
+
+
+def _check_version(metadata: Mapping[bytes, bytes], name: str) -> None:
+    if _VERSION_KEY not in metadata:
+        raise CorruptObjectError(f"{name}: not written by grok-sweeps.")
+    version = int(metadata[_VERSION_KEY])
     if version > SCHEMA_VERSION:
-        raise CorruptObjectError(
-            f"{name}: written with schema {version}, this version reads up to {SCHEMA_VERSION}; upgrade grok-sweeps."
-        )
-    return table
+        raise NewerSchemaError(name, version, SCHEMA_VERSION)
 
 
-def _columns_digest(schema: pa.Schema) -> bytes:
+def _check_columns(schema: pa.Schema) -> None:
+    metadata = schema.metadata or {}
     columns = "|".join(f"{field.name}:{field.type}" for field in schema)
-    return hashlib.sha256(columns.encode()).hexdigest()[:16].encode()
+    if metadata.get(_COLUMNS_KEY, digest := hashlib.sha256(columns.encode()).hexdigest()[:16].encode()) != digest:
+        raise ValueError("its columns are not those that were written.")

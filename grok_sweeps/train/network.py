@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from math import prod
 from typing import NamedTuple, Protocol
@@ -90,18 +90,28 @@ class Layout:
         slice `seed` (protocol, Seeding).
         """
         if config.seeding == "paper":
-            block, index, generator = config.seeds_in_block or 1, config.seed, torch.Generator().manual_seed(0)
+            index, drawn = config.seed, _drawn_block(self.parameters, config.seeds_in_block or 1)
         else:
-            block, index, generator = 1, 0, torch.Generator().manual_seed(config.seed)
+            index, drawn = 0, _drawn(self.parameters, 1, config.seed)
         flat = torch.zeros(self.n_parameters)
         for parameter in self.parameters:
             span = self.spans[parameter.name]
             if parameter.divisor:
-                drawn = torch.randn(block, *parameter.size, generator=generator)
-                flat[span] = (drawn[index] / parameter.divisor).flatten()
+                flat[span] = (drawn[parameter.name][index] / parameter.divisor).flatten()
             else:
                 flat[span] = parameter.constant
         return flat
+
+
+def _drawn(parameters: tuple[Parameter, ...], block: int, generator_seed: int) -> Weights:
+    """N(0, 1) for the tensors of `block` runs that do not start constant, each kind in turn from one generator."""
+    generator = torch.Generator().manual_seed(generator_seed)
+    return {q.name: torch.randn(block, *q.size, generator=generator) for q in parameters if q.divisor}
+
+
+@lru_cache(maxsize=4)  # every run of a cell asks for its slice of the same block
+def _drawn_block(parameters: tuple[Parameter, ...], block: int) -> Weights:
+    return _drawn(parameters, block, 0)
 
 
 class Forward(NamedTuple):

@@ -23,8 +23,9 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from grok_sweeps.store.checkpoints import LaneState, encode_states, keep_state
+from grok_sweeps.store.checkpoints import keep_state
 from grok_sweeps.store.rows import RowLog, write_results
+from grok_sweeps.store.states import LaneState, encode_states
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.train.engine import Engine
 from grok_sweeps.train.lanes import Joining, LaneStack, LaneTensors
@@ -165,6 +166,15 @@ class PackTrainer:
             self._width = fit
 
     @property
+    def files_written(self) -> int:
+        """This attempt's files of rows and of states that are in the store."""
+        return self._files_written
+
+    def record_of(self, run_id: str) -> RunRecord | None:
+        """The history of a run that is in a lane, or None."""
+        return next((lane.record for lane in self._lanes if lane.run.run_id == run_id), None)
+
+    @property
     def done(self) -> bool:
         """Whether every run of the pack has its row."""
         return not self._lanes and not self._waiting and not self._ended
@@ -204,7 +214,7 @@ class PackTrainer:
             self._run_steps,
             self._idle_lane_steps,
             sum(step for lane, step in self._placed() if not lane.idle),
-            self._files_written,
+            self.files_written,
             (self._run_steps - before) / elapsed,
             self.done,
         )

@@ -15,7 +15,8 @@ import torch
 
 from grok_sweeps.arms import ARMS, Held
 from grok_sweeps.errors import CorruptObjectError, StoreError
-from grok_sweeps.store.checkpoints import LaneState, kept_state, kept_steps, load_newest
+from grok_sweeps.store.checkpoints import kept_state, kept_steps, load_newest
+from grok_sweeps.store.states import LaneState
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.todo import settled
 from grok_sweeps.train.lanes import STATE_TENSORS, LaneTensors

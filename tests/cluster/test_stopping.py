@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from cluster.pack_queue import PackQueue
 from cluster.stop_request import StopRequest
 from cluster.tune_callback import STOP_WAIT_S, StopAfterStates
+from grok_sweeps.plan import Pack
+
+WAITS = Pack("waits", (), 0.0, 1)
 
 
 class CountedRequest(StopRequest):
@@ -26,7 +29,7 @@ class Case:
     now: float = 0.0
     under_way: set[str] = field(default_factory=lambda: {"one", "two"})
     request: CountedRequest = field(default_factory=lambda: CountedRequest("stop"))
-    queue: PackQueue = field(default_factory=lambda: PackQueue(["waits"], 3))
+    queue: PackQueue = field(default_factory=lambda: PackQueue([WAITS], 3))
 
     def __post_init__(self) -> None:
         self.stopper = StopAfterStates(
@@ -41,7 +44,9 @@ def test_nothing_ends_until_a_stop_is_asked_for() -> None:
     case = Case()
     assert not case.ends()
     assert case.request.times == 0
-    assert case.queue.take() == "waits"
+    attempt = case.queue.take()
+    assert attempt is not None
+    assert attempt.pack == WAITS
 
 
 def test_a_stop_is_told_once_and_waits_until_every_pack_has_reported() -> None:

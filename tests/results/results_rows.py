@@ -13,7 +13,7 @@ from grok_sweeps.plan import make_plan
 from grok_sweeps.results import Store
 from grok_sweeps.schema import CURVES_SCHEMA, READING_NAMES, RUN_COLUMNS
 from grok_sweeps.spec import parse_spec
-from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 from grok_sweeps.store.rows import write_results
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -42,10 +42,10 @@ def curve(run_id: str, steps: Iterable[int], attempt: str = "a1", sweep: str = "
     return pa.Table.from_pylist(rows, schema=CURVES_SCHEMA)
 
 
-def new_sweep(folder: Path, name: str = "made") -> SweepStore:
+def new_sweep(folder: Path | ObjectStore, name: str = "made") -> SweepStore:
     """A submitted sweep of four runs."""
     text = SPEC.format(name=name)
-    sweep = SweepStore(open_objects(str(folder)), name)
+    sweep = SweepStore(open_objects(str(folder)) if isinstance(folder, Path) else folder, name)
     sweep.create(text, make_plan(parse_spec(text)))
     return sweep
 

@@ -62,6 +62,16 @@ def test_half_or_less_gives_no_number_and_says_what_to_do(n_grokked: int, n_cens
     assert "\n" not in message
 
 
+def test_the_error_names_what_waits_and_what_failed() -> None:
+    rows = _rows([50.0], 1)
+    for k in range(2):
+        rows[f"f{k}"] = full_row(f"f{k}", outcome="failed", error=f"reason {k}")
+    with pytest.raises(CalibrationError) as caught:
+        resolve_control("c", list(rows), rows, n_waiting=1200)
+    assert "1,200 runs wait for it" in str(caught.value)
+    assert "2 failed (reason 0): `resume --failed` trains them again." in str(caught.value)
+
+
 def test_the_error_names_the_horizon_and_the_modulus() -> None:
     rows = _rows([], 2)
     with pytest.raises(CalibrationError, match=r"p = 59.*max_steps = 1000"):

@@ -57,6 +57,17 @@ def test_time_left_is_steps_left_at_the_present_rate(plan: Plan) -> None:
     assert progress.eta_s == pytest.approx(400 / 50)
 
 
+def test_failed_runs_say_nothing_of_the_time_left_and_the_first_is_named(plan: Plan) -> None:
+    rows = _rows(plan, 1)
+    for run, error in zip(plan.runs[1:3], ("first", "second"), strict=True):
+        rows[run.run_id] = full_row(run.run_id, outcome="failed", steps_run=3, error=error)
+    progress = measure_progress("made", plan, rows, _heartbeat(), NOON)
+    assert progress.run_steps_expected == 400, "the run to come is foreseen as the one that grokked was"
+    assert dict(progress.outcomes) == {"grokked": 1, "failed": 2}
+    assert progress.first_error == f"run {plan.runs[1].run_id}: first"
+    assert measure_progress("made", plan, _rows(plan, 4), None, NOON).first_error is None
+
+
 def test_a_lost_driver_has_no_rate_and_no_lanes(plan: Plan) -> None:
     progress = measure_progress("made", plan, {}, _heartbeat(), NOON + timedelta(hours=1))
     assert (progress.steps_per_s, progress.eta_s, progress.lanes_active) == (None, None, 0)

@@ -12,7 +12,7 @@ from results_rows import NOON, curve, full_row, grokked, new_sweep, store_of
 from grok_sweeps.errors import QueryError
 from grok_sweeps.results import Store, open_store
 from grok_sweeps.schema import CURVE_COLUMNS, CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA
-from grok_sweeps.store.rows import RowLog, UnreadableObjectWarning, write_results
+from grok_sweeps.store.rows import RowLog, write_results
 from grok_sweeps.store.tables import decode_table, encode_table
 
 CENSORED = {"outcome": "censored", "memorized_step": 50, "steps_run": 1000}
@@ -83,6 +83,16 @@ def test_a_run_with_two_rows_is_one_and_its_curve_is_the_winners(tmp_path: Path)
     assert store.curves()[["attempt", "step"]].to_numpy().tolist() == [["a2", 1], ["a2", 25]]
 
 
+def test_a_row_that_failed_gives_way_to_one_that_did_not(tmp_path: Path) -> None:
+    sweep = new_sweep(tmp_path)
+    failed = full_row("r", outcome="failed", attempt="a1", steps_run=900, error="no")
+    for attempt, row in (("a1", failed), ("a2", grokked("r", 100, attempt="a2", steps_run=100))):
+        write_results(sweep, "pack", attempt, 1, [row], [curve("r", [1], attempt)])
+    log = RowLog(sweep)
+    log.refresh()
+    assert Store(sweep.objects).runs().attempt.tolist() == ["a2"] == [log.rows["r"]["attempt"]]
+
+
 def test_sweeps_are_kept_apart_and_summed_up(tmp_path: Path) -> None:
     for name in ("one", "two"):
         rows = [grokked("r", 100, sweep=name, steps_run=500)]
@@ -107,20 +117,6 @@ def test_a_file_of_an_older_version_reads_with_nulls(tmp_path: Path) -> None:
     assert runs.loc["old", "grokked_step"] == 200
     assert runs.loc[["old", "new"], "delay"].isna().tolist() == [True, False]
     assert list(store.runs().columns) == [c.name for c in RUN_COLUMNS]
-
-
-@pytest.mark.parametrize("damage", ["empty", "junk", "flipped"])
-@pytest.mark.parametrize("folder", ["rows", "curves"])
-def test_an_object_that_cannot_be_read_is_skipped_with_its_name(damage: str, folder: str, tmp_path: Path) -> None:
-    sweep = new_sweep(tmp_path)
-    write_results(sweep, "pack", "a1", 1, [grokked("r", 100)], [curve("r", range(1, 100))])
-    data = sweep.objects.get(f"made/{folder}/pack-a1-000001.parquet") or b""
-    made = {"empty": b"", "junk": b"PAR1 junk", "flipped": data[:4] + bytes(b ^ 255 for b in data[4:40]) + data[40:]}
-    sweep.objects.put(f"made/{folder}/bad.parquet", made[damage])
-    store = Store(sweep.objects)
-    with pytest.warns(UnreadableObjectWarning, match=f"made/{folder}/bad"):
-        frame = store.runs() if folder == "rows" else store.curves()
-    assert set(frame.run_id) == {"r"}
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,14 @@
-"""A store of every backend, and a sweep in it."""
+"""A sweep in a store of every backend."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from backends import BACKENDS
 
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore
 
 SPEC = "name: made\nruns: {p: 5, seeds: 4}\n"
-
-
-@pytest.fixture(params=BACKENDS.values(), ids=BACKENDS.keys())
-def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    return request.param(tmp_path)
 
 
 @pytest.fixture

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Barrier
 
 import pytest
-from backends import BACKENDS
+from s3_servers import BUCKET, SeaweedServer
 
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import ObjectGoneError, StoreError
 from grok_sweeps.store import ObjectStore, open_objects
+from grok_sweeps.store.objects import for_each
+
+MANY_PARTS = bytes(range(251)) * 80_000
+"""20 MB that no part boundary divides evenly."""
 
 
 def _names(objects: ObjectStore, prefix: str) -> list[str]:
@@ -26,16 +31,37 @@ class TestEveryBackend:
         objects.put("s/rows/a.parquet", data)
         assert objects.get("s/rows/a.parquet") == data
 
+    def test_an_object_of_many_parts_comes_back_as_it_was_put(self, objects: ObjectStore) -> None:
+        objects.put("s/checkpoints/big", MANY_PARTS)
+        assert objects.get("s/checkpoints/big") == MANY_PARTS
+        assert [info.size for info in objects.list("s")] == [len(MANY_PARTS)]
+        assert list(objects.leftovers("")) == []
+
+    def test_its_uri_opens_the_same_store_again(self, objects: ObjectStore) -> None:
+        objects.put("s/x", b"1")
+        again = open_objects(objects.uri)
+        assert again.uri == objects.uri
+        assert again.get("s/x") == b"1"
+        assert again.address("s/x").endswith("/s/x")
+
+    @pytest.mark.parametrize("name", ["s/states/r@50.safetensors", "s/a b+c=d&e%20f#g?h", "s/ρ·τ.json", "s/'quoted'"])
+    def test_a_name_may_hold_any_character(self, name: str, objects: ObjectStore) -> None:
+        objects.put(name, b"1")
+        assert objects.get(name) == b"1"
+        assert _names(objects, "s") == [name]
+        objects.delete(name)
+        assert _names(objects, "s") == []
+
     def test_a_missing_object_is_none_and_its_deletion_no_error(self, objects: ObjectStore) -> None:
         assert objects.get("s/none") is None
         assert objects.open("s/none") is None
         objects.delete("s/none")
 
-    def test_nothing_is_written_by_looking(self, tmp_path: Path) -> None:
-        for make in BACKENDS.values():
-            objects = make(tmp_path)
-            assert list(objects.folders()) == []
-            assert _names(objects, "s") == []
+    def test_nothing_is_written_by_looking(self, objects: ObjectStore, tmp_path: Path) -> None:
+        assert list(objects.folders()) == []
+        assert _names(objects, "s") == []
+        assert _names(objects, "") == []
+        assert list(objects.leftovers("s")) == []
         assert list(tmp_path.iterdir()) == []
 
     def test_a_later_put_replaces_the_object(self, objects: ObjectStore) -> None:
@@ -47,6 +73,10 @@ class TestEveryBackend:
         objects.put("s/empty", b"")
         assert objects.get("s/empty") == b""
         assert [(i.name, i.size) for i in objects.list("s")] == [("s/empty", 0)]
+        file = objects.open("s/empty")
+        assert file is not None
+        with file:
+            assert file.read() == b""
 
     def test_create_writes_only_where_nothing_is(self, objects: ObjectStore) -> None:
         assert objects.create("s/spec.yaml", b"first") is True
@@ -67,32 +97,52 @@ class TestEveryBackend:
         assert _names(objects, "s") == ["s/calibration.json"]
 
     def test_readers_see_a_whole_object_while_writers_replace_it(self, objects: ObjectStore) -> None:
-        objects.put("s/status.json", b"0" * 100_000)
+        versions = [b"0" * 100_000, b"1" * 10, b"2" * 50_000]
+        objects.put("s/status.json", versions[0])
 
         def write(k: int) -> None:
-            for _ in range(20):
-                objects.put("s/status.json", b"%d" % k * 100_000)
+            for n in range(20):
+                objects.put("s/status.json", versions[(n + k) % 3])
 
         with ThreadPoolExecutor(2) as pool:
             writers = [pool.submit(write, k) for k in (1, 2)]
             while not all(w.done() for w in writers):
-                data = objects.get("s/status.json")
-                assert data is not None
-                assert (len(data), len(set(data))) == (100_000, 1)
+                assert objects.get("s/status.json") in versions
             for writer in writers:
                 writer.result()
 
     def test_an_open_object_is_read_at_any_offset(self, objects: ObjectStore) -> None:
-        objects.put("s/x", b"0123456789")
+        objects.put("s/x", MANY_PARTS)
         file = objects.open("s/x")
         assert file is not None
         with file:
-            file.seek(4)
-            assert file.read(3) == b"456"
+            for start, n in ((4, 3), (100_000, 100_000), (3_000_000, 9_000_000), (len(MANY_PARTS) - 5, 50), (0, 10)):
+                assert file.seek(start) == start
+                assert file.read(n) == MANY_PARTS[start : start + n]
+                assert file.tell() == min(start + n, len(MANY_PARTS))
+            assert file.seek(0, os.SEEK_END) == len(MANY_PARTS)
+            assert file.read(1) == b""
+
+    @pytest.mark.parametrize("change", ["deleted", "replaced"])
+    def test_an_open_object_that_changes_is_read_as_it_was_or_not_at_all(
+        self, change: str, objects: ObjectStore
+    ) -> None:
+        objects.put("s/x", MANY_PARTS)
+        file = objects.open("s/x")
+        assert file is not None
+        if change == "deleted":
+            objects.delete("s/x")
+        else:
+            objects.put("s/x", MANY_PARTS[::-1])
+        with file:
+            file.seek(len(MANY_PARTS) - 1000)
+            with suppress(ObjectGoneError):
+                assert file.read() == MANY_PARTS[-1000:]
 
     def test_a_listing_is_recursive_sorted_and_of_its_prefix_alone(self, objects: ObjectStore) -> None:
         for name in ("s/checkpoints/b/2", "s/checkpoints/a/1", "s/checkpoints/b/1", "s/rows/1", "s2/checkpoints/c/1"):
             objects.put(name, b"1234")
+        objects.put("s/checkpoints/b/.hidden", b"")
         assert [(i.name, i.size) for i in objects.list("s/checkpoints")] == [
             ("s/checkpoints/a/1", 4),
             ("s/checkpoints/b/1", 4),
@@ -101,14 +151,28 @@ class TestEveryBackend:
         assert list(objects.folders()) == ["s", "s2"]
         assert all(info.modified > 0 for info in objects.list("s"))
 
-    def test_a_deleted_object_is_gone(self, objects: ObjectStore) -> None:
-        objects.put("s/x", b"1")
-        objects.delete("s/x")
-        assert objects.get("s/x") is None
-        assert _names(objects, "s") == []
+    def test_a_deleted_object_is_gone_and_leaves_nothing(self, objects: ObjectStore) -> None:
+        objects.put("s/rows/x", b"1")
+        objects.delete("s/rows/x")
+        assert objects.get("s/rows/x") is None
+        assert _names(objects, "") == []
+
+    def test_work_on_many_names_keeps_their_order(self, objects: ObjectStore) -> None:
+        names = [f"s/{k:03d}" for k in range(40)]
+        for name in names:
+            objects.put(name, name.encode())
+        assert list(for_each(objects, objects.get, names)) == [name.encode() for name in names]
+
+    def test_the_stores_clock_is_close_to_ours(self, objects: ObjectStore) -> None:
+        assert abs((objects.server_time() or 0.0) - time.time()) < 60
+        assert _names(objects, "") == []
 
 
 class TestALocalWriterThatDies:
+    @pytest.fixture
+    def objects(self, tmp_path: Path) -> ObjectStore:
+        return open_objects(str(tmp_path / "store"))
+
     @pytest.mark.parametrize("operation", ["put", "create"])
     def test_midway_leaves_no_visible_object(
         self, operation: str, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
@@ -124,13 +188,16 @@ class TestALocalWriterThatDies:
             objects.put("s/status.json", b"new")
         assert objects.get("s/status.json") == b"old"
 
-    def test_without_cleaning_up_leaves_nothing_that_a_listing_shows(
+    def test_without_cleaning_up_leaves_a_leftover_that_no_listing_shows(
         self, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with _killed_at_fsync(monkeypatch, cleans_up=False), pytest.raises(KeyboardInterrupt):
             objects.put("s/rows/a.parquet", b"new")
-        assert len(list(Path(objects.glob("s/rows")).iterdir())) == 1, "the temporary file is still there"
         assert _names(objects, "s") == []
+        (leftover,) = objects.leftovers("s")
+        assert (leftover.info.name.rpartition(".")[0], leftover.info.size) == ("s/rows/.a.parquet", 3)
+        leftover.discard()
+        assert list(objects.leftovers("s")) == []
 
 
 @contextmanager
@@ -145,7 +212,32 @@ def _killed_at_fsync(monkeypatch: pytest.MonkeyPatch, cleans_up: bool = True) ->
         yield
 
 
+class TestABucketWriterThatDies:
+    def test_between_two_parts_leaves_a_leftover_that_no_listing_shows(
+        self, seaweedfs: SeaweedServer, seaweed_uri: str
+    ) -> None:
+        objects = open_objects(seaweed_uri)
+        objects.put("s/checkpoints/older", b"1")
+        at = {"Bucket": BUCKET, "Key": objects.address("s/checkpoints/new").removeprefix(f"s3://{BUCKET}/")}
+        client = seaweedfs.client()
+        upload = {**at, "UploadId": client.create_multipart_upload(**at)["UploadId"]}
+        client.upload_part(**upload, PartNumber=1, Body=b"x" * (5 << 20))
+        assert objects.get("s/checkpoints/new") is None
+        assert _names(objects, "s") == ["s/checkpoints/older"]
+        (leftover,) = objects.leftovers("s")
+        assert (leftover.info.name, leftover.info.size) == ("s/checkpoints/new", 5 << 20)
+        leftover.discard()
+        leftover.discard()
+        assert list(objects.leftovers("s")) == []
+
+    def test_a_listing_of_more_than_a_page_is_whole(self, seaweed_uri: str) -> None:
+        objects = open_objects(seaweed_uri)
+        names = [f"s/rows/{k:04d}" for k in range(1005)]
+        assert len(list(for_each(objects, lambda name: objects.put(name, b""), names))) == len(names)
+        assert _names(objects, "s/rows") == names
+
+
 @pytest.mark.parametrize("uri", ["gs://bucket/prefix", "ftp://host/x"])
 def test_a_scheme_that_is_not_supported_is_refused_with_the_fix(uri: str) -> None:
-    with pytest.raises(StoreError, match=r"not supported.*give a directory"):
+    with pytest.raises(StoreError, match=r"not supported; give a directory, file:///path or s3://bucket/prefix"):
         open_objects(uri)

@@ -123,6 +123,21 @@ def test_only_a_parents_missing_state_makes_a_finished_run_be_trained_again(plan
     assert [r.run_id for r in Todo(plan).runs(all_censored(plan))] == [gone, whole]
 
 
+@pytest.mark.parametrize("outcome", ["failed", "diverged"])
+def test_forks_of_a_parent_that_has_no_state_are_blocked_and_it_is_settled(outcome: str, plan: Plan) -> None:
+    broken, whole = parents_of(plan)
+    found = {broken: row(outcome, 7), whole: row("censored", FORK_STEP)}
+    todo = Todo(plan, kept={whole: {FORK_STEP}})
+    forks = [run_id for run_id, parent in plan.parents.items() if parent == broken]
+    assert todo.blocked(found) == dict.fromkeys(forks, broken)
+    assert len(forks) == 2
+    left = [r.run_id for r in todo.runs(found)]
+    assert len(left) == len(plan.runs) - 2 - len(forks)
+    assert not set(left) & {broken, whole, *forks}
+    assert Todo(plan, kept=whole_states(plan)).blocked(found) == {}, "another attempt has kept the state"
+    assert Todo(plan, kept={whole: {FORK_STEP}}).blocked({**found, **all_censored(plan), broken: row(outcome, 7)}) == {}
+
+
 def test_a_longer_budget_brings_back_the_censored_runs_and_no_parent(plan: Plan) -> None:
     parents = parents_of(plan)
     todo = Todo(plan, LONGER, whole_states(plan))

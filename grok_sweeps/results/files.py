@@ -1,0 +1,65 @@
+"""The files that DuckDB reads: whole, of a schema this version knows, and on this machine.
+
+DuckDB looks at no checksum and its S3 extension is not on PyPI, so it is never pointed at an object that was not looked
+at: every object is checked once (`store.tables.check_table`). In a directory DuckDB then reads the file where it lies.
+From a bucket an object is fetched once, many at a time, into a temporary folder that goes with this value. Row and
+curve files never change, so a later query fetches only what is new.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import warnings
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+
+from grok_sweeps.errors import CorruptObjectError, UnreadableObjectWarning
+from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each
+from grok_sweeps.store.tables import check_table
+
+
+class Files:
+    """The Parquet objects of a store as files that can be believed. Safe between threads."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self._whole: dict[ObjectInfo, Path] = {}
+        self._folder: Path | None = None
+        self._lock = threading.Lock()
+
+    def paths(self, infos: Iterable[ObjectInfo]) -> list[str]:
+        """Files of the objects that can be read; a warning for each of the others, none for one that is gone."""
+        wanted = [info for info in infos if info.name.endswith(".parquet")]
+        with self._lock:
+            new = {info.name: info for info in wanted if info not in self._whole}
+            if new and self._folder is None and self._objects.path("") is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="grok-sweeps-results-"))
+                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            for name, checked in zip(new, for_each(self._objects, self._check, list(new)), strict=True):
+                if isinstance(checked, CorruptObjectError):
+                    warnings.warn(f"skipped: {checked}", UnreadableObjectWarning, stacklevel=2)
+                elif checked is not None:
+                    self._whole[new[name]] = checked
+            return [str(self._whole[info]) for info in wanted if info in self._whole]
+
+    def _check(self, name: str) -> Path | CorruptObjectError | None:
+        data = self._objects.get(name)
+        if data is None:
+            return None
+        try:
+            check_table(data, name)
+            return self._objects.path(name) or self._fetched(name, data)
+        except CorruptObjectError as error:
+            return error
+
+    def _fetched(self, name: str, data: bytes) -> Path:
+        assert self._folder is not None
+        path = self._folder / name
+        if ".." in path.parts:
+            raise CorruptObjectError(f"{name}: not a name of this project.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path

@@ -1,0 +1,87 @@
+"""Two drivers, or a worker that nobody waits for any more, on one sweep: no row is lost and none counts twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from cluster_processes import WAIT_S, Sweeping, cli, kill, wait_until
+
+from grok_sweeps.plan.plan import Plan
+from grok_sweeps.results import open_store
+from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.checkpoints import load_newest
+from grok_sweeps.train.work import pack_content
+
+SmallPlan = Callable[..., tuple[str, Plan]]
+NUMBERS = ["outcome", "memorized_step", "grokked_step", "final_state_sha256"]
+
+
+def in_store(folder: Path, kind: str) -> list[Path]:
+    return sorted((folder / "store" / "shared" / kind).rglob("*.*"))
+
+
+@pytest.mark.slow
+def test_two_drivers_of_one_sweep_finish_it_with_one_row_a_run(
+    tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping]
+) -> None:
+    text, plan = small_plan(
+        "shared", {"workers": 1, "pack_runs": 2, "checkpoint_every_s": 0.2}, rho=[1.0, 1.1], seeds=4
+    )
+    (tmp_path / "shared.yaml").write_text(text)
+    both = [sweeping("run", "shared.yaml", "--store", "store") for _ in range(2)]
+    wait_until(lambda: all(driver.workers("train") for driver in both), "workers of both drivers")
+    for driver in both:
+        assert driver.process.wait(timeout=WAIT_S) == 0, (tmp_path / "run.log").read_text()
+    assert "Traceback" not in (tmp_path / "run.log").read_text()
+    runs = open_store(str(tmp_path / "store")).runs("shared")
+    assert sorted(runs.run_id) == sorted(plan.run_ids())
+    curves = open_store(str(tmp_path / "store")).curves("shared")
+    assert not curves.duplicated(["run_id", "step"]).any()
+    assert not in_store(tmp_path, "checkpoints")
+    alone = cli("run", "shared.yaml", "--store", "alone", cwd=tmp_path)
+    assert alone.returncode == 0, alone.stderr
+    undisturbed = open_store(str(tmp_path / "alone")).runs("shared").set_index("run_id")
+    assert runs.set_index("run_id")[NUMBERS].sort_index().equals(undisturbed[NUMBERS].sort_index())
+
+
+@pytest.mark.slow
+def test_a_worker_that_comes_back_after_its_sweep_was_finished_changes_nothing(
+    tmp_path: Path, small_plan: SmallPlan
+) -> None:
+    text, plan = small_plan("shared", {"workers": 2, "pack_runs": 2}, rho=[1.1, 1.2], seeds=3)
+    (tmp_path / "shared.yaml").write_text(text)
+    store = SweepStore(open_objects(str(tmp_path / "store")), "shared")
+    store.create(text, plan)
+    how = {"lanes": 1, "device": "cpu", "engine": "auto", "threads": 1, "checkpoint_every_s": 0.1, "git_sha": None}
+    horizons = {run.run_id: run.config.max_steps for run in plan.runs}
+    store.put_pack("given-up", pack_content(plan.runs, plan.parents, horizons, **how))
+    script = [sys.executable, str(Path(__file__).with_name("old_worker.py"))]
+    old = subprocess.Popen([*script, str(tmp_path / "store"), "shared", "given-up", "old"])
+    try:
+        wait_until(lambda: in_store(tmp_path, "checkpoints"), "a state of the old worker")
+        os.kill(old.pid, signal.SIGSTOP)
+        assert load_newest(store, plan.run_ids())
+        done = cli("run", "shared.yaml", "--store", "store", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        before = open_store(str(tmp_path / "store")).runs("shared").set_index("run_id")
+        assert sorted(before.index) == sorted(plan.run_ids())
+        files = len(in_store(tmp_path, "rows"))
+
+        os.kill(old.pid, signal.SIGCONT)
+        assert old.wait(timeout=WAIT_S) == 0
+    finally:
+        if old.poll() is None:
+            kill([psutil.Process(old.pid)])
+    assert len(in_store(tmp_path, "rows")) > files, "the old worker has written rows of its own"
+    after = open_store(str(tmp_path / "store")).runs("shared").set_index("run_id")
+    assert after.index.is_unique
+    assert after[NUMBERS].sort_index().equals(before[NUMBERS].sort_index())
+    assert not in_store(tmp_path, "checkpoints")
+    assert "nothing to do" in cli("run", "shared.yaml", "--store", "store", cwd=tmp_path).stdout

