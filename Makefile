@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STORE ?= ./sweeps
 BENCH ?= .bench
 
-.PHONY: demo test lint check bench clean
+.PHONY: demo test lint check bench faults clean
 
 demo: $(VENV)/.installed  ## run the quickstart sweep and analyse it
 	$(BIN)/grok-sweeps run quickstart --store $(STORE)
@@ -26,6 +26,9 @@ bench: $(VENV)/.installed-dev  ## measure the engine and the scheduling: tables 
 	@mkdir -p $(BENCH)
 	@$(BIN)/python -m tests.bench.engine --json $(BENCH)/engine.json
 	@$(BIN)/python -m tests.bench.scheduling --json $(BENCH)/scheduling.json
+
+faults: $(VENV)/.installed-dev  ## break things under small sweeps and count what was lost: 210 faults, a table
+	@$(BIN)/python -m tests.faults
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "grok-sweeps needs Python 3.11 or newer, this is %s; call make PYTHON=python3.12" % sys.version.split()[0])'

@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -36,12 +36,12 @@ def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 class Sweeping:
-    """A `grok-sweeps run` under way."""
+    """A `grok-sweeps run` under way, with the environment of this process unless another is given."""
 
-    def __init__(self, arguments: list[str], cwd: Path) -> None:
+    def __init__(self, arguments: list[str], cwd: Path, environment: Mapping[str, str] | None = None) -> None:
         with (cwd / "run.log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cluster.cli", *arguments], cwd=cwd, stdout=log, stderr=log
+                [sys.executable, "-m", "cluster.cli", *arguments], cwd=cwd, env=environment, stdout=log, stderr=log
             )
 
     def descendants(self) -> list[psutil.Process]:
