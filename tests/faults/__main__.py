@@ -73,8 +73,8 @@ class Campaigns:
             self._path.write_text(json.dumps(found, indent=1) + "\n")
 
 
-def main() -> int:
-    """Hold the campaigns that are asked for and print their table."""
+def options() -> argparse.ArgumentParser:
+    """What can be asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--store", choices=[*STORES, "both"], default="both", help="where the sweeps are kept")
     parser.add_argument("--kinds", default=",".join(KINDS), metavar="A,B", help=f"of {', '.join(KINDS)}")
@@ -83,18 +83,26 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60.0, metavar="M", help="no more faults after this time")
     parser.add_argument("--seeds-a-cell", type=int, default=3, metavar="N", help="a sweep has ten cells")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found, after every campaign")
+    return parser
+
+
+def main() -> int:
+    """Hold the campaigns that are asked for and print their table."""
+    parser = options()
     asked = parser.parse_args()
     kinds = tuple(asked.kinds.split(","))
     if unknown := set(kinds) - set(KINDS):
         parser.error(f"unknown kinds {', '.join(sorted(unknown))}; kinds: {', '.join(KINDS)}")
     stores = STORES if asked.store == "both" else (asked.store,)
     names = campaigns(stores, kinds)
+    if not names:
+        parser.error(f"none of these kinds of fault is one of store {asked.store}")
     shares = share_out(asked.faults, names)
     end = time.monotonic() + 60.0 * asked.minutes
     adopt_orphans()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # nothing is left behind
     with (
-        tempfile.TemporaryDirectory(prefix="gsf-") as folder,
+        tempfile.TemporaryDirectory(prefix="gsf-", ignore_cleanup_errors=True) as folder,
         Campaigns(Path(folder), SmallSweep(asked.seeds_a_cell), asked.seed, asked.json) as held,
     ):
         undisturbed = held.hold(NONE, 0, None, end)

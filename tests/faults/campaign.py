@@ -13,7 +13,10 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+
+import pandas as pd
 
 from grok_sweeps.store import SweepStore, open_objects
 from tests.cluster.cluster_processes import Sweeping
@@ -65,7 +68,7 @@ class Campaign:
 
     def hold(self) -> Outcome:
         """Inject the faults, let the last sweep end, and compare."""
-        began = time.monotonic()
+        began, began_at = time.monotonic(), datetime.now(UTC)
         try:
             for fault in self._faults:
                 if not self._inject(fault):
@@ -88,7 +91,11 @@ class Campaign:
             self._resumes,
             self._hung,
             time.monotonic() - began,
-            notes={**_complaints((self._folder / "run.log").read_text()), **Counter(f"orphan: {o}" for o in orphans)},
+            notes={
+                **_complaints((self._folder / "run.log").read_text()),
+                **Counter(f"orphan: {name}" for name in orphans),
+                **self._effects(results, began_at),
+            },
         )
 
     def results(self) -> Results:
@@ -150,6 +157,16 @@ class Campaign:
                     self._give_up(attempt)
             if attempt.process.returncode == 0:
                 return
+
+    def _effects(self, results: Sequence[Results], began_at: datetime) -> Mapping[str, int]:
+        """What shows that faults of the quiet kinds did something."""
+        effects: dict[str, int] = {}
+        if self._place.proxy is not None:
+            effects |= {f"request: {answer.value}": n for answer, n in self._place.proxy.answers.items()}
+        if self._place.clock is not None:
+            ended = pd.concat([found.runs["finished_at"] for found in results])
+            effects["row with a wrong time"] = int((~ended.between(began_at, datetime.now(UTC))).sum())
+        return effects
 
     def _give_up(self, attempt: Sweeping) -> None:
         """A command that does nothing any more: what an operator would do."""

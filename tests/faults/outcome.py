@@ -42,7 +42,7 @@ class Outcome:
         resumes: commands after the first, over all sweeps.
         hung: commands that trained nothing for so long that they were killed.
         left_out: why the campaign was not held; None if it was.
-        notes: what commands said that ended unfinished, and how often.
+        notes: what commands said that ended unfinished, what orphans are called, what faults did; and how often.
     """
 
     name: CampaignName
