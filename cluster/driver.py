@@ -17,12 +17,13 @@ from cluster.monitor import Monitor, View
 from cluster.resources import Resources
 from cluster.stopping import StopOnSignal
 from grok_sweeps.calibration import resolve_control
-from grok_sweeps.errors import CalibrationError
+from grok_sweeps.errors import CalibrationError, StoreError
 from grok_sweeps.plan import Pack, Plan, PlannedRun, make_packs
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.checkpoints import delete_finished, kept_steps
+from grok_sweeps.store.compact import compact
 from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.store.todo import Todo
 
@@ -96,6 +97,8 @@ def run_sweep(
             errors = [*monitor.store_errors, *ray.errors, *_blocked_errors(blocked, monitor.log.rows)]
             unfinished = bool(blocked or todo().runs(monitor.log.rows))
             state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
+            if state == "finished":
+                _compact(store, monitor)
     except CalibrationError as error:
         monitor.event(str(error))
         raise
@@ -121,6 +124,17 @@ def _delete_finished(store: SweepStore, monitor: Monitor) -> None:
     """Delete checkpoints that nothing will go on from: that of a failed run stays, it may be trained again."""
     rows = monitor.log.rows.items()
     delete_finished(store, {run_id: row["steps_run"] for run_id, row in rows if row["outcome"] != "failed"})
+
+
+def _compact(store: SweepStore, monitor: Monitor) -> None:
+    """Put few files in the place of many; where it fails the many do as well."""
+    try:
+        done = compact(store)
+    except StoreError as error:
+        monitor.event(f"not compacted: {error}")
+        return
+    if done.files_before:
+        monitor.event(f"{done.files_before} files of rows and curves compacted into {done.files_after}")
 
 
 def _calibrate(store: SweepStore, plan: Plan, monitor: Monitor) -> None:

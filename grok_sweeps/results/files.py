@@ -14,11 +14,23 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from grok_sweeps.errors import CorruptObjectError, UnreadableObjectWarning
+from grok_sweeps.errors import CorruptObjectError, StoreError, UnreadableObjectWarning
+from grok_sweeps.store.compact import superseded
 from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each
-from grok_sweeps.store.tables import check_table
+from grok_sweeps.store.tables import check_table, held_files
+
+
+class FileGoneError(StoreError):
+    """An object was deleted after it was listed: its content is in another by now, or its sweep was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    path: Path
+    holds: frozenset[str]
 
 
 class Files:
@@ -26,13 +38,18 @@ class Files:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
-        self._whole: dict[ObjectInfo, Path] = {}
+        self._whole: dict[ObjectInfo, _File] = {}
         self._folder: Path | None = None
         self._lock = threading.Lock()
 
     def paths(self, infos: Iterable[ObjectInfo]) -> list[str]:
-        """Files of the objects that can be read; a warning for each of the others, none for one that is gone."""
+        """Files of the objects that can be read, but for those in whose place another stands; a warning for the others.
+
+        Raises:
+            FileGoneError: one of them is gone; the store is to be listed again.
+        """
         wanted = [info for info in infos if info.name.endswith(".parquet")]
+        gone = []
         with self._lock:
             new = {info.name: info for info in wanted if info not in self._whole}
             if new and self._folder is None and self._objects.path("") is None:
@@ -41,17 +58,23 @@ class Files:
             for name, checked in zip(new, for_each(self._objects, self._check, list(new)), strict=True):
                 if isinstance(checked, CorruptObjectError):
                     warnings.warn(f"skipped: {checked}", UnreadableObjectWarning, stacklevel=2)
-                elif checked is not None:
+                elif checked is None:
+                    gone.append(name)
+                else:
                     self._whole[new[name]] = checked
-            return [str(self._whole[info]) for info in wanted if info in self._whole]
+            whole = {info.name: self._whole[info] for info in wanted if info in self._whole}
+        left_out = superseded([file.holds for file in whole.values()])
+        if not left_out.issuperset(gone):
+            raise FileGoneError(f"{gone[0]}: gone since the store was listed; ask again.")
+        return [str(file.path) for name, file in whole.items() if name not in left_out]
 
-    def _check(self, name: str) -> Path | CorruptObjectError | None:
+    def _check(self, name: str) -> _File | CorruptObjectError | None:
         data = self._objects.get(name)
         if data is None:
             return None
         try:
             check_table(data, name)
-            return self._objects.path(name) or self._fetched(name, data)
+            return _File(self._objects.path(name) or self._fetched(name, data), held_files(data))
         except CorruptObjectError as error:
             return error
 

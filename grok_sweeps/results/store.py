@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from grok_sweeps.errors import QueryError, did_you_mean
-from grok_sweeps.results.files import Files
+from grok_sweeps.results.files import FileGoneError, Files
 from grok_sweeps.results.views import cells_view, curves_view, runs_view, sweeps_view
 from grok_sweeps.store import ObjectInfo, ObjectStore, SweepStore, open_objects
 from grok_sweeps.store.layout import Layout
@@ -125,11 +125,13 @@ class _Connection:
                         "the query gives no table; write SELECT over the views runs, cells, curves and sweeps."
                     )
                 return answer.to_arrow_table()
+            except FileGoneError as error:
+                gone = error
             except duckdb.IOException as error:
-                failed = error
+                gone = FileGoneError(str(_query_error(error)))
             except duckdb.Error as error:
                 raise _query_error(error) from None
-        raise _query_error(failed) from None
+        raise QueryError(str(gone))
 
     def _define_views(self, query: str) -> None:
         asked = {word for word in ("curves", "sweeps") if re.search(rf"\b{word}\b", query, re.IGNORECASE)}

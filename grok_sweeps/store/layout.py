@@ -1,7 +1,7 @@
 """Names of the objects of one sweep. Object names of one writer carry its attempt, so two never collide.
 
 ```
-<sweep>/spec.yaml  plan.parquet  calibration.json  status.json
+<sweep>/spec.yaml  plan.parquet  calibration.json  status.json  compacting.json
         packs/<pack>.json                 the runs of a pack and how to train them
         checkpoints/<pack>/<seq>.safetensors
         states/<run_id>@<step>.safetensors      final states of runs that spent their budget: forks and extensions
@@ -33,6 +33,10 @@ class Layout:
     @property
     def calibration(self) -> str:
         return f"{self.sweep}/calibration.json"
+
+    @property
+    def compacting(self) -> str:
+        return f"{self.sweep}/compacting.json"
 
     @property
     def status(self) -> str:

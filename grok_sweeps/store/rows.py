@@ -78,16 +78,16 @@ def delete_failed(store: SweepStore) -> int:
     The row of a run that failed is alone in its file.
     """
     deleted = 0
-    for info in list(store.objects.list(store.layout.rows)):
-        data = store.objects.get(info.name) if info.name.endswith(".parquet") else None
+    names = [info.name for info in store.objects.list(store.layout.rows) if info.name.endswith(".parquet")]
+    for name, data in zip(names, for_each(store.objects, store.objects.get, names), strict=True):
         if data is None:
             continue
         try:
-            outcomes = decode_table(data, info.name).column("outcome").to_pylist()
+            outcomes = decode_table(data, name, {"outcome"}).column("outcome").to_pylist()
         except (CorruptObjectError, KeyError):
             continue
         if set(outcomes) == {"failed"}:
-            store.objects.delete(info.name)
+            store.objects.delete(name)
             deleted += len(outcomes)
     return deleted
 

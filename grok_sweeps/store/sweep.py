@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from grok_sweeps.config import CONFIG_COLUMNS, run_config_from_dict
-from grok_sweeps.errors import CorruptObjectError, SweepConflictError, UnreadableObjectWarning
+from grok_sweeps.errors import CorruptObjectError, NewerSchemaError, SweepConflictError, UnreadableObjectWarning
 from grok_sweeps.plan.plan import Plan, PlannedRun
 from grok_sweeps.schema import CONFIG, Column, arrow_schema
 from grok_sweeps.store.documents import decode_document, encode_document
@@ -36,6 +37,8 @@ PLAN_SCHEMA = arrow_schema(
         Column("w_c", pa.float64(), "norm", "pinned w_c", "not pinned"),
     )
 )
+
+_NEW_PLAN = "Delete it and run the spec again: the plan is made of it."
 
 ROWS_AT_ONCE = 5_000
 """Rows that are values by name at a time, which take ten times the memory of what is made of them."""
@@ -91,20 +94,14 @@ class SweepStore:
     def load_plan(self) -> Plan | None:
         """The stored plan, or None."""
         data = self.objects.get(self.layout.plan)
-        try:
+        with _mended_by(_NEW_PLAN):
             return None if data is None else decode_plan(data, self.layout.plan, self.sweep)
-        except CorruptObjectError as error:
-            raise CorruptObjectError(f"{error} Delete it and run the spec again: the plan is made of it.") from error
 
     def load_calibration(self) -> dict[str, Any]:
         """Resolved controls by `control_id`; empty before they are resolved."""
         data = self.objects.get(self.layout.calibration)
-        if data is None:
-            return {}
-        try:
-            return dict(decode_document(data, self.layout.calibration)["controls"])
-        except CorruptObjectError as error:
-            raise CorruptObjectError(f"{error} Delete it: it is made again from the control's rows.") from error
+        with _mended_by("Delete it: it is made again from the control's rows."):
+            return {} if data is None else dict(decode_document(data, self.layout.calibration)["controls"])
 
     def create_calibration(self, controls: Mapping[str, Any]) -> dict[str, Any]:
         """Write the resolved controls once; return what the store now holds."""
@@ -177,4 +174,16 @@ def decode_plan(data: bytes, name: str, sweep: str) -> Plan:
 
 def _run_ids(data: bytes, name: str) -> frozenset[str]:
     """The run ids of a stored plan."""
-    return frozenset(decode_table(data, name)["run_id"].to_pylist())
+    with _mended_by(_NEW_PLAN):
+        return frozenset(decode_table(data, name, {"run_id"})["run_id"].to_pylist())
+
+
+@contextmanager
+def _mended_by(fix: str) -> Iterator[None]:
+    """Say what mends a damaged object; one of a newer version is not damaged."""
+    try:
+        yield
+    except NewerSchemaError:
+        raise
+    except CorruptObjectError as error:
+        raise CorruptObjectError(f"{error} {fix}") from error

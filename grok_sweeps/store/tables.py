@@ -7,6 +7,7 @@ pages and a digest of their columns.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,11 @@ from grok_sweeps.store.seal import KEY, OPEN, is_sealed, seal
 _VERSION_KEY = b"grok_sweeps_schema"
 _COLUMNS_KEY = b"grok_sweeps_columns"
 """Digest of the columns' names and types, in files from before the seal."""
-_OF_ONE_FILE = {KEY.encode(), _COLUMNS_KEY}
+_HOLDS_KEY = b"grok_sweeps_holds"
+_OF_ONE_FILE = {KEY.encode(), _COLUMNS_KEY, _HOLDS_KEY}
+
+ROWS_A_GROUP = 50_000
+"""Rows that are read or left out together: in a compact file of curves those of some two hundred runs."""
 
 
 def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
@@ -31,11 +36,13 @@ def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     return encode_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
 
 
-def encode_table(table: pa.Table) -> bytes:
-    """Parquet bytes of `table`."""
+def encode_table(table: pa.Table, holds: Sequence[str] = ()) -> bytes:
+    """Parquet bytes of `table`, which stands in the place of the files `holds`."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True) as writer:
-        writer.write_table(table)
+        writer.write_table(table, row_group_size=ROWS_A_GROUP)
+        if holds:
+            writer.add_key_value_metadata({_HOLDS_KEY: json.dumps(sorted(holds))})
         writer.add_key_value_metadata({KEY: OPEN})
     data: bytes = sink.getvalue().to_pybytes()
     return seal(data)
@@ -69,6 +76,12 @@ def check_table(data: bytes, name: str) -> None:
     except (pa.ArrowException, OSError) as error:
         raise CorruptObjectError(f"{name}: not a readable Parquet file: {' '.join(str(error).split())}") from error
     _check_version(metadata, name)
+
+
+def held_files(data: bytes) -> frozenset[str]:
+    """The files in whose place a file stands that was checked; none unless it is compact."""
+    metadata = pq.read_metadata(pa.BufferReader(data)).metadata or {}
+    return frozenset(json.loads(metadata.get(_HOLDS_KEY, b"[]")))
 
 
 def _check_version(metadata: Mapping[bytes, bytes], name: str) -> None:

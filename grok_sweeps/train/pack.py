@@ -24,7 +24,7 @@ import pyarrow as pa
 import torch
 
 from grok_sweeps.store.checkpoints import keep_state
-from grok_sweeps.store.rows import RowLog, write_results
+from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog, write_results
 from grok_sweeps.store.states import LaneState, encode_states
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.train.engine import Engine
@@ -144,7 +144,7 @@ class PackTrainer:
 
     def _gather(self) -> None:
         """Ask the store what is left to do, and begin it."""
-        log = RowLog(self.store)
+        log = RowLog(self.store, PROGRESS_COLUMNS)
         log.refresh()
         self._starts = Starts(self.store, self.work.runs, log.rows)
         # Runs with a state come first: they are the furthest, and their checkpoints go soonest.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from cluster_processes import Sweeping, cli, wait_until
 from s3_servers import SeaweedServer
 
@@ -15,6 +16,7 @@ from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_bucket_survives_a_kill_and_is_all_there(
     tmp_path: Path,
     small_plan: Callable[..., tuple[str, Plan]],

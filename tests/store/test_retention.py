@@ -125,6 +125,13 @@ def test_a_checkpoint_beyond_a_censored_runs_row_is_needed(local: SweepStore, id
     assert whys(local) == {}, "an interrupted resume --max-steps"
 
 
+def test_the_newest_checkpoint_of_a_failed_run_stays(local: SweepStore, ids: Sequence[str]) -> None:
+    finish(local, dict.fromkeys(ids, 100), "failed")
+    older = checkpoint(local, 1, {ids[0]: 25})
+    checkpoint(local, 2, {ids[0]: 50})
+    assert whys(local) == {older: "superseded"}, "resume --failed goes on from the newer one"
+
+
 def test_the_final_state_of_a_run_stays_and_an_earlier_one_goes(local: SweepStore, ids: Sequence[str]) -> None:
     censored, grokked, broken, under_way = ids
     finish(local, {censored: 200, broken: 200}, "censored")

@@ -23,6 +23,7 @@ from grok_sweeps.store import ObjectStore, SweepStore
 from grok_sweeps.store.checkpoints import delete_finished, keep_state, kept_state, kept_steps, load_newest
 from grok_sweeps.store.rows import RowLog, delete_failed, write_results
 from grok_sweeps.store.states import LaneState, encode_states
+from grok_sweeps.store.sweep import encode_plan
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 from grok_sweeps.store.todo import Todo
 
@@ -92,6 +93,17 @@ class TestASweepsNameIsItsRuns:
         sweep.objects.put(sweep.layout.calibration, data.replace(b"5.25", b"5.35"))
         with pytest.raises(CorruptObjectError, match=r"made/calibration\.json: damaged.* Delete it: it is made again"):
             sweep.load_calibration()
+
+    def test_a_plan_of_a_newer_version_is_not_called_damaged(self, sweep: SweepStore, plan: Plan) -> None:
+        table = decode_table(encode_plan(plan), "x")
+        metadata = {**table.schema.metadata, b"grok_sweeps_schema": b"9"}
+        sweep.objects.put(sweep.layout.plan, encode_table(table.replace_schema_metadata(metadata)))
+        for read in (sweep.load_plan, lambda: sweep.check_same(plan)):
+            with pytest.raises(
+                CorruptObjectError, match=r"made/plan\.parquet: written with schema 9.*upgrade"
+            ) as caught:
+                read()
+            assert "Delete" not in str(caught.value)
 
     @pytest.mark.parametrize("torn", [b"", b'{"state": "runn', b'{"state": "running"}'])
     def test_a_damaged_heartbeat_is_told_and_stops_nobody(self, torn: bytes, sweep: SweepStore) -> None:
