@@ -64,11 +64,12 @@ class Campaign:
         self._attempt: Sweeping | None = None
         self._mark = 0
         self._injected: Counter[str] = Counter()
+        self._began, self._began_at = time.monotonic(), datetime.now(UTC)
+        self._moments: list[tuple[float, str]] = []
         self._resumes = self._hung = 0
 
     def hold(self) -> Outcome:
         """Inject the faults, let the last sweep end, and compare."""
-        began, began_at = time.monotonic(), datetime.now(UTC)
         try:
             for fault in self._faults:
                 if not self._inject(fault):
@@ -90,13 +91,18 @@ class Campaign:
             sum(found.run_steps for found in results),
             self._resumes,
             self._hung,
-            time.monotonic() - began,
+            self._elapsed_s,
             notes={
                 **_complaints((self._folder / "run.log").read_text()),
                 **Counter(f"orphan: {name}" for name in orphans),
-                **self._effects(results, began_at),
+                **self._effects(results),
             },
+            moments=tuple(self._moments),
         )
+
+    @property
+    def _elapsed_s(self) -> float:
+        return round(time.monotonic() - self._began, 1)
 
     def results(self) -> Results:
         """Those of the first sweep."""
@@ -108,7 +114,9 @@ class Campaign:
             attempt = self._under_way()
             if not self._reach(attempt, fault):
                 continue
+            since_s = self._elapsed_s
             if INJURIES[fault.kind](Scene(attempt, self._family, self._place), fault):
+                self._moments.append((since_s, fault.kind))
                 self._injected[fault.kind] += 1
                 self._mark = self._steps.total()
                 return True
@@ -127,6 +135,7 @@ class Campaign:
         known = SweepStore(open_objects(self._place.own_uri), name).exists()
         what = ["resume", name] if known else ["run", f"{name}.yaml"]
         self._mark = self._steps.total()
+        self._moments.append((self._elapsed_s, " ".join(what)))
         self._attempt = Sweeping([*what, "--store", self._place.uri], self._folder, self._environment)
         self._family.waited_for.add(self._attempt.process.pid)
         return self._attempt
@@ -158,19 +167,20 @@ class Campaign:
             if attempt.process.returncode == 0:
                 return
 
-    def _effects(self, results: Sequence[Results], began_at: datetime) -> Mapping[str, int]:
+    def _effects(self, results: Sequence[Results]) -> Mapping[str, int]:
         """What shows that faults of the quiet kinds did something."""
         effects: dict[str, int] = {}
         if self._place.proxy is not None:
             effects |= {f"request: {answer.value}": n for answer, n in self._place.proxy.answers.items()}
         if self._place.clock is not None:
             ended = pd.concat([found.runs["finished_at"] for found in results])
-            effects["row with a wrong time"] = int((~ended.between(began_at, datetime.now(UTC))).sum())
+            effects["row with a wrong time"] = int((~ended.between(self._began_at, datetime.now(UTC))).sum())
         return effects
 
     def _give_up(self, attempt: Sweeping) -> None:
         """A command that does nothing any more: what an operator would do."""
         self._hung += 1
+        self._moments.append((self._elapsed_s, "given up as hung"))
         self._family.kill(HUNG_S)
         attempt.process.wait()
 

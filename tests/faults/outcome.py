@@ -43,6 +43,7 @@ class Outcome:
         hung: commands that trained nothing for so long that they were killed.
         left_out: why the campaign was not held; None if it was.
         notes: what commands said that ended unfinished, what orphans are called, what faults did; and how often.
+        moments: what began when, in seconds since the campaign did.
     """
 
     name: CampaignName
@@ -58,6 +59,7 @@ class Outcome:
     wall_s: float = 0.0
     left_out: str | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
+    moments: Sequence[tuple[float, str]] = ()
 
     @property
     def n_faults(self) -> int:
