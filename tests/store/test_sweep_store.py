@@ -292,3 +292,9 @@ class TestRows:
     def test_a_column_that_the_schema_lacks_is_a_bug(self) -> None:
         with pytest.raises(ValueError, match="columns not in the schema: \\['groked_step'\\]"):
             encode_rows([row_of("r1", groked_step=1)], RUNS_SCHEMA)
+
+
+def test_a_plan_that_was_lost_is_written_again_from_the_spec(sweep: SweepStore, spec_text: str, plan: Plan) -> None:
+    sweep.objects.delete(sweep.layout.plan)
+    sweep.create(spec_text, plan)
+    assert sweep.load_plan() == plan
