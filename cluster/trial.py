@@ -72,6 +72,8 @@ class PackTrial(tune.Trainable):
         Raises:
             RuntimeError: an exception was reported; Tune is to end this worker.
         """
+        if self._stopping:
+            sys.exit(128 + signal.SIGTERM)
         if self._spent:
             raise RuntimeError("this worker is not used again after an exception")
         asked = is_requested(self.config["stop_request"])
@@ -89,11 +91,9 @@ class PackTrial(tune.Trainable):
             return self._raised(error)
         finally:
             self._stepping = False
-        if self._stopping:
-            sys.exit(128 + signal.SIGTERM)
         notes, self._notes = self._notes + self._trainer.notes, []
         self._trainer.notes.clear()
-        if asked:
+        if asked or self._stopping:  # the states are written; after a SIGTERM the next call is the end
             self._trainer = None
         return {**summary.to_dict(), "notes": notes, "stopped": not summary.done, "done": asked or summary.done}
 

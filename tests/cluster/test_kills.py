@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import provenance
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.checkpoints import load_newest
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
@@ -54,6 +56,17 @@ def wait_for_work(store: SweepStore, sweep: Sweeping) -> None:
         lambda: states(store) - seen or len(finished(store)) > n_rows or sweep.process.poll() is not None,
         "a checkpoint or a row of this attempt",
     )
+
+
+def step_in_store(store: SweepStore, run_id: str) -> int:
+    """The step of a run's newest state."""
+    found = load_newest(store, [run_id])
+    return found[run_id].step if run_id in found else 0
+
+
+def under_way_past(store: SweepStore, step: int) -> bool:
+    """Whether the one run under way is past a step."""
+    return (store.load_status() or {}).get("run_steps_under_way", 0) > step
 
 
 def check_against_undisturbed(folder: Path, store: SweepStore, plan: Plan) -> None:
@@ -110,7 +123,7 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
     check_against_undisturbed(tmp_path, store, plan)
     assert not psutil.wait_procs(left_behind, timeout=WAIT_S)[1], "a killed driver leaves no process behind"
     log = (tmp_path / "run.log").read_text()
-    assert log.count("worker lost") >= kills if victim == "worker" else log.count("stage 0: ") == kills + 1
+    assert log.count("lost its worker") >= kills if victim == "worker" else log.count("stage 0: ") == kills + 1
     assert not states(store), "a finished sweep keeps no checkpoints"
 
     rows_before = {info.name for info in store.objects.list(store.layout.rows)}
@@ -138,4 +151,27 @@ def test_workers_killed_when_no_trial_of_theirs_runs_cost_nothing(
         wait_until(lambda: kill(sweep.workers(doing)[:1]), f"a worker in {doing}", 0.002)
     assert sweep.process.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()
     check_against_undisturbed(tmp_path, store, plan)
-    assert (tmp_path / "run.log").read_text().count("worker lost") == 2
+    assert (tmp_path / "run.log").read_text().count("lost its worker") == 2
+
+
+@pytest.mark.slow
+def test_a_preempted_worker_writes_its_states_and_any_number_of_preemptions_is_borne(
+    tmp_path: Path,
+    sweeping: Callable[..., Sweeping],
+    small_plan: Callable[..., tuple[str, Plan]],
+) -> None:
+    execution = {"workers": 1, "max_failures": 0, "checkpoint_every_s": 86_400}
+    text, plan = small_plan("killed", execution, rho=[1.3], seeds=1, max_steps=40_000, stop="budget")
+    (tmp_path / "killed.yaml").write_text(text)
+    store = SweepStore(open_objects(str(tmp_path / "store")), "killed")
+    sweep = sweeping("run", "killed.yaml", "--store", "store")
+    (run,) = plan.runs
+    for _ in range(2):
+        reached = step_in_store(store, run.run_id)
+        wait_until(partial(under_way_past, store, reached), "steps past the state")
+        for worker in sweep.workers():
+            worker.terminate()
+        wait_until(lambda past=reached: step_in_store(store, run.run_id) > past, "a newer state")
+    assert sweep.process.wait(timeout=WAIT_S) == 0, (tmp_path / "run.log").read_text()
+    assert finished(store)[run.run_id]["steps_run"] == 40_000
+    assert (tmp_path / "run.log").read_text().count("lost its worker") == 2
