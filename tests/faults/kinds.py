@@ -31,17 +31,17 @@ class Kind:
 
 KINDS = {
     "kill-worker": Kind("SIGKILL of a process that trains", 14),
-    "stop-worker": Kind("SIGSTOP of a process that trains, SIGCONT later", 12, (0.5, 8.0)),
+    "stop-worker": Kind("SIGSTOP of a process that trains, SIGCONT later", 12, (0.5, 6.0)),
     "kill-driver": Kind("SIGKILL of `grok-sweeps` alone", 8),
-    "stop-driver": Kind("SIGSTOP of `grok-sweeps` alone, SIGCONT later", 10, (0.5, 8.0)),
+    "stop-driver": Kind("SIGSTOP of `grok-sweeps` alone, SIGCONT later", 10, (0.5, 6.0)),
     "kill-everything": Kind("SIGKILL of `grok-sweeps` and all below it", 8),
-    "stop-everything": Kind("SIGSTOP of `grok-sweeps` and all below it, SIGCONT later", 10, (0.5, 8.0)),
+    "stop-everything": Kind("SIGSTOP of `grok-sweeps` and all below it, SIGCONT later", 10, (0.5, 6.0)),
     "full-disk": Kind("the store's disk has no byte left for a while", 8, (0.5, 5.0), (DIRECTORY,)),
     "kill-server": Kind("SIGKILL of the store's server, started again later", 8, (0.0, 8.0), (S3,)),
     "stop-server": Kind("SIGSTOP of the store's server, SIGCONT later", 6, (1.0, 30.0), (S3,)),
-    "answer-503": Kind("the server answers a share of requests with 503", 12, (1.0, 8.0), (S3,)),
-    "answer-slowly": Kind("the server takes up to seconds for every answer", 10, (1.0, 10.0), (S3,)),
-    "clock-jump": Kind("the clock of every process but the server's is minutes to hours off", 10, (2.0, 10.0)),
+    "answer-503": Kind("the server answers a share of requests with 503", 12, (1.0, 6.0), (S3,)),
+    "answer-slowly": Kind("the server takes up to seconds for every answer", 10, (1.0, 8.0), (S3,)),
+    "clock-jump": Kind("the clock of every process but the server's is minutes to hours off", 10, (1.5, 8.0)),
     MIXED: Kind("all of these in turn", 12),
 }
 

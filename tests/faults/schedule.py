@@ -15,7 +15,7 @@ from tests.faults.kinds import KINDS, MIXED, MIXED_LASTS_S, CampaignName, member
 
 AT_WORK_SHARE = 0.75
 """Share of faults that wait until the sweep trains again; the others hit starts, recoveries and changes of packs."""
-AFTER_S = {True: 2.0, False: 6.0}
+AFTER_S = {True: 2.0, False: 4.0}
 """Longest wait before a fault: since steps are trained, or since the last fault or start."""
 CLOCK_JUMP_S = (60.0, 6 * 3600.0)
 
