@@ -84,11 +84,11 @@ def resume(
     opened = store_at(store)
     sweep_store = opened.sweep(sweep)
     spec = sweep_store.load_spec()
-    text = sweep_store.objects.get(sweep_store.layout.spec)
+    text = sweep_store.load_spec_text()
     assert spec is not None
     assert text is not None
     planned = sweep_store.load_plan() or make_plan(spec, stored_ancestry(opened.objects))
-    _run(with_execution(spec, settings or ()), text.decode(), opened, planned, max_steps, failed_again=failed)
+    _run(with_execution(spec, settings or ()), text, opened, planned, max_steps, failed_again=failed)
 
 
 @app.command()

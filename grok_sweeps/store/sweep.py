@@ -87,8 +87,22 @@ class SweepStore:
         """The spec as submitted, or None where the store has no such sweep."""
         from grok_sweeps.spec import parse_spec  # noqa: PLC0415 workers never read a spec, and do without its parser
 
-        text = self.objects.get(self.layout.spec)
-        return None if text is None else parse_spec(text.decode(), f"{self.sweep}.yaml")
+        text = self.load_spec_text()
+        return None if text is None else parse_spec(text, f"{self.sweep}.yaml")
+
+    def load_spec_text(self) -> str | None:
+        """The text of the spec as submitted, or None where the store has no such sweep.
+
+        Raises:
+            CorruptObjectError: it is no text.
+        """
+        data = self.objects.get(self.layout.spec)
+        try:
+            return None if data is None else data.decode()
+        except UnicodeDecodeError as error:
+            raise CorruptObjectError(
+                f"{self.layout.spec}: damaged, not UTF-8 text. Delete it and run the spec again: it is written again."
+            ) from error
 
     def load_plan(self) -> Plan | None:
         """The stored plan, or None."""

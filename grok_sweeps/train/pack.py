@@ -252,6 +252,14 @@ class PackTrainer:
         self._checkpoint()
         self._writer.finish()
 
+    def finish_writes(self) -> None:
+        """Wait until everything handed over so far is written; `files_written` is final then, also where it raises.
+
+        Raises:
+            StoreError: a write failed.
+        """
+        self._writer.finish()
+
     def _checkpoint(self) -> None:
         """Write ended runs, then every lane's whole state if it is new, then delete this attempt's older checkpoint."""
         self._write_ended()
