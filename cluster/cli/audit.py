@@ -75,11 +75,10 @@ def _workers(n: int) -> Iterator[tuple[ProcessPoolExecutor, str]]:
             try:
                 yield pool, folder
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
                 for worker in active_children():
                     worker.terminate()
                 raise
             finally:
-                pool.shutdown()
+                pool.shutdown(cancel_futures=True)
     finally:
         signal.signal(signal.SIGTERM, previous)
