@@ -5,7 +5,8 @@ so Tune's own checkpoints are not used. SIGTERM (a preempted node) leads to a ch
 handler it would be a kill.
 
 What can go wrong is told to the driver as a value: a store that cannot be written, or an engine that does not work
-here, ends the sweep; any other exception is the pack's own, and its worker is not used again, since a device that has failed once may fail the next pack too.
+here, ends the sweep; any other exception is the pack's own, and its worker is not used again, since a device that has
+failed once may fail the next pack too.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def audit(
 
 @contextmanager
 def _workers(n: int) -> Iterator[tuple[ProcessPoolExecutor, str]]:
-    """Processes, and a folder for what they write; neither is left, also where a job fails or the command is stopped."""
+    """Processes, and a folder for what they write; neither is left where a job fails or the command is stopped."""
     previous = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         with tempfile.TemporaryDirectory(prefix="grok-sweeps-audit-") as folder:
@@ -75,11 +75,10 @@ def _workers(n: int) -> Iterator[tuple[ProcessPoolExecutor, str]]:
             try:
                 yield pool, folder
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
                 for worker in active_children():
                     worker.terminate()
                 raise
             finally:
-                pool.shutdown()
+                pool.shutdown(cancel_futures=True)
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -24,7 +24,9 @@ def open_objects(uri: str, retries: Retries | None = None) -> ObjectStore:
         parts = urlsplit(uri)
     except ValueError as error:
         shown = uri.partition("://")[0]
-        raise StoreError(f"store '{shown}://…': no URI; give a directory, file:///path or s3://bucket/prefix.") from error
+        raise StoreError(
+            f"store '{shown}://': no URI; give a directory, file:///path or s3://bucket/prefix."
+        ) from error
     if parts.scheme == "file":
         return LocalObjects(Path(unquote(parts.path)).absolute())
     if parts.scheme == "s3":

@@ -1,7 +1,7 @@
 """The command line with workers that stand still in a method of their trial until they are killed.
 
-`python held_driver.py METHOD ARGUMENTS…`. The first `HOLDS` workers that come to METHOD, `setup` or `reset_config`, each
-leave their process id in a file `held-K` beside the store.
+`python held_driver.py METHOD ARGUMENTS...`. The first `HOLDS` workers that come to METHOD, `setup` or `reset_config`,
+each leave their process id in a file `held-K` beside the store.
 """
 
 from __future__ import annotations

@@ -45,6 +45,12 @@ class TestASweepsNameIsItsRuns:
         assert sweep.load_plan() == plan
         assert sweep.load_spec() == parse_spec(spec_text)
 
+    def test_a_spec_with_a_flipped_bit_is_named(self, sweep: SweepStore, spec_text: str) -> None:
+        sweep.objects.put(sweep.layout.spec, bytes([spec_text.encode()[0] ^ 0x80]) + spec_text.encode()[1:])
+        for read in (sweep.load_spec, sweep.load_spec_text):
+            with pytest.raises(CorruptObjectError, match=r"made/spec\.yaml: damaged, not UTF-8 text"):
+                read()
+
     def test_other_runs_under_its_name_are_refused(self, sweep: SweepStore, plan: Plan) -> None:
         text = "name: made\nruns: {p: 5, seeds: 6}\n"
         with pytest.raises(SweepConflictError, match=r"'made' is already in .*2 of .* new, 0 .*another name"):
