@@ -30,8 +30,8 @@ GRACE_S = 600.0
 """A compact file as old as this is known to every reader."""
 CLAIM_S = 3600.0
 """A claim as old as this has lost its owner."""
-MOST_ROWS = {"rows": 200_000, "curves": 2_000_000}
-"""Rows of a compact file, about: some hundred MB while it is made."""
+MOST_ROWS = {"rows": 20_000, "curves": 500_000}
+"""Rows of a compact file, about: a hundred MB while it is made, in the driver's process."""
 
 
 @dataclass(frozen=True, slots=True)
