@@ -40,8 +40,8 @@ ASSUMPTIONS = (
 CORE_GFLOPS = 83.0
 """Arithmetic rate of one CPU core in a whole training step, float32, readings included.
 
-Measured at p = 59 through `grok-sweeps run` on two cores of a Xeon with AVX-512 (`tests/bench/README.md`); cores without
-it, the transformers and float64 are slower.
+Measured at p = 59 through `grok-sweeps run` on two cores of a Xeon with AVX-512 (`tests/bench/README.md`); cores
+without it, the transformers and float64 are slower.
 """
 
 READINGS_BYTES = (1 + len(READING_NAMES)) * 8
