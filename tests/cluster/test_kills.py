@@ -118,7 +118,7 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
             sweep.kill_everything()
         if victim != "worker":
             sweep = sweeping(*command)
-    assert sweep.process.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()
+    assert sweep.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
 
     check_against_undisturbed(tmp_path, store, plan)
     assert not psutil.wait_procs(left_behind, timeout=WAIT_S)[1], "a killed driver leaves no process behind"
@@ -158,7 +158,7 @@ def test_workers_killed_when_no_trial_of_theirs_runs_cost_nothing(
         worker = held(tmp_path, k)
         assert worker is not None
         kill([worker])
-    assert sweep.process.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()
+    assert sweep.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
     check_against_undisturbed(tmp_path, store, plan)
     assert (tmp_path / "run.log").read_text().count("lost its worker") == HOLDS
 
@@ -181,6 +181,6 @@ def test_a_preempted_worker_writes_its_states_and_any_number_of_preemptions_is_b
         for worker in sweep.workers():
             worker.terminate()
         wait_until(lambda past=reached: step_in_store(store, run.run_id) > past, "a newer state")
-    assert sweep.process.wait(timeout=WAIT_S) == 0, (tmp_path / "run.log").read_text()
+    assert sweep.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
     assert finished(store)[run.run_id]["steps_run"] == 40_000
     assert (tmp_path / "run.log").read_text().count("lost its worker") == 2
