@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from cluster.local_ray import LocalRay
 from cluster.monitor import Monitor, View
 from cluster.resources import Resources
@@ -94,7 +96,7 @@ def run_sweep(
                 if stopped.is_set() or todo().runs(monitor.log.rows, stage):
                     break
             blocked = todo().blocked(monitor.log.rows)
-            errors = [*monitor.store_errors, *ray.errors, *_blocked_errors(blocked, monitor.log.rows)]
+            errors = [*monitor.sweep_errors, *ray.errors, *_blocked_errors(blocked, monitor.log.rows)]
             unfinished = bool(blocked or todo().runs(monitor.log.rows))
             state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
             if state == "finished":
@@ -130,8 +132,8 @@ def _compact(store: SweepStore, monitor: Monitor) -> None:
     """Put few files in the place of many; where it fails the many do as well."""
     try:
         done = compact(store)
-    except StoreError as error:
-        monitor.event(f"not compacted: {error}")
+    except (StoreError, pa.ArrowException) as error:
+        monitor.event(f"not compacted: {' '.join(str(error).split())}")
         return
     if done.files_before:
         monitor.event(f"{done.files_before} files of rows and curves compacted into {done.files_after}")

@@ -152,7 +152,7 @@ class LocalRay:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 callbacks=[progress],
                 stop=StopAfterStates(
-                    lambda: self._stopped.is_set() or bool(self._monitor.store_errors),
+                    lambda: self._stopped.is_set() or bool(self._monitor.sweep_errors),
                     queue,
                     request,
                     lambda: progress.under_way,

@@ -6,6 +6,7 @@ written is an event, not an error: the rows decide.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter, deque
@@ -20,6 +21,7 @@ from grok_sweeps.plan.estimate import expected_steps
 from grok_sweeps.progress import HEARTBEAT_S, Progress, measure_progress
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
+from grok_sweeps.train.failed import one_line
 
 REFRESH_S = 0.5
 REFRESH_SHARE = 9
@@ -53,7 +55,7 @@ class Monitor:
         self._steps_done = self._idle_steps = 0
         self._rate_window: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._state = "running"
-        self.store_errors: list[str] = []
+        self.sweep_errors: list[str] = []
         self._started_at = datetime.now(UTC)
         self._last_heartbeat = float("-inf")
         self._reported_cells: set[str] = set()
@@ -105,10 +107,10 @@ class Monitor:
             self._rate_window.append((time.monotonic(), self._steps_done))
             self._summaries[pack_id] = summary
 
-    def store_failed(self, error: str) -> None:
-        """A worker could not write: no pack can go on."""
+    def sweep_failed(self, error: str) -> None:
+        """The store, or the engine on this machine, does not work: no pack can go on."""
         with self._lock:
-            self.store_errors.append(error)
+            self.sweep_errors.append(error)
 
     def has_written(self, pack_id: str) -> bool:
         """Whether a pack's attempt has reported that it wrote something."""
@@ -133,7 +135,11 @@ class Monitor:
         wait = REFRESH_S
         while not self._stop.wait(wait):
             began = time.monotonic()
-            self._refresh()
+            try:
+                self._refresh()
+            except Exception as error:  # a thread that ended would say nothing, and the heartbeat with it
+                with contextlib.suppress(Exception):  # it may be the view that fails
+                    self.event(f"watching failed and goes on: {one_line(error)}")
             wait = max(REFRESH_S, REFRESH_SHARE * (time.monotonic() - began))  # a large sweep takes longer to sum up
 
     def _refresh(self, *, force: bool = False) -> Progress:

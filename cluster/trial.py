@@ -4,8 +4,9 @@ The trial is started with the pack's id alone and finds everything else in the s
 so Tune's own checkpoints are not used. SIGTERM (a preempted node) leads to a checkpoint before the end; without the
 handler it would be a kill.
 
-What can go wrong is told to the driver as a value: a store that cannot be written ends the sweep; an exception is the
-pack's own, and its worker is not used again, since a device that has failed once may fail the next pack too.
+What can go wrong is told to the driver as a value: a store that cannot be written, or an engine that does not work
+here, ends the sweep; any other exception is the pack's own, and its worker is not used again, since a device that has
+failed once may fail the next pack too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from cluster.stop_request import is_requested
-from grok_sweeps.errors import StoreError, StoreWarning
+from grok_sweeps.errors import EngineError, GrokSweepsError, StoreError, StoreWarning
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.train.failed import one_line, write_failed
@@ -62,8 +63,9 @@ class PackTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on another pack in the same worker."""
-        self._leave()
+        left = self._leave()
         self._start(new_config)
+        self._notes = left + self._notes
         return True
 
     def step(self) -> dict[str, Any]:
@@ -72,6 +74,8 @@ class PackTrial(tune.Trainable):
         Raises:
             RuntimeError: an exception was reported; Tune is to end this worker.
         """
+        if self._stopping:
+            sys.exit(128 + signal.SIGTERM)
         if self._spent:
             raise RuntimeError("this worker is not used again after an exception")
         asked = is_requested(self.config["stop_request"])
@@ -82,18 +86,16 @@ class PackTrial(tune.Trainable):
                 return {"stopped": True, "done": True}
             self._stepping = True
             summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: asked or self._stopping)
-        except StoreError as error:  # another worker would meet the same store
+        except GrokSweepsError as error:  # of the store or the machine: another worker would meet the same
             self._trainer = None
-            return {"store_error": str(error), "done": True}
+            return {"ends_sweep": str(error), "done": True}
         except Exception as error:
             return self._raised(error)
         finally:
             self._stepping = False
-        if self._stopping:
-            sys.exit(128 + signal.SIGTERM)
         notes, self._notes = self._notes + self._trainer.notes, []
         self._trainer.notes.clear()
-        if asked:
+        if asked or self._stopping:  # the states are written; after a SIGTERM the next call is the end
             self._trainer = None
         return {**summary.to_dict(), "notes": notes, "stopped": not summary.done, "done": asked or summary.done}
 
@@ -125,6 +127,8 @@ class PackTrial(tune.Trainable):
         import torch  # here, since the driver imports this module too and never trains
 
         from grok_sweeps.train.engine import choose_engine
+        from grok_sweeps.train.fused import FusedUnavailableError
+        from grok_sweeps.train.native import NativeBuildError
         from grok_sweeps.train.pack import PackTrainer
 
         device = torch.device(self._content["device"])
@@ -132,7 +136,13 @@ class PackTrial(tune.Trainable):
         who = provenance(self._content["git_sha"])
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", StoreWarning)
-            engine = choose_engine(self._content["engine"], device)
+            try:
+                engine = choose_engine(self._content["engine"], device)
+            except (ValueError, NativeBuildError, FusedUnavailableError) as error:
+                raise EngineError(
+                    f"engine '{self._content['engine']}' does not work here ({one_line(error)}); "
+                    "use execution.engine=auto."
+                ) from error
             trainer = PackTrainer(store, self._work, self._attempt, engine, who)
         self._notes = [str(w.message) for w in caught if issubclass(w.category, StoreWarning)]
         return trainer
@@ -140,7 +150,11 @@ class PackTrial(tune.Trainable):
     def _raised(self, error: Exception) -> dict[str, Any]:
         """Report an exception; no state is written, since the lanes may stand between a step and its readings."""
         trainer, self._trainer, self._spent = self._trainer, None, True
-        why, written = one_line(error), trainer.files_written if trainer else 0
+        why, written = one_line(error), 0
+        if trainer is not None:
+            with contextlib.suppress(Exception):  # the first error is told
+                trainer.finish_writes()
+            written = trainer.files_written
         if self.config["is_last"] and not written and self._work is not None:
             columns = {
                 **provenance(self._content["git_sha"]),
@@ -153,17 +167,23 @@ class PackTrial(tune.Trainable):
             try:
                 write_failed(self._store(self.config), self._work, why, record, columns)
             except StoreError as store_error:
-                return {"store_error": str(store_error), "done": True}
+                return {"ends_sweep": str(store_error), "done": True}
         return {"raised": why, "files_written": written}
 
     def _store(self, config: dict[str, Any]) -> SweepStore:
         return SweepStore(open_objects(config["store"]), config["sweep"])
 
-    def _leave(self) -> None:
+    def _leave(self) -> list[str]:
+        """Write the lanes' states; return what is to be told. No failure is the next pack's: the older state stays."""
         trainer, self._trainer = self._trainer, None
-        if trainer is not None and not trainer.done:
-            with contextlib.suppress(StoreError):  # the older state stays
+        try:
+            if trainer is not None and not trainer.done:
                 trainer.checkpoint()
+        except StoreError:
+            pass
+        except Exception as error:
+            return [f"no state was written at the end of an attempt: {one_line(error)}"]
+        return []
 
     def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self._stepping:

@@ -61,7 +61,7 @@ class PackSearch(_Unpickled, Searcher):
         try:
             self._publish(attempt.pack)
         except StoreError as error:
-            self._monitor.store_failed(str(error))
+            self._monitor.sweep_failed(str(error))
             self._queue.close()
             return str(Searcher.FINISHED)
         return {"pack": attempt.pack.pack_id, "is_last": attempt.is_last}
@@ -96,8 +96,8 @@ class PackProgress(_Unpickled, Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """A worker reports."""
-        if "store_error" in result:
-            self._monitor.store_failed(result["store_error"])
+        if "ends_sweep" in result:
+            self._monitor.sweep_failed(result["ends_sweep"])
         elif "raised" in result:
             self._raised[trial.trial_id] = result
         elif "run_steps" in result:
@@ -109,8 +109,8 @@ class PackProgress(_Unpickled, Callback):
         """A pack's attempt ended by itself."""
         self.under_way.discard(trial.trial_id)
         self._queue.ended(trial.config["pack"])
-        stopped = trial.last_result.get("stopped", False)
-        self._monitor.pack_ended(trial.config["pack"], **{"pending" if stopped else "done": 1})
+        left = trial.last_result.get("stopped", False) or "ends_sweep" in trial.last_result
+        self._monitor.pack_ended(trial.config["pack"], **{"pending" if left else "done": 1})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """What a worker ran has raised, or the worker is lost."""
@@ -119,7 +119,7 @@ class PackProgress(_Unpickled, Callback):
         try:
             left = self._left()
         except StoreError as error:
-            self._monitor.store_failed(str(error))
+            self._monitor.sweep_failed(str(error))
             self._queue.close()
             left = None
         report = self._raised.pop(trial.trial_id, None)

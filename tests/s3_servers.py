@@ -5,6 +5,7 @@ Both listen on loopback, on ports that are free, and are ready once an object ca
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,10 +16,10 @@ import sys
 import sysconfig
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -27,6 +28,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 BUCKET = "grok"
 READY_S = 60.0
 STOP_S = 30.0
+START_TRIES = 3
+PORTS = (20_000, 32_768)
+"""From the first to before the last: above are those that the system gives to connections (Linux)."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +51,42 @@ class Credentials:
         }
 
 
-class S3Server:
-    """A server process with the bucket `BUCKET`; `port` stays over a restart."""
+Server = TypeVar("Server", bound="S3Server")
 
-    def __init__(self, command: Sequence[str], port: int, folder: Path, credentials: Credentials) -> None:
-        self.port, self.folder, self.credentials = port, folder, credentials
-        self._command = list(command)
+
+class EndedError(Exception):
+    """A server has ended by itself."""
+
+
+class S3Server:
+    """A server process with the bucket `BUCKET`; `port` is known once it was started, and stays over a restart."""
+
+    n_ports = 1
+
+    def __init__(self, folder: Path, credentials: Credentials) -> None:
+        self.folder, self.credentials = folder, credentials
+        self._ports = free_ports(self.n_ports)
+        self.port = next(self._ports)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers; the first time on other ports where it ends at once."""
+        for _ in range(START_TRIES - 1 if self.process is None else 0):
+            try:
+                self._start()
+                return
+            except EndedError:
+                self.port = next(self._ports)
+        self._start()
+
+    def command(self) -> Sequence[str]:
+        """The server on `port` and its neighbours."""
+        raise NotImplementedError
+
+    def _start(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                self._command, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
+                self.command(), cwd=self.folder, stdout=log, stderr=log, start_new_session=True
             )
         self._prepare()
         client = self.client()
@@ -71,7 +98,8 @@ class S3Server:
 
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""
-        assert self.process is not None
+        if self.process is None:
+            return
         self.process.terminate()
         try:
             self.process.wait(STOP_S)
@@ -120,7 +148,8 @@ class S3Server:
         deadline = time.monotonic() + READY_S
         last: Exception | None = None
         while time.monotonic() < deadline:
-            assert self.process.poll() is None, f"the server ended: {(self.folder / 'server.log').read_text()[-2000:]}"
+            if self.process.poll() is not None:
+                raise EndedError(f"the server ended: {(self.folder / 'server.log').read_text()[-2000:]}")
             try:
                 if condition():
                     return
@@ -135,39 +164,56 @@ def seaweed_binary() -> str | None:
     return shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
 
 
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """The server while it is up; it is stopped also where it does not get that far."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
 class SeaweedServer(S3Server):
     """SeaweedFS in one process, with its data in `folder`."""
 
+    n_ports = 10
+
     def __init__(self, folder: Path) -> None:
-        weed = seaweed_binary()
-        assert weed is not None
-        p = _free_ports(10)
         credentials = Credentials("seaweed-key", "seaweed-secret")
         identity = {
             "name": "ci",
             "credentials": [{"accessKey": credentials.access_key, "secretKey": credentials.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
-        config = folder / "s3.json"
-        config.write_text(json.dumps({"identities": [identity]}))
+        self._config = folder / "s3.json"
+        self._config.write_text(json.dumps({"identities": [identity]}))
         (folder / "data").mkdir(exist_ok=True)
-        command = (
-            f"{weed} mini -dir={folder / 'data'} -ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.port={p} -s3.port.grpc={p + 4} "
+        super().__init__(folder, credentials)
+
+    def command(self) -> Sequence[str]:
+        """All of SeaweedFS."""
+        weed, p = seaweed_binary(), self.port
+        assert weed is not None
+        return (
+            f"{weed} mini -dir={self.folder / 'data'} -ip=127.0.0.1 -ip.bind=127.0.0.1 "
+            f"-s3.port={p} -s3.port.grpc={p + 4} "
             f"-master.port={p + 1} -master.port.grpc={p + 5} -volume.port={p + 2} -volume.port.grpc={p + 6} "
             f"-filer.port={p + 3} -filer.port.grpc={p + 7} -admin.port={p + 8} -admin.port.grpc={p + 9} "
-            f"-admin.ui=false -webdav=false -s3.port.iceberg=0 -s3.port.lance=0 -s3.config={config} "
+            f"-admin.ui=false -webdav=false -s3.port.iceberg=0 -s3.port.lance=0 -s3.config={self._config} "
             "-s3.autoCreateBucket=false -s3.allowDeleteBucketNotEmpty=false -master.telemetry=false"
-        )
-        super().__init__(command.split(), p, folder, credentials)
+        ).split()
 
 
 class MotoServer(S3Server):
     """moto, which keeps everything in memory; a user of its own with access to everything, and nobody else."""
 
     def __init__(self, folder: Path) -> None:
-        port = _free_ports(1)
-        command = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
-        super().__init__(command, port, folder, Credentials("first", "first"))
+        super().__init__(folder, Credentials("first", "first"))
+
+    def command(self) -> Sequence[str]:
+        """Moto's own server."""
+        return (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port))
 
     def _prepare(self) -> None:
         iam = self.client("iam")
@@ -196,18 +242,20 @@ def _round_trip(client: Any) -> bool:
     return came_back
 
 
-def _free_ports(n: int) -> int:
-    """The first of `n` neighbouring ports that are free on loopback."""
-    for first in range(20_000 + os.getpid() % 500 * 40, 60_000, 40):
-        taken = []
-        try:
-            for port in range(first, first + n):
-                taken.append(socket.socket())
-                taken[-1].bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        finally:
-            for one in taken:
-                one.close()
-        return first
+def free_ports(n: int) -> Iterator[int]:
+    """Yield the first of `n` neighbouring ports that are free on loopback, again and again others."""
+    firsts = range(PORTS[0], PORTS[1] - n, 40)
+    begin = os.getpid() % len(firsts)
+    for first in (*firsts[begin:], *firsts[:begin]):
+        if all(_is_free(port) for port in range(first, first + n)):
+            yield first
     raise AssertionError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
 from typing import Annotated
 
 import typer
@@ -33,8 +38,8 @@ def audit(
         raise QueryError(f"audit: sweep '{sweep}' has no finished run to audit; run it first, or raise --fraction.")
     out = console()
     audited = []
-    with ProcessPoolExecutor(this_machine(look_for_gpus=False).cpus, get_context("spawn")) as pool:
-        jobs = [pool.submit(audit_run, opened.uri, sweep, run_id, seed) for run_id in chosen]
+    with _workers(this_machine(look_for_gpus=False).cpus) as (pool, folder):
+        jobs = [pool.submit(audit_run, opened.uri, sweep, run_id, seed, folder) for run_id in chosen]
         for job in jobs:
             found = job.result()
             audited.append(found)
@@ -56,3 +61,24 @@ def audit(
     )
     if agree < len(trained) or not trained:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _workers(n: int) -> Iterator[tuple[ProcessPoolExecutor, str]]:
+    """Processes, and a folder for what they write; neither is left where a job fails or the command is stopped."""
+    previous = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        with tempfile.TemporaryDirectory(prefix="grok-sweeps-audit-") as folder:
+            # Ctrl-C reaches the workers too: that they end is left to this process.
+            ignore = (signal.SIGINT, signal.SIG_IGN)
+            pool = ProcessPoolExecutor(n, get_context("spawn"), initializer=signal.signal, initargs=ignore)
+            try:
+                yield pool, folder
+            except BaseException:
+                for worker in active_children():
+                    worker.terminate()
+                raise
+            finally:
+                pool.shutdown(cancel_futures=True)
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -76,6 +76,9 @@ def resume(
     ] = None,
     censored: Annotated[bool, typer.Option("--censored", help="Says that censored runs are meant; with N.")] = False,
     failed: Annotated[bool, typer.Option("--failed", help="Train failed runs again, from their newest state.")] = False,
+    packs: Annotated[
+        int | None, typer.Option("--packs", metavar="N", min=1, help="Most runs of a pack: execution.pack_runs.")
+    ] = None,
     settings: SetOption = None,
 ) -> None:
     """Go on with a sweep from the store alone: `run` with the spec and the plan that the store keeps."""
@@ -84,11 +87,12 @@ def resume(
     opened = store_at(store)
     sweep_store = opened.sweep(sweep)
     spec = sweep_store.load_spec()
-    text = sweep_store.objects.get(sweep_store.layout.spec)
+    text = sweep_store.load_spec_text()
     assert spec is not None
     assert text is not None
     planned = sweep_store.load_plan() or make_plan(spec, stored_ancestry(opened.objects))
-    _run(with_execution(spec, settings or ()), text.decode(), opened, planned, max_steps, failed_again=failed)
+    changed = [*([f"execution.pack_runs={packs}"] if packs else []), *(settings or ())]
+    _run(with_execution(spec, changed), text, opened, planned, max_steps, failed_again=failed)
 
 
 @app.command()

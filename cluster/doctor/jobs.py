@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from urllib.parse import urlsplit
+from http.client import HTTPException
+from urllib.parse import SplitResult, urlsplit
 
 from cluster.doctor.check import Check, failure, ok, warning
 
@@ -23,14 +24,16 @@ def check_jobs_server(address: str, token: str | None, ray_version: str | None, 
         ray_version: of this machine, which has to be the server's.
         timeout_s: seconds to wait for the connection, and for the answer.
     """
-    parts = urlsplit(address)
+    parts = _parts(address)
+    if parts is None:
+        return failure(_NAME, "what --address names is no address", "give http://HOST:8265")
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         return failure(_NAME, f"'{parts.scheme}://{parts.hostname or ''}' is no address", "give http://HOST:8265")
     shown = f"{parts.scheme}://{parts.netloc}"
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"{shown}{parts.path.rstrip('/')}/api/version", headers=headers)  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout_s) as answer:
             version = json.loads(answer.read(_MOST_BYTES))["ray_version"]
     except urllib.error.HTTPError as error:
         error.close()
@@ -40,8 +43,25 @@ def check_jobs_server(address: str, token: str | None, ray_version: str | None, 
     except OSError as error:
         why = getattr(error, "reason", error)
         return failure(_NAME, f"{shown} is not reached: {why}", "check address, port and firewall")
-    except (ValueError, KeyError, TypeError):
+    except (HTTPException, ValueError, KeyError, TypeError):
         return failure(_NAME, f"{shown} is no Ray dashboard", "give the address of Ray's dashboard")
     if version != ray_version:
         return warning(_NAME, f"{shown} runs Ray {version}, this machine has {ray_version}", "install the same version")
     return ok(_NAME, f"{shown} runs Ray {version}")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Goes nowhere else: another host would get the token too."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Nothing: the redirection is the answer."""
+
+
+def _parts(address: str) -> SplitResult | None:
+    """The parts of a URL, or None where it is none."""
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts

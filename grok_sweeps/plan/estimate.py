@@ -37,10 +37,11 @@ ASSUMPTIONS = (
     "max_steps; other axes assumed without effect"
 )
 
-CORE_GFLOPS = 27.0
+CORE_GFLOPS = 83.0
 """Arithmetic rate of one CPU core in a whole training step, float32, readings included.
 
-Measured at p = 59 with a worker on each of two cores of a 2.8 GHz Xeon.
+Measured at p = 59 through `grok-sweeps run` on two cores of a Xeon with AVX-512 (`tests/bench/README.md`); cores
+without it, the transformers and float64 are slower.
 """
 
 READINGS_BYTES = (1 + len(READING_NAMES)) * 8

@@ -39,7 +39,8 @@ def make_packs(
     """Split `runs` into packs, heaviest first; every run is in exactly one.
 
     `lanes` says how many runs of a shape a worker trains at once. `pack_runs` fixes the most runs a pack may hold;
-    otherwise each shape gets `PACKS_A_WORKER` packs a worker, as long as every pack still fills its lanes.
+    otherwise each shape gets `PACKS_A_WORKER` packs a worker, as long as every pack still fills its lanes, and at least
+    one a worker.
     """
     shapes: dict[tuple[object, ...], list[PlannedRun]] = defaultdict(list)
     for run in runs:
@@ -48,7 +49,9 @@ def make_packs(
     for members in shapes.values():
         width = lanes(members[0].config)
         n_packs = -(-len(members) // pack_runs) if pack_runs else min(workers * PACKS_A_WORKER, len(members) // width)
-        packs += [pack_of(held, width) for held in _balanced(members, max(1, n_packs), pack_runs or len(members))]
+        if not pack_runs:
+            n_packs = max(n_packs, min(workers, len(members)))  # narrow packs rather than idle workers
+        packs += [pack_of(held, width) for held in _balanced(members, n_packs, pack_runs or len(members))]
     return sorted(packs, key=lambda pack: (-pack.flops, pack.pack_id))
 
 

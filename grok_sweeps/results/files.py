@@ -13,12 +13,12 @@ import tempfile
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from grok_sweeps.errors import CorruptObjectError, StoreError, UnreadableObjectWarning
-from grok_sweeps.store.compact import superseded
+from grok_sweeps.store.compact import is_compact
 from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each
 from grok_sweeps.store.tables import check_table, held_files
 
@@ -48,25 +48,35 @@ class Files:
         Raises:
             FileGoneError: one of them is gone; the store is to be listed again.
         """
-        wanted = [info for info in infos if info.name.endswith(".parquet")]
-        gone = []
+        wanted = {info.name: info for info in infos if info.name.endswith(".parquet")}
         with self._lock:
-            new = {info.name: info for info in wanted if info not in self._whole}
-            if new and self._folder is None and self._objects.path("") is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="grok-sweeps-results-"))
-                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-            for name, checked in zip(new, for_each(self._objects, self._check, list(new)), strict=True):
-                if isinstance(checked, CorruptObjectError):
-                    warnings.warn(f"skipped: {checked}", UnreadableObjectWarning, stacklevel=2)
-                elif checked is None:
-                    gone.append(name)
-                else:
-                    self._whole[new[name]] = checked
-            whole = {info.name: self._whole[info] for info in wanted if info in self._whole}
-        left_out = superseded([file.holds for file in whole.values()])
-        if not left_out.issuperset(gone):
-            raise FileGoneError(f"{gone[0]}: gone since the store was listed; ask again.")
-        return [str(file.path) for name, file in whole.items() if name not in left_out]
+            gone = self._look_at([name for name in wanted if is_compact(name)], wanted)
+            held = self._held(wanted)
+            gone += self._look_at([name for name in wanted if name not in held and not is_compact(name)], wanted)
+            if gone:
+                raise FileGoneError(f"{gone[0]}: gone since the store was listed; ask again.")
+            whole = {name: self._whole[info] for name, info in wanted.items() if info in self._whole}
+        return [str(file.path) for name, file in whole.items() if name not in held]
+
+    def _held(self, wanted: Mapping[str, ObjectInfo]) -> frozenset[str]:
+        """The files in whose place one of `wanted` stands."""
+        return frozenset().union(*(self._whole[info].holds for info in wanted.values() if info in self._whole))
+
+    def _look_at(self, names: Sequence[str], wanted: Mapping[str, ObjectInfo]) -> list[str]:
+        """Check the objects that were not looked at before; return those that are gone."""
+        new = [name for name in names if wanted[name] not in self._whole]
+        if new and self._folder is None and self._objects.path("") is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="grok-sweeps-results-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        gone = []
+        for name, checked in zip(new, for_each(self._objects, self._check, new), strict=True):
+            if isinstance(checked, CorruptObjectError):
+                warnings.warn(f"skipped: {checked}", UnreadableObjectWarning, stacklevel=2)
+            elif checked is None:
+                gone.append(name)
+            else:
+                self._whole[wanted[name]] = checked
+        return gone
 
     def _check(self, name: str) -> _File | CorruptObjectError | None:
         data = self._objects.get(name)

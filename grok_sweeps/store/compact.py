@@ -1,8 +1,8 @@
 """A few large files of rows and curves in place of the many small ones that a sweep leaves.
 
 A compact file names in its footer the files whose content it holds, and who reads it leaves those out. So it takes
-their place the moment it is there, whole; that they are deleted afterwards is housekeeping, and a crash in between
-changes nothing. A reader that has listed a file which is then gone lists again. Files that cannot be read, and rows of
+their place the moment it is there, whole. They are deleted by a later compaction, or by `gc`, when every reader that
+listed the store before has long finished; a crash in between changes nothing. Files that cannot be read, and rows of
 runs that failed, which `resume --failed` deletes, stay as they are. One process at a time, by a claim in the store: two
 at once would hold the same curves twice.
 """
@@ -22,14 +22,16 @@ from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
 from grok_sweeps.store.documents import encode_document
 from grok_sweeps.store.objects import for_each
 from grok_sweeps.store.sweep import SweepStore
-from grok_sweeps.store.tables import decode_table, encode_table, held_files
+from grok_sweeps.store.tables import check_table, decode_table, encode_table, held_files
 
 FEWEST_FILES = 8
 """A folder with fewer files is left alone."""
+GRACE_S = 600.0
+"""A compact file as old as this is known to every reader."""
 CLAIM_S = 3600.0
 """A claim as old as this has lost its owner."""
-MOST_ROWS = {"rows": 200_000, "curves": 2_000_000}
-"""Rows of a compact file, about: some hundred MB while it is made."""
+MOST_ROWS = {"rows": 20_000, "curves": 500_000}
+"""Rows of a compact file, about: a hundred MB while it is made, in the driver's process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +53,41 @@ def compact(store: SweepStore) -> Compacted:
     Raises:
         StoreError: the store cannot be written; what was there still is.
     """
-    folders = {store.layout.curves: CURVES_SCHEMA, store.layout.rows: RUNS_SCHEMA}
-    work = {folder: names for folder in folders if len(names := _files(store, folder)) >= FEWEST_FILES}
-    if not work or not _claimed(store):
+    folders = [_Folder(store, store.layout.curves, CURVES_SCHEMA), _Folder(store, store.layout.rows, RUNS_SCHEMA)]
+    if not any(folder.is_worth_it() for folder in folders) or not _claimed(store):
         return Compacted()
     try:
-        done = Compacted()
-        for folder, names in work.items():
-            done += _compact_folder(store, folder, names, folders[folder])
-        return done
+        return folders[0].compacted() + folders[1].compacted()
     finally:
         store.objects.delete(store.layout.compacting)
 
 
-def superseded(held: Sequence[frozenset[str]]) -> frozenset[str]:
-    """The files to be left out where compact files hold these."""
-    return frozenset().union(*held)
+def held_long_ago(store: SweepStore, folder: str) -> frozenset[str]:
+    """The files of a folder in whose place a compact file has stood for a while: nobody needs them."""
+    now = store.objects.server_time()
+    infos = list(store.objects.list(folder))
+    if now is None:
+        return frozenset()
+    old = [info.name for info in infos if is_compact(info.name) and now - info.modified >= GRACE_S]
+    return _held(store, old) & {info.name for info in infos}
 
 
-def _files(store: SweepStore, folder: str) -> list[str]:
-    return [info.name for info in store.objects.list(folder) if info.name.endswith(".parquet")]
+def is_compact(name: str) -> bool:
+    """Whether a file stands in the place of others."""
+    return name.rpartition("/")[2].startswith("compact-") and name.endswith(".parquet")
+
+
+def _held(store: SweepStore, compact_names: Sequence[str]) -> frozenset[str]:
+    """The files that compact files hold, as far as these can be read."""
+    held: set[str] = set()
+    for name, data in zip(compact_names, for_each(store.objects, store.objects.get, compact_names), strict=True):
+        try:
+            if data is not None:
+                check_table(data, name)
+                held |= held_files(data)
+        except CorruptObjectError:
+            continue  # whoever reads rows says so
+    return frozenset(held)
 
 
 def _claimed(store: SweepStore) -> bool:
@@ -82,43 +99,52 @@ def _claimed(store: SweepStore) -> bool:
     return store.objects.create(name, encode_document({}))
 
 
-def _compact_folder(store: SweepStore, folder: str, names: Sequence[str], schema: pa.Schema) -> Compacted:
-    objects, done = store.objects, Compacted()
-    most_rows = MOST_ROWS[folder.rpartition("/")[2]]
-    for sources, table in _groups(store, names, schema, most_rows):
-        digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
-        objects.put(f"{folder}/compact-{digest}.parquet", encode_table(_sorted(table), sources))
-        for name in sources:
+class _Folder:
+    """A folder of rows or of curves, as it was listed."""
+
+    def __init__(self, store: SweepStore, name: str, schema: pa.Schema) -> None:
+        self._store, self._name, self._schema = store, name, schema
+        self._most_rows = MOST_ROWS[name.rpartition("/")[2]]
+        names = [info.name for info in store.objects.list(name) if info.name.endswith(".parquet")]
+        held = _held(store, [n for n in names if is_compact(n)]) if len(names) >= FEWEST_FILES else frozenset()
+        self._live = [n for n in names if n not in held]
+
+    def is_worth_it(self) -> bool:
+        """Whether there are many files that nothing stands in the place of."""
+        return len(self._live) >= FEWEST_FILES
+
+    def compacted(self) -> Compacted:
+        """Write the compact files; delete what others have held for long."""
+        objects, done = self._store.objects, Compacted()
+        for name in held_long_ago(self._store, self._name):
             objects.delete(name)
-        done += Compacted(len(sources), 1)
-    return done
+        if self.is_worth_it():
+            for sources, table in self._groups():
+                digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
+                objects.put(f"{self._name}/compact-{digest}.parquet", encode_table(_sorted(table), sources))
+                done += Compacted(len(sources), 1)
+        return done
 
-
-def _groups(
-    store: SweepStore, names: Sequence[str], schema: pa.Schema, most_rows: int
-) -> Iterator[tuple[list[str], pa.Table]]:
-    """Files that go together and their content, of about `most_rows` rows; a file alone is left as it is."""
-    sources: list[str] = []
-    tables: list[pa.Table] = []
-    gone: frozenset[str] = frozenset()
-    for name, data in zip(names, for_each(store.objects, store.objects.get, names), strict=True):
-        if data is None:
-            continue
-        try:
-            table = decode_table(data, name)
-        except CorruptObjectError as error:
-            warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
-            continue
-        gone |= held_files(data)
-        if name in gone or _all_failed(table) or table.num_rows >= most_rows:
-            continue
-        sources.append(name)
-        tables.append(_as(table, schema))
-        if sum(t.num_rows for t in tables) >= most_rows:
+    def _groups(self) -> Iterator[tuple[list[str], pa.Table]]:
+        """Files that go together and their content, of about the most rows; a file alone is left as it is."""
+        sources: list[str] = []
+        tables: list[pa.Table] = []
+        objects = self._store.objects
+        for name, data in zip(self._live, for_each(objects, objects.get, self._live), strict=True):
+            try:
+                table = None if data is None else decode_table(data, name)
+            except CorruptObjectError as error:
+                warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
+                continue
+            if table is None or _all_failed(table) or table.num_rows >= self._most_rows:
+                continue
+            sources.append(name)
+            tables.append(_as(table, self._schema))
+            if sum(t.num_rows for t in tables) >= self._most_rows:
+                yield sources, pa.concat_tables(tables)
+                sources, tables = [], []
+        if len(sources) > 1:
             yield sources, pa.concat_tables(tables)
-            sources, tables = [], []
-    if len(sources) > 1:
-        yield sources, pa.concat_tables(tables)
 
 
 def _all_failed(table: pa.Table) -> bool:

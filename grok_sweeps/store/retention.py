@@ -17,6 +17,7 @@ from typing import Any
 from grok_sweeps.errors import NewerSchemaError
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.store.checkpoints import StateRef, kept, kept_steps, load_newest, look_for_checkpoints
+from grok_sweeps.store.compact import held_long_ago
 from grok_sweeps.store.objects import ObjectStore
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 from grok_sweeps.store.sweep import SweepStore
@@ -92,6 +93,8 @@ def unneeded_of_sweep(
         packs = [i.name for i in infos.values() if i.name.startswith(f"{store.layout.packs}/")]
         old = [name for name in packs if now - infos[name].modified >= PACK_AGE_S]
         whys |= dict.fromkeys(old, "packs of a finished sweep")
+    for folder in (store.layout.rows, store.layout.curves):
+        whys |= dict.fromkeys(held_long_ago(store, folder), "compacted")
     for name, why in whys.items():
         if name in infos:
             yield Unneeded(name, infos[name].size, why, partial(store.objects.delete, name))

@@ -26,6 +26,10 @@ PROGRESS_COLUMNS = frozenset(_NEEDED | {"grokked_step", "error"})
 """What watching a sweep takes: a driver keeps no more of 100,000 rows."""
 
 
+LISTINGS = 3
+"""Times a folder is listed whose files go while it is read (compaction)."""
+
+
 class RowLog:
     """The finished runs of a sweep as last seen, in `columns` or whole; `refresh` reads only files that are new.
 
@@ -43,20 +47,29 @@ class RowLog:
         """Read new row files; return the rows of runs not known before, in the order in which they finished."""
         with self._lock:
             known, rows, seen = self.rows, dict(self.rows), set(self._seen)
-            for row in self._new_rows(seen):
-                older = rows.get(row["run_id"])
-                if older is None or _rank(row) < _rank(older):
-                    rows[row["run_id"]] = row
+            for _ in range(LISTINGS):
+                whole = True
+                for row in self._new_rows(seen):
+                    if row is None:
+                        whole = False
+                        continue
+                    older = rows.get(row["run_id"])
+                    if older is None or _rank(row) < _rank(older):
+                        rows[row["run_id"]] = row
+                if whole:
+                    break
             self.rows, self._seen = rows, seen
         fresh = [row for run_id, row in rows.items() if run_id not in known]
         return sorted(fresh, key=lambda row: row["finished_at"])
 
-    def _new_rows(self, seen: set[str]) -> Iterator[dict[str, Any]]:
+    def _new_rows(self, seen: set[str]) -> Iterator[dict[str, Any] | None]:
+        """Rows of files that are new; None for a file that is gone since it was listed: its rows are elsewhere."""
         objects = self._store.objects
         names = [info.name for info in objects.list(self._store.layout.rows) if info.name.endswith(".parquet")]
         new = [name for name in names if name not in seen]
         for name, data in zip(new, for_each(objects, objects.get, new), strict=True):
             if data is None:
+                yield None
                 continue
             seen.add(name)
             try:

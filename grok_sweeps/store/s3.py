@@ -12,7 +12,6 @@ nowhere else: the client's own retries are off.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import secrets
 import time
@@ -148,7 +147,9 @@ class S3Objects:
         """Yield the multi-part uploads below a folder that are not finished."""
         for page in self._pages("list_multipart_uploads", prefix):
             for entry in page.get("Uploads", ()):
-                yield self._unfinished(self._name(entry["Key"]), entry["UploadId"], entry["Initiated"].timestamp())
+                left = self._unfinished(self._name(entry["Key"]), entry["UploadId"], entry["Initiated"].timestamp())
+                if left is not None:
+                    yield left
 
     def path(self, name: str) -> Path | None:  # noqa: ARG002
         """None: an object is no file."""
@@ -184,8 +185,10 @@ class S3Objects:
             if is_empty(error):
                 return Beginning(b"", 0, "")
             raise
-        size = int(answer["ContentRange"].rpartition("/")[2])
-        return Beginning(answer["Body"].read(), size, answer["ETag"])
+        data = answer["Body"].read()
+        if "ContentRange" not in answer:  # a server that does not know ranges sends the whole
+            return Beginning(data, len(data), answer["ETag"])
+        return Beginning(data, int(answer["ContentRange"].rpartition("/")[2]), answer["ETag"])
 
     def _pages(self, request: str, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
         """Answers to a listing request, one after the other."""
@@ -201,19 +204,20 @@ class S3Objects:
     def _page(self, request: str, asked: dict[str, str], _: int) -> Any:
         return getattr(self._client, request)(**asked)
 
-    def _unfinished(self, name: str, upload_id: str, began: float) -> Leftover:
+    def _unfinished(self, name: str, upload_id: str, began: float) -> Leftover | None:
+        """An upload that is not finished, or None where it has ended since it was listed."""
         upload = {**self._at(name), "UploadId": upload_id}
 
         def size(_: int) -> int:
             return sum(part["Size"] for part in self._client.list_parts(**upload).get("Parts", ()))
 
         def discard() -> None:
-            with contextlib.suppress(self._client.exceptions.NoSuchUpload):
-                self._do(
-                    "delete the unfinished upload of", name, lambda _: self._client.abort_multipart_upload(**upload)
-                )
+            self._unless_missing(
+                "delete the unfinished upload of", name, lambda _: self._client.abort_multipart_upload(**upload)
+            )
 
-        return Leftover(ObjectInfo(name, self._do("list the parts of", name, size), began), discard)
+        n_bytes = self._unless_missing("list the parts of", name, size)
+        return None if n_bytes is None else Leftover(ObjectInfo(name, n_bytes, began), discard)
 
     def _unless_missing(self, operation: str, name: str, attempt: Callable[[int], T]) -> T | None:
         def unless_missing(k: int) -> T | None:

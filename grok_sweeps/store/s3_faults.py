@@ -103,8 +103,8 @@ def explain(error: Exception) -> Fault:
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether the server says that there is no such object."""
-    return isinstance(error, aws.ClientError) and _code(error) in ("NoSuchKey", "404")
+    """Whether the server says that there is no such object, or no such unfinished upload any more."""
+    return isinstance(error, aws.ClientError) and _code(error) in ("NoSuchKey", "NoSuchUpload", "404")
 
 
 def is_taken(error: Exception) -> bool:

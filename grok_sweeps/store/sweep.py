@@ -56,18 +56,18 @@ class SweepStore:
         """Whether a spec of this name was ever submitted."""
         return self.objects.get(self.layout.spec) is not None
 
-    def check_same(self, plan: Plan) -> None:
-        """Refuse a plan of other runs than the stored sweep's.
+    def check_same(self, plan: Plan) -> bool:
+        """Refuse a plan of other runs than the stored sweep's; return whether there is one.
 
         Raises:
             SweepConflictError: the name is taken by other runs.
         """
         data = self.objects.get(self.layout.plan)
         if data is None:
-            return
+            return False
         wanted, stored = plan.run_ids(), _run_ids(data, self.layout.plan)
         if stored == wanted:
-            return
+            return True
         added, gone = len(wanted - stored), len(stored - wanted)
         raise SweepConflictError(
             f"name: sweep '{self.sweep}' is already in {self.objects.uri} with other runs ({added} of this spec's runs "
@@ -77,8 +77,7 @@ class SweepStore:
 
     def create(self, spec_text: str, plan: Plan) -> None:
         """Write spec and plan once; a second call with the same runs writes nothing."""
-        self.check_same(plan)
-        if self.exists():
+        if self.check_same(plan) and self.exists():
             return
         self.objects.create(self.layout.plan, encode_plan(plan))
         self.objects.create(self.layout.spec, spec_text.encode())
@@ -88,8 +87,22 @@ class SweepStore:
         """The spec as submitted, or None where the store has no such sweep."""
         from grok_sweeps.spec import parse_spec  # noqa: PLC0415 workers never read a spec, and do without its parser
 
-        text = self.objects.get(self.layout.spec)
-        return None if text is None else parse_spec(text.decode(), f"{self.sweep}.yaml")
+        text = self.load_spec_text()
+        return None if text is None else parse_spec(text, f"{self.sweep}.yaml")
+
+    def load_spec_text(self) -> str | None:
+        """The text of the spec as submitted, or None where the store has no such sweep.
+
+        Raises:
+            CorruptObjectError: it is no text.
+        """
+        data = self.objects.get(self.layout.spec)
+        try:
+            return None if data is None else data.decode()
+        except UnicodeDecodeError as error:
+            raise CorruptObjectError(
+                f"{self.layout.spec}: damaged, not UTF-8 text. Delete it and run the spec again: it is written again."
+            ) from error
 
     def load_plan(self) -> Plan | None:
         """The stored plan, or None."""

@@ -18,9 +18,15 @@ def open_objects(uri: str, retries: Retries | None = None) -> ObjectStore:
     `retries` says how long a server that does not answer is waited for.
 
     Raises:
-        StoreError: a scheme this version cannot store in, or a URI that holds credentials.
+        StoreError: no URI, a scheme this version cannot store in, or a URI that holds credentials.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        shown = uri.partition("://")[0]
+        raise StoreError(
+            f"store '{shown}://': no URI; give a directory, file:///path or s3://bucket/prefix."
+        ) from error
     if parts.scheme == "file":
         return LocalObjects(Path(unquote(parts.path)).absolute())
     if parts.scheme == "s3":

@@ -7,6 +7,7 @@ versions are, and a row says what they were.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import tempfile
@@ -24,6 +25,7 @@ from grok_sweeps.schema import AT_GROK_NAMES
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.engine import Engine, choose_engine
+from grok_sweeps.train.native import NativeBuildError
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork, RunWork, reference_of
 
@@ -63,7 +65,7 @@ def sample(rows: Mapping[str, Mapping[str, Any]], fraction: float, seed: int) ->
     return random.Random(seed).sample(finished, math.ceil(fraction * len(finished)))  # noqa: S311 no secret
 
 
-def audit_run(uri: str, sweep: str, run_id: str, seed: int) -> Audited:
+def audit_run(uri: str, sweep: str, run_id: str, seed: int, folder: str | None = None) -> Audited:
     """Train one finished run again on a CPU thread of this process.
 
     Args:
@@ -71,6 +73,10 @@ def audit_run(uri: str, sweep: str, run_id: str, seed: int) -> Audited:
         sweep: name of the sweep.
         run_id: a run that has its row.
         seed: of the step at which it is interrupted.
+        folder: where its own store is for a while; the system's for temporary files unless given.
+
+    Raises:
+        CalibrationError: the control that the run refers to is not in the calibration.
     """
     torch.set_num_threads(1)
     store = SweepStore(open_objects(uri), sweep)
@@ -87,8 +93,8 @@ def audit_run(uri: str, sweep: str, run_id: str, seed: int) -> Audited:
         row["fork_of"],
     )
     at = random.Random(f"{seed} {run_id}").randint(config.fork_step or 0, row["steps_run"])  # noqa: S311
-    with tempfile.TemporaryDirectory(prefix="grok-sweeps-audit-") as folder:
-        scratch = SweepStore(open_objects(str(Path(folder))), sweep)
+    with tempfile.TemporaryDirectory(prefix="grok-sweeps-audit-", dir=folder) as own:
+        scratch = SweepStore(open_objects(str(Path(own))), sweep)
         if work.fork_of is not None:
             state = store.layout.state(work.fork_of, config.fork_step or 0)
             data = store.objects.get(state)
@@ -100,9 +106,12 @@ def audit_run(uri: str, sweep: str, run_id: str, seed: int) -> Audited:
 
 
 def _engine(row: Mapping[str, Any]) -> Engine:
-    """The row's engine where a CPU has it, else the fastest."""
-    wanted = row["engine"] if row["engine"] in ENGINES["cpu"] else "auto"
-    return choose_engine(wanted, torch.device("cpu"))
+    """The row's engine where a CPU has it and it can be built here, else the fastest."""
+    device = torch.device("cpu")
+    if row["engine"] in ENGINES["cpu"]:
+        with contextlib.suppress(NativeBuildError):
+            return choose_engine(row["engine"], device)
+    return choose_engine("auto", device)
 
 
 def _trained(scratch: SweepStore, run: RunWork, stop_after: int, engine: Engine) -> Mapping[str, Any]:

@@ -11,6 +11,9 @@ import torch
 
 from grok_sweeps.train.optimizers import StepValues
 
+MOST_STEPS = 32
+"""Steps of a graph at most: it holds every launch of each."""
+
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
 """Takes in what some work does to the tensors it touches, and returns what does it again."""
 
@@ -47,42 +50,48 @@ class StepGraphs:
     workspaces, kernels compiled when first used), and as a graph from the second.
 
     Args:
-        train: does the steps of a schedule; reads and writes the same tensors at every call.
-        note: is told once when capturing fails; the steps then run as they are.
         capture: how work is captured.
+
+    Attributes:
+        failed: why capturing does not work, after it was tried; the steps then run as they are.
     """
 
-    def __init__(
-        self, train: Callable[[StepValues], None], note: Callable[[str], None], capture: Capture | None = None
-    ) -> None:
-        self._train, self._note, self._capture = train, note, capture or CudaCapture()
+    def __init__(self, capture: Capture | None = None) -> None:
+        self._capture = capture or CudaCapture()
         self._seen: dict[int, _Captured | None] = {}
-        self._works = True
+        self.failed: str | None = None
 
-    def train(self, values: StepValues) -> None:
-        """Do the steps of a schedule."""
+    def train(self, values: StepValues, train: Callable[[StepValues], None]) -> None:
+        """Do the steps of a schedule, at most `MOST_STEPS` at once.
+
+        `train` does them as they are; it reads and writes the same tensors at every call. It is not kept: whoever owns
+        these graphs and that function would otherwise hold each other's memory.
+        """
+        for first in range(0, values.n_steps, MOST_STEPS):
+            self._train_part(values.part(first, first + MOST_STEPS), train)
+
+    def _train_part(self, values: StepValues, train: Callable[[StepValues], None]) -> None:
         n = values.n_steps
         if n not in self._seen:
             self._seen[n] = None
-            self._train(values)
+            train(values)
             return
-        captured = self._seen[n] or self._captured(values)
+        captured = self._seen[n] or self._captured(values, train)
         if captured is None:
-            self._train(values)
+            train(values)
             return
         self._seen[n] = captured
         captured.values.copy_(values)
         captured.replay()
 
-    def _captured(self, values: StepValues) -> _Captured | None:
-        if not self._works:
+    def _captured(self, values: StepValues, train: Callable[[StepValues], None]) -> _Captured | None:
+        if self.failed is not None:
             return None
         own = values.clone()
         try:
-            return _Captured(self._capture(lambda: self._train(own)), own)
+            return _Captured(self._capture(lambda: train(own)), own)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            self._works = False
-            self._note(f"steps run without a CUDA graph, since capturing one fails: {str(error).splitlines()[0]}")
+            self.failed = f"steps run without a CUDA graph, since capturing one fails: {str(error).splitlines()[0]}"
             return None

@@ -106,7 +106,9 @@ class LaneStack:
         """Do `n_steps` train steps in every lane."""
         values = self._optimizer.schedule(self.steps, n_steps)
         if self._graphs is not None:
-            self._graphs.train(values)
+            self._graphs.train(values, self._train)
+            if self._graphs.failed and self.engine.captures:
+                self.engine = self.engine.without_graphs(self._graphs.failed)
         else:
             self._train(values)
         self.steps = [step + n_steps for step in self.steps]
@@ -142,7 +144,7 @@ class LaneStack:
             self._optimizer, self._losses = optimizer, losses
             self._gradient_of = self._network.gradient(losses, self.engine)
             captures = self.engine.captures and first.batch_size is None  # batches are chosen on the host
-            self._graphs = StepGraphs(self._train, self._capturing_failed) if captures else None
+            self._graphs = StepGraphs() if captures else None
         self._inverse_tau = torch.tensor([1 / c.tau for c in configs], dtype=like.dtype, device=device)
         rows = torch.stack([train_rows(c) for c in configs])
         self._is_train = torch.zeros(len(configs), len(self._pairs.a), dtype=torch.bool, device=device)
@@ -163,9 +165,6 @@ class LaneStack:
                 self._before.copy_(self._buffers.weights[:, : self._before.shape[1]])
             self._gradient_of(self._weights, self._gradient)
             self._optimizer.step(self._buffers, schedule.of_step(k))
-
-    def _capturing_failed(self, note: str) -> None:
-        self.engine = self.engine.without_graphs(note)
 
     def _set_rows(self, rows: Tensor) -> None:
         """Train on the pairs at `rows` [L, N] from now on."""

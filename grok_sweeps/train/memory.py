@@ -89,7 +89,8 @@ def measure_lane(config: RunConfig, engine: Engine, meter: Meter) -> LaneMemory:
 
     training = meter.peak_bytes(train)
     reading = meter.peak_bytes(lambda: made[0].read(range(PROBED)))
-    return LaneMemory(max(1, training // PROBED), reading // PROBED, made[0].lanes_a_reading)
+    at_once = made[0].lanes_a_reading
+    return LaneMemory(max(1, training // PROBED), reading // min(PROBED, at_once), at_once)
 
 
 def most_lanes(memory: LaneMemory, meter: Meter) -> int:

@@ -122,10 +122,7 @@ class Forward(NamedTuple):
 
 
 class Everywhere(NamedTuple):
-    """What the readings need of all K pairs, with x = logits / tau: [L, K] of each pair and [L] of all.
-
-    `x` itself, [L, K, C], is None where it was never stored.
-    """
+    """What the readings need of all K pairs, with x = logits / tau: [L, K] of each pair and [L] of all."""
 
     norm: Tensor
     of_class: Tensor
@@ -133,7 +130,6 @@ class Everywhere(NamedTuple):
     log_of_largest: Tensor
     mean_square: Tensor
     beyond: Tensor
-    x: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -193,7 +189,6 @@ class Network(ABC):
             log_q.amax(-1),
             mean_square,
             pre.flatten(1).mean(1),
-            x,
         )
 
     def gradient(self, losses: LogitGradients, engine: Engine) -> GradientOf:  # noqa: ARG002

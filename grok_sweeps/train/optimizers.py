@@ -59,6 +59,10 @@ class StepValues:
         """The values of step `k`, from 0."""
         return StepValues(self.minus_rate[k], self.root_correction[k], self.held[k])
 
+    def part(self, first: int, stop: int) -> StepValues:
+        """The values of the steps from `first` to before `stop`."""
+        return StepValues(self.minus_rate[first:stop], self.root_correction[first:stop], self.held[first:stop])
+
     def clone(self) -> StepValues:
         """The same values in tensors of their own."""
         return StepValues(self.minus_rate.clone(), self.root_correction.clone(), self.held.clone())

@@ -156,7 +156,12 @@ class PackTrainer:
 
     def _fit(self, meter: Meter) -> None:
         """Narrow the stack to what the device has memory for."""
-        self._memory = measure_lane(self._waiting[0].config, self.engine, meter)
+        try:
+            self._memory = measure_lane(self._waiting[0].config, self.engine, meter)
+        except torch.OutOfMemoryError:
+            self._width = 1
+            self.notes.append(f"one lane: {self.engine.device} has no memory for two")
+            return
         fit = most_lanes(self._memory, meter)
         if fit < self._width:
             self.notes.append(
@@ -191,10 +196,8 @@ class PackTrainer:
         """
         began, before = self.clock(), self._run_steps
         while self._lanes and self.clock() - began < seconds and not stop():
-            try:
-                self._to_next_reading()
-            except torch.OutOfMemoryError as error:
-                self._halve(error)
+            if not self._fits(self._to_next_reading):
+                self._halve()
             if self.clock() - self._last_checkpoint >= self.work.checkpoint_every_s:
                 self._checkpoint()
         elapsed = max(self.clock() - began, 1e-9)
@@ -247,6 +250,14 @@ class PackTrainer:
     def checkpoint(self) -> None:
         """Write ended runs and every lane's whole state, and wait until it is done."""
         self._checkpoint()
+        self._writer.finish()
+
+    def finish_writes(self) -> None:
+        """Wait until everything handed over so far is written; `files_written` is final then, also where it raises.
+
+        Raises:
+            StoreError: a write failed.
+        """
         self._writer.finish()
 
     def _checkpoint(self) -> None:
@@ -329,27 +340,40 @@ class PackTrainer:
         if all(lane.idle for lane in lanes):
             self._lanes, self._stack = [], None
             return
-        joined = [place if isinstance(place, int) else place.joining for place in places]
         self._lanes = lanes
-        try:
-            if self._stack is None:
-                self._stack = LaneStack([place for place in joined if not isinstance(place, int)], self.engine)
-            elif joined != list(range(self._stack.n_lanes)):
-                self._stack.rearrange(joined)
-        except torch.OutOfMemoryError as error:
-            self._halve(error)
+        if not self._fits(partial(self._place, [p if isinstance(p, int) else p.joining for p in places])):
+            self._halve()
 
-    def _halve(self, error: Exception) -> None:
-        """Go on with half the lanes, from the newest states in the store.
+    def _place(self, places: Sequence[int | Joining]) -> None:
+        """Have the stack of these lanes."""
+        if self._stack is None:
+            self._stack = LaneStack([place for place in places if not isinstance(place, int)], self.engine)
+        elif places != list(range(self._stack.n_lanes)):
+            self._stack.rearrange(places)
+
+    def _fits(self, work: Callable[[], None]) -> bool:
+        """Do some work; whether the device had the memory for it.
 
         Raises:
             torch.OutOfMemoryError: one lane is too much already.
         """
-        if self._width == 1:
-            raise error
+        try:
+            work()
+        except torch.OutOfMemoryError:
+            if self._width == 1:
+                raise
+            return False
+        return True
+
+    def _halve(self) -> None:
+        """Go on with half the lanes, from the newest states in the store.
+
+        Called when the error is gone, whose traceback held the old lanes' memory. The checkpoint of the many lanes
+        stays until all its runs have their rows, since the next one holds half of them.
+        """
         self._width = max(1, self._width // 2)
         self.notes.append(f"out of memory on {self.engine.device}: goes on with {self._width} lanes")
-        self._lanes, self._stack = [], None
+        self._lanes, self._stack, self._checkpoint_name = [], None, None
         if self.engine.device.type == "cuda":
             torch.cuda.empty_cache()
         self._write_ended()

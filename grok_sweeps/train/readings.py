@@ -68,15 +68,6 @@ class Probe:
         return self.network.everywhere(self.weights, view, self.engine)
 
     @cached_property
-    def x(self) -> Tensor:
-        """Logits / tau of all pairs, [L, K, C]: what the loss sees."""
-        if self.everywhere.x is not None:
-            return self.everywhere.x
-        a, b = (x.expand(len(self.after), -1) for x in (self.pairs.a, self.pairs.b))
-        logits = self.network.forward(self.network.tables(self.weights), a, b).logits
-        return logits * self.inverse_tau[:, None, None]
-
-    @cached_property
     def step(self) -> StepLengths:
         """Lengths of what the last step did."""
         return step_lengths(self.before, self.after, self.gradient, self.network.layout, self.engine)

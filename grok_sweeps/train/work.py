@@ -8,6 +8,7 @@ from typing import Any
 
 from grok_sweeps.arms import SHARES, Reference
 from grok_sweeps.config import RunConfig
+from grok_sweeps.errors import CalibrationError
 from grok_sweeps.plan.plan import PlannedRun
 from grok_sweeps.store.sweep import SweepStore
 
@@ -87,7 +88,16 @@ def load_work(store: SweepStore, pack_id: str) -> tuple[PackWork, dict[str, Any]
 
 
 def reference_of(config: RunConfig, controls: Mapping[str, Any]) -> Reference:
-    """What a run's held norms refer to: its own w_c and shares, or those of its control in the calibration."""
+    """What a run's held norms refer to: its own w_c and shares, or those of its control in the calibration.
+
+    Raises:
+        CalibrationError: the calibration has no such control.
+    """
+    if config.control_id and config.control_id not in controls:
+        raise CalibrationError(
+            f"control {config.control_id}: the sweep's calibration, whose w_c its runs refer to, has no such control; "
+            "run the sweep again to make it from the control's rows."
+        )
     control = controls[config.control_id] if config.control_id else {}
     shares = config.shares
     if shares is None and control:

@@ -25,7 +25,6 @@ class Sweep:
     began: float
     ended: float
     spec_written: float
-    packs_written: float
 
     @property
     def wall_s(self) -> float:
@@ -73,8 +72,7 @@ def run_sweep(name: str, spec: str, folder: Path, timeout_s: float) -> Sweep:
     log = RowLog(store)
     log.refresh()
     own = folder / "store" / name
-    packs = max(path.stat().st_mtime for path in (own / "packs").iterdir())
-    return Sweep(log.rows, began, ended, (own / "spec.yaml").stat().st_mtime, packs)
+    return Sweep(log.rows, began, ended, (own / "spec.yaml").stat().st_mtime)
 
 
 def command(*arguments: str, timeout_s: float) -> None:

@@ -45,8 +45,7 @@ def parts(sweep: Sweep, n_workers: int) -> list[tuple[Cell, ...]]:
     training = sweep.training_s / n_workers
     return [
         ("start of Python, plan and spec written", sweep.spec_written - sweep.began),
-        ("packs written", sweep.packs_written - sweep.spec_written),
-        ("Ray, Tune and the workers start", sweep.first_step - sweep.packs_written),
+        ("Ray, Tune and the workers start, first packs written", sweep.first_step - sweep.spec_written),
         ("training", training),
         ("between first and last step: starts of runs, states, rows, changes of packs", sweep.active_s - training),
         ("the end: last rows, Ray stops", sweep.ended - sweep.last_step),

@@ -59,16 +59,11 @@ def directory() -> Iterator[ObjectStore]:
 @contextmanager
 def seaweedfs() -> Iterator[ObjectStore]:
     """A store on a SeaweedFS of its own, on this machine."""
-    from s3_servers import SeaweedServer
+    from s3_servers import SeaweedServer, running
 
-    with tempfile.TemporaryDirectory() as folder:
-        server = SeaweedServer(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, running(SeaweedServer(Path(folder))) as server:
         os.environ.update(server.credentials.environment())
-        server.start()
-        try:
-            yield open_objects(server.uri("bench"))
-        finally:
-            server.stop()
+        yield open_objects(server.uri("bench"))
 
 
 def measure(objects: ObjectStore, calls: int) -> Iterator[tuple[str, float]]:

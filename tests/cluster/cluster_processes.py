@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -15,12 +15,13 @@ WAIT_S = 240.0
 """Bound on every wait for a condition; a slow machine needs a fraction of it."""
 
 
-def wait_until(condition: Callable[[], object], what: str, look_every_s: float = 0.05) -> None:
-    """Wait for a condition, not for a time."""
+def wait_until(condition: Callable[[], object], what: str, of: Sweeping | None = None) -> None:
+    """Wait for a condition, not for a time; where it is one of a sweep, as long as that is under way."""
     deadline = time.monotonic() + WAIT_S
     while not condition():
+        assert of is None or of.process.poll() is None, f"the command has ended before {what}"
         assert time.monotonic() < deadline, f"did not happen in {WAIT_S:.0f} s: {what}"
-        time.sleep(look_every_s)
+        time.sleep(0.05)
 
 
 def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -36,12 +37,21 @@ def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 class Sweeping:
-    """A `grok-sweeps run` under way, with the environment of this process unless another is given."""
+    """A `grok-sweeps run` under way, with the environment of this process unless another is given.
 
-    def __init__(self, arguments: list[str], cwd: Path, environment: Mapping[str, str] | None = None) -> None:
+    `program` is what Python runs: the command line, or a test's own around it.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        cwd: Path,
+        environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = ("-m", "cluster.cli"),
+    ) -> None:
         with (cwd / "run.log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cluster.cli", *arguments], cwd=cwd, env=environment, stdout=log, stderr=log
+                [sys.executable, *program, *arguments], cwd=cwd, env=environment, stdout=log, stderr=log
             )
 
     def descendants(self) -> list[psutil.Process]:

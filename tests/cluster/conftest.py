@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,8 +17,8 @@ def sweeping(tmp_path: Path) -> Iterator[Callable[..., Sweeping]]:
     """Start `grok-sweeps` in the background; what is left of it is killed at the end of the test."""
     started: list[Sweeping] = []
 
-    def start(*arguments: str) -> Sweeping:
-        started.append(Sweeping(list(arguments), tmp_path))
+    def start(*arguments: str, **options: Any) -> Sweeping:
+        started.append(Sweeping(list(arguments), tmp_path, **options))
         return started[-1]
 
     yield start

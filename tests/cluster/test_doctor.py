@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -168,6 +169,7 @@ RAY = json.dumps({"version": "4", "ray_version": "2.60.0"}).encode()
         (Answer(500), Level.failure, "answers HTTP 500"),
         (Answer(200, body=b"<html>"), Level.failure, "is no Ray dashboard"),
         (Answer(200, body=b"[]"), Level.failure, "is no Ray dashboard"),
+        (Answer(302, headers={"Location": "/elsewhere"}), Level.failure, "answers HTTP 302"),
     ],
 )
 def test_a_jobs_server_is_asked_for_its_version(answer: Answer, level: Level, text: str) -> None:
@@ -179,6 +181,21 @@ def test_a_jobs_server_is_asked_for_its_version(answer: Answer, level: Level, te
     assert asked.headers["authorization"] == "Bearer a-token"
 
 
+def test_a_server_that_does_not_speak_http_is_no_dashboard() -> None:
+    def greet(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=greet, args=(server,))
+        thread.start()
+        check = check_jobs_server(f"http://127.0.0.1:{server.getsockname()[1]}", None, "2.60.0")
+        thread.join()
+    assert check.level is Level.failure
+    assert "\n" not in check.text
+
+
 def test_a_jobs_server_that_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         check = check_jobs_server(f"http://127.0.0.1:{silent.getsockname()[1]}", None, "2.60.0", timeout_s=0.2)
@@ -187,7 +204,16 @@ def test_a_jobs_server_that_never_answers_is_given_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["10.0.0.1:8265", "ray://host:10001", "file:///etc/passwd", "http://me:secret@host"]
+    "address",
+    [
+        "10.0.0.1:8265",
+        "ray://host:10001",
+        "file:///etc/passwd",
+        "http://me:secret@host",
+        "http://host:abc",
+        "http://host:secret",
+        "http://[x",
+    ],
 )
 def test_what_is_no_address_of_a_jobs_server_is_put_right(address: str) -> None:
     check = check_jobs_server(address, None, "2.60.0")

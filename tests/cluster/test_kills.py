@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import psutil
 import pytest
 import torch
 from cluster_processes import WAIT_S, Sweeping, cli, kill, wait_until
+from held_driver import HOLDS
 
 from grok_sweeps.arms import Reference
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import provenance
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.checkpoints import load_newest
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
@@ -48,12 +51,22 @@ def states(store: SweepStore) -> set[str]:
 
 
 def wait_for_work(store: SweepStore, sweep: Sweeping) -> None:
-    """Until this attempt has written a checkpoint or a row, or has ended."""
+    """Until this attempt has written a checkpoint or a row."""
     seen, n_rows = states(store), len(finished(store))
     wait_until(
-        lambda: states(store) - seen or len(finished(store)) > n_rows or sweep.process.poll() is not None,
-        "a checkpoint or a row of this attempt",
+        lambda: states(store) - seen or len(finished(store)) > n_rows, "a checkpoint or a row of this attempt", sweep
     )
+
+
+def step_in_store(store: SweepStore, run_id: str) -> int:
+    """The step of a run's newest state."""
+    found = load_newest(store, [run_id])
+    return found[run_id].step if run_id in found else 0
+
+
+def under_way_past(store: SweepStore, step: int) -> bool:
+    """Whether the one run under way is past a step."""
+    return (store.load_status() or {}).get("run_steps_under_way", 0) > step
 
 
 def check_against_undisturbed(folder: Path, store: SweepStore, plan: Plan) -> None:
@@ -105,27 +118,32 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
             sweep.kill_everything()
         if victim != "worker":
             sweep = sweeping(*command)
-    assert sweep.process.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()
+    assert sweep.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
 
     check_against_undisturbed(tmp_path, store, plan)
     assert not psutil.wait_procs(left_behind, timeout=WAIT_S)[1], "a killed driver leaves no process behind"
     log = (tmp_path / "run.log").read_text()
-    assert log.count("worker lost") >= kills if victim == "worker" else log.count("stage 0: ") == kills + 1
+    assert log.count("lost its worker") >= kills if victim == "worker" else log.count("stage 0: ") == kills + 1
     assert not states(store), "a finished sweep keeps no checkpoints"
 
     rows_before = {info.name for info in store.objects.list(store.layout.rows)}
-    began = time.monotonic()
     again = cli(*command, cwd=tmp_path)
     assert again.returncode == 0
     assert "nothing to do" in again.stdout
-    assert time.monotonic() - began < 60
     assert {info.name for info in store.objects.list(store.layout.rows)} == rows_before
 
 
+def held(folder: Path, k: int) -> psutil.Process | None:
+    """The worker number k that stands still for this test, once it does."""
+    file = folder / f"held-{k}"
+    pid = file.read_text() if file.exists() else ""
+    return psutil.Process(int(pid)) if pid else None
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("doing", ["reset", "__init__"], ids=["between two packs", "at its start"])
+@pytest.mark.parametrize("method", ["reset_config", "setup"], ids=["between two packs", "at its start"])
 def test_workers_killed_when_no_trial_of_theirs_runs_cost_nothing(
-    doing: str,
+    method: str,
     tmp_path: Path,
     sweeping: Callable[..., Sweeping],
     small_plan: Callable[..., tuple[str, Plan]],
@@ -133,9 +151,36 @@ def test_workers_killed_when_no_trial_of_theirs_runs_cost_nothing(
     text, plan = small_plan("killed", {"workers": 2, "pack_runs": 2, "max_failures": 2}, rho=[1.0, 1.1], seeds=6)
     (tmp_path / "killed.yaml").write_text(text)
     store = SweepStore(open_objects(str(tmp_path / "store")), "killed")
-    sweep = sweeping("run", "killed.yaml", "--store", "store")
-    for _ in range(2):
-        wait_until(lambda: kill(sweep.workers(doing)[:1]), f"a worker in {doing}", 0.002)
-    assert sweep.process.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()
+    program = (str(Path(__file__).with_name("held_driver.py")), method)
+    sweep = sweeping("run", "killed.yaml", "--store", "store", program=program)
+    for k in range(HOLDS):
+        wait_until(lambda k=k: held(tmp_path, k), f"worker {k} that stands still in {method}", sweep)
+        worker = held(tmp_path, k)
+        assert worker is not None
+        kill([worker])
+    assert sweep.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
     check_against_undisturbed(tmp_path, store, plan)
-    assert (tmp_path / "run.log").read_text().count("worker lost") == 2
+    assert (tmp_path / "run.log").read_text().count("lost its worker") == HOLDS
+
+
+@pytest.mark.slow
+def test_a_preempted_worker_writes_its_states_and_any_number_of_preemptions_is_borne(
+    tmp_path: Path,
+    sweeping: Callable[..., Sweeping],
+    small_plan: Callable[..., tuple[str, Plan]],
+) -> None:
+    execution = {"workers": 1, "max_failures": 0, "checkpoint_every_s": 86_400}
+    text, plan = small_plan("killed", execution, rho=[1.3], seeds=1, max_steps=40_000, stop="budget")
+    (tmp_path / "killed.yaml").write_text(text)
+    store = SweepStore(open_objects(str(tmp_path / "store")), "killed")
+    sweep = sweeping("run", "killed.yaml", "--store", "store")
+    (run,) = plan.runs
+    for _ in range(2):
+        reached = step_in_store(store, run.run_id)
+        wait_until(partial(under_way_past, store, reached), "steps past the state")
+        for worker in sweep.workers():
+            worker.terminate()
+        wait_until(lambda past=reached: step_in_store(store, run.run_id) > past, "a newer state")
+    assert sweep.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
+    assert finished(store)[run.run_id]["steps_run"] == 40_000
+    assert (tmp_path / "run.log").read_text().count("lost its worker") == 2

@@ -35,9 +35,9 @@ def test_a_sweep_goes_on_in_other_packs_on_other_workers(
     (tmp_path / "moved.yaml").unlink()
     stopped_at = datetime.now(UTC)
 
-    settings = {"lanes": 1, "pack_runs": 1, "workers": 2, "engine": "eager"}
+    settings = {"lanes": 1, "workers": 2, "engine": "eager"}
     options = [part for key, value in settings.items() for part in ("--set", f"execution.{key}={value}")]
-    done = cli("resume", "moved", *options, "--store", "store", cwd=tmp_path)
+    done = cli("resume", "moved", "--packs", "1", *options, "--store", "store", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "4 runs in 4 packs on 2 cpu workers" in done.stdout
     runs = open_store(str(tmp_path / "store")).runs("moved")

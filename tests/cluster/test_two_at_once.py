@@ -38,7 +38,7 @@ def test_two_drivers_of_one_sweep_finish_it_with_one_row_a_run(
     both = [sweeping("run", "shared.yaml", "--store", "store") for _ in range(2)]
     wait_until(lambda: all(driver.workers("train") for driver in both), "workers of both drivers")
     for driver in both:
-        assert driver.process.wait(timeout=WAIT_S) == 0, (tmp_path / "run.log").read_text()
+        assert driver.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
     assert "Traceback" not in (tmp_path / "run.log").read_text()
     runs = open_store(str(tmp_path / "store")).runs("shared")
     assert sorted(runs.run_id) == sorted(plan.run_ids())

@@ -14,7 +14,7 @@ from tests.faults.disk import SmallDisk, small_disk, why_no_disk
 from tests.faults.kinds import MIXED, S3, CampaignName
 from tests.faults.processes import Family
 from tests.faults.proxy import FaultyProxy
-from tests.s3_servers import SeaweedServer, seaweed_binary
+from tests.s3_servers import SeaweedServer, running, seaweed_binary
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,8 @@ def running_server(folder: Path, family: Family) -> Iterator[SeaweedServer]:
     folder.mkdir()
     server = SeaweedServer(folder)
     family.keep(lambda: server.process)
-    server.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.kill()
 
 
 @contextlib.contextmanager

@@ -43,8 +43,13 @@ def test_the_longest_run_of_a_pack_goes_first() -> None:
     assert doses == sorted(doses, reverse=True)
 
 
-@pytest.mark.parametrize(("workers", "lanes", "packs"), [(1, 1, 4), (2, 1, 8), (2, 6, 4), (2, 24, 1), (2, 100, 1)])
-def test_every_worker_gets_several_packs_as_long_as_each_fills_its_lanes(workers: int, lanes: int, packs: int) -> None:
+@pytest.mark.parametrize(
+    ("workers", "lanes", "packs"),
+    [(1, 1, 4), (2, 1, 8), (2, 6, 4), (2, 24, 2), (2, 100, 2), (1, 100, 1), (30, 100, 24)],
+)
+def test_every_worker_gets_a_pack_and_several_as_long_as_each_fills_its_lanes(
+    workers: int, lanes: int, packs: int
+) -> None:
     runs = plan_of([{"p": [59], "seeds": 24}]).runs
     assert len(make_packs(runs, workers=workers, lanes=lambda _: lanes)) == packs
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -12,11 +14,13 @@ import pytest
 from store_rows import row_of
 
 from grok_sweeps.errors import StoreError, UnreadableObjectWarning
+from grok_sweeps.plan import Plan
 from grok_sweeps.results import Store
 from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.compact import Compacted, compact
+from grok_sweeps.store.compact import CLAIM_S, FEWEST_FILES, GRACE_S, MOST_ROWS, Compacted, compact, held_long_ago
 from grok_sweeps.store.documents import encode_document
+from grok_sweeps.store.retention import unneeded_of_sweep
 from grok_sweeps.store.rows import RowLog, delete_failed, write_results
 
 N_FILES = 12
@@ -41,6 +45,25 @@ def sweep(sweep: SweepStore) -> SweepStore:
     return sweep
 
 
+Later = Callable[[float], None]
+
+
+@pytest.fixture
+def later(sweep: SweepStore, monkeypatch: pytest.MonkeyPatch) -> Later:
+    """Let the store's clock be so many seconds ahead of now."""
+
+    def ahead(seconds: float) -> None:
+        monkeypatch.setattr(type(sweep.objects), "server_time", lambda objects: time.time() + seconds)
+
+    return ahead
+
+
+def plan_of(store: SweepStore) -> Plan:
+    plan = store.load_plan()
+    assert plan is not None
+    return plan
+
+
 def table(store: SweepStore) -> tuple[pd.DataFrame, pd.DataFrame]:
     results = Store(store.objects)
     return results.runs("made"), results.curves("made")
@@ -63,12 +86,30 @@ def test_the_table_is_the_same_from_fewer_files(sweep: SweepStore) -> None:
     assert compact(sweep) == Compacted(N_FILES + N_FILES + 1, 2)
     same(table(sweep), before)
     assert len(before[1]) == 23 * 5
-    assert len(files(sweep, sweep.layout.rows)) == 2, "the failed run's row stays alone, to be deleted for another try"
     assert not sweep.objects.get(sweep.layout.compacting)
     log = RowLog(sweep)
     log.refresh()
     assert len(log.rows) == 24
     assert compact(sweep) == Compacted(), "few files are left alone"
+
+
+def test_what_is_held_is_deleted_when_every_reader_knows_and_a_failed_run_stays_to_be_tried_again(
+    sweep: SweepStore, later: Later
+) -> None:
+    compact(sweep)
+    before = table(sweep)
+    assert len(files(sweep, sweep.layout.rows)) == N_FILES + 2
+    assert len(held_long_ago(sweep, sweep.layout.rows)) == 0
+    later(GRACE_S)
+    found = [u.name for u in unneeded_of_sweep(sweep, plan_of(sweep), {}, (), at_work=False, now=0.0)]
+    assert set(found) >= held_long_ago(sweep, sweep.layout.rows) | held_long_ago(sweep, sweep.layout.curves)
+    for k in range(FEWEST_FILES):
+        write_results(sweep, "x", "x", k, [row_of(f"x{k}", attempt="x", sweep="made")], [curve(f"x{k}", "x")])
+    compact(sweep)
+    later(3 * GRACE_S)
+    write_results(sweep, "y", "y", 1, [row_of("y", attempt="y", sweep="made")], [curve("y", "y")])
+    assert len(files(sweep, sweep.layout.curves)) < N_FILES
+    assert len(table(sweep)[1]) == len(before[1]) + (FEWEST_FILES + 1) * 5
     assert delete_failed(sweep) == 1
 
 
@@ -82,12 +123,19 @@ def test_what_comes_later_is_added_and_compacted_with_the_rest(sweep: SweepStore
     assert len(before[0]) == 34
     compact(sweep)
     same(table(sweep), before)
-    assert len(files(sweep, sweep.layout.curves)) == 1
 
 
+@pytest.mark.parametrize("most", [30, 10**6])
 def test_a_crash_between_writing_and_deleting_leaves_the_same_table(
-    sweep: SweepStore, monkeypatch: pytest.MonkeyPatch
+    sweep: SweepStore, monkeypatch: pytest.MonkeyPatch, later: Later, most: int
 ) -> None:
+    monkeypatch.setitem(MOST_ROWS, "curves", most)
+    before = table(sweep)
+    compact(sweep)
+    same(table(sweep), before)
+    later(GRACE_S)
+    for k in range(FEWEST_FILES):
+        write_results(sweep, "x", "x", k, [row_of(f"x{k}", attempt="x", sweep="made")], [curve(f"x{k}", "x")])
     before = table(sweep)
     delete = type(sweep.objects).delete
     deleted = []
@@ -101,9 +149,9 @@ def test_a_crash_between_writing_and_deleting_leaves_the_same_table(
     monkeypatch.setattr(type(sweep.objects), "delete", dies)
     with pytest.raises(StoreError, match="died"):
         compact(sweep)
-    monkeypatch.undo()
-    assert len(files(sweep, sweep.layout.curves)) > 2
+    monkeypatch.setattr(type(sweep.objects), "delete", delete)
     same(table(sweep), before)
+    sweep.objects.delete(sweep.layout.compacting)
     compact(sweep)
     same(table(sweep), before)
 
@@ -119,13 +167,36 @@ def test_a_reader_that_listed_before_gets_every_run(sweep: SweepStore, monkeypat
         if prefix == sweep.layout.curves and not done.is_set():
             done.set()
             monkeypatch.undo()
-            compact(sweep)  # every file that was just listed is gone
+            compact(sweep)
+            for name in names:  # every file that was just listed is gone
+                sweep.objects.delete(name.name)
         return iter(names)
 
     monkeypatch.setattr(type(sweep.objects), "list", listed_too_early)
     curves = results.curves("made")
     assert done.is_set()
     same((before[0], curves), before)
+
+
+def test_a_driver_that_listed_before_sees_every_run(sweep: SweepStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = type(sweep.objects).list
+    done = threading.Event()
+
+    def listed_too_early(objects: object, prefix: str) -> object:
+        names = list(listing(objects, prefix))
+        if prefix == sweep.layout.rows and not done.is_set():
+            done.set()
+            monkeypatch.undo()
+            compact(sweep)
+            for info in names:
+                sweep.objects.delete(info.name)
+        return iter(names)
+
+    monkeypatch.setattr(type(sweep.objects), "list", listed_too_early)
+    log = RowLog(sweep)
+    log.refresh()
+    assert done.is_set()
+    assert len(log.rows) == 23, "all but the failed run, whose file was deleted too"
 
 
 def test_a_file_that_cannot_be_read_stays_and_is_named(sweep: SweepStore) -> None:
@@ -139,11 +210,8 @@ def test_a_file_that_cannot_be_read_stays_and_is_named(sweep: SweepStore) -> Non
         assert len(table(sweep)[0]) == 24
 
 
-def test_one_process_at_a_time_and_a_claim_without_owner_expires(
-    sweep: SweepStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_process_at_a_time_and_a_claim_without_owner_expires(sweep: SweepStore, later: Later) -> None:
     assert sweep.objects.create(sweep.layout.compacting, encode_document({}))
     assert compact(sweep) == Compacted()
-    now = sweep.objects.server_time()
-    monkeypatch.setattr(type(sweep.objects), "server_time", lambda objects: now + 2 * 3600)
+    later(CLAIM_S + 60)
     assert compact(sweep).files_after == 2

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 
-from grok_sweeps.errors import CorruptObjectError
+from grok_sweeps.errors import CorruptObjectError, NewerSchemaError
 from grok_sweeps.store.documents import decode_document, encode_document
 
 CONTENT = {"controls": {"c": {"w_c": 19.30900222322967, "run_ids": ["a", "b"]}}, "name": "ρ"}
@@ -49,3 +50,11 @@ def test_what_is_not_a_whole_document_is_refused_with_its_name(data: bytes, word
     with pytest.raises(CorruptObjectError, match=r"^x\.json: ") as caught:
         decode_document(data, "x.json")
     assert words in str(caught.value)
+
+
+def test_an_error_about_a_newer_object_comes_whole_from_another_process() -> None:
+    error = NewerSchemaError("s/plan.parquet", 9, 1)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is NewerSchemaError
+    assert str(again) == str(error)
+    assert str(error).startswith("s/plan.parquet: written with schema 9, this version reads up to 1")

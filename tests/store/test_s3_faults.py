@@ -160,6 +160,34 @@ def test_a_create_after_anothers_loses_also_when_its_first_answer_was_lost() -> 
         assert Waits().store(uri).create("s/spec.yaml", b"1") is False
 
 
+UPLOADS = b"""<ListMultipartUploadsResult><Upload><Key>p/s/x</Key><UploadId>u</UploadId>
+<Initiated>2026-01-01T00:00:00.000Z</Initiated></Upload></ListMultipartUploadsResult>"""
+
+
+def test_an_upload_that_ends_while_it_is_looked_at_is_no_leftover() -> None:
+    answers = (Answer(200, body=UPLOADS), Answer(404, "NoSuchUpload"))
+    with scripted_s3(lambda k, _: answers[k]) as (uri, _):
+        assert list(Waits().store(uri).leftovers("s")) == []
+
+
+def test_an_upload_that_ends_before_it_is_discarded_is_no_error() -> None:
+    answers = (Answer(200, body=UPLOADS), Answer(200, body=b"<ListPartsResult/>"), Answer(404, "NoSuchUpload"))
+    with scripted_s3(lambda k, _: answers[k]) as (uri, asked):
+        (left,) = Waits().store(uri).leftovers("s")
+        left.discard()
+    assert asked.requests[2].startswith("DELETE")
+
+
+def test_a_server_that_ignores_ranges_sends_the_whole_object() -> None:
+    data = bytes(range(256)) * 1024
+    with scripted_s3(lambda _, __: Answer(200, headers={"ETag": '"1"'}, body=data)) as (uri, asked):
+        file = Waits().store(uri).open("s/x")
+        assert file is not None
+        file.seek(-3, 2)
+        assert file.read() == data[-3:]
+    assert len(asked.requests) == 1
+
+
 def test_a_part_that_fails_leaves_no_object_and_no_upload(seaweed_uri: str) -> None:
     objects = S3Objects(parse_s3_uri(seaweed_uri), Retries(give_up_after_s=0.0))
 

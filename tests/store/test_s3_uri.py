@@ -89,3 +89,10 @@ def test_a_password_in_a_uri_of_another_scheme_is_not_repeated() -> None:
     with pytest.raises(StoreError) as caught:
         open_objects(f"gs://me:{SECRET}@bucket/x?token={SECRET}")
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["s3://[x", f"s3://[{SECRET}/p", "file://[x", "gs://[x"])
+def test_what_cannot_be_parsed_is_no_uri_of_a_store(uri: str) -> None:
+    with pytest.raises(StoreError, match="no URI; give a directory") as caught:
+        open_objects(uri)
+    assert SECRET not in str(caught.value)

@@ -45,6 +45,12 @@ class TestASweepsNameIsItsRuns:
         assert sweep.load_plan() == plan
         assert sweep.load_spec() == parse_spec(spec_text)
 
+    def test_a_spec_with_a_flipped_bit_is_named(self, sweep: SweepStore, spec_text: str) -> None:
+        sweep.objects.put(sweep.layout.spec, bytes([spec_text.encode()[0] ^ 0x80]) + spec_text.encode()[1:])
+        for read in (sweep.load_spec, sweep.load_spec_text):
+            with pytest.raises(CorruptObjectError, match=r"made/spec\.yaml: damaged, not UTF-8 text"):
+                read()
+
     def test_other_runs_under_its_name_are_refused(self, sweep: SweepStore, plan: Plan) -> None:
         text = "name: made\nruns: {p: 5, seeds: 6}\n"
         with pytest.raises(SweepConflictError, match=r"'made' is already in .*2 of .* new, 0 .*another name"):
@@ -292,3 +298,9 @@ class TestRows:
     def test_a_column_that_the_schema_lacks_is_a_bug(self) -> None:
         with pytest.raises(ValueError, match="columns not in the schema: \\['groked_step'\\]"):
             encode_rows([row_of("r1", groked_step=1)], RUNS_SCHEMA)
+
+
+def test_a_plan_that_was_lost_is_written_again_from_the_spec(sweep: SweepStore, spec_text: str, plan: Plan) -> None:
+    sweep.objects.delete(sweep.layout.plan)
+    sweep.create(spec_text, plan)
+    assert sweep.load_plan() == plan

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from packs import complete, rows
 
 from grok_sweeps.config import RunConfig
+from grok_sweeps.errors import CalibrationError
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.train import native
 from grok_sweeps.train.audit import Audited, audit_run, sample
+from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
+from grok_sweeps.train.work import reference_of
 
 Make = Callable[..., RunConfig]
 Trainer = Callable[..., PackTrainer]
@@ -82,3 +88,23 @@ def test_the_sample_is_a_share_of_what_finished_and_the_same_for_a_seed() -> Non
     assert len(sample(table, 1.0, seed=0)) == 32
     assert len(sample(table, 0.001, seed=0)) == 1
     assert sample({}, 1.0, seed=0) == []
+
+
+def test_a_row_of_compiled_kernels_is_audited_where_they_cannot_be_built(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = small_config(0, max_steps=60)
+    complete(trainer([config], lanes=1, engine=choose_engine("native", torch.device("cpu"))))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    native.load.cache_clear()
+    assert audited(sweep_store, config.run_id).agrees
+
+
+def test_a_run_whose_control_is_not_in_the_calibration_is_told_in_a_line(small_config: Make) -> None:
+    config = small_config(0, arm="clamp", rho=1.0, control_id="0123456789abcdef", clamp_from_step=50)
+    with pytest.raises(
+        CalibrationError, match=r"control 0123456789abcdef: .* has no such control; run the sweep again"
+    ):
+        reference_of(config, {})

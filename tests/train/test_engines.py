@@ -18,7 +18,8 @@ from grok_sweeps.config import RunConfig
 from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.train import engine as engines
 from grok_sweeps.train.engine import Engine, choose_engine
-from grok_sweeps.train.fused import FusedUnavailableError
+from grok_sweeps.train.fused import FusedKernels, FusedUnavailableError
+from grok_sweeps.train.fused.kernels import try_out
 from grok_sweeps.train.lanes import LaneStack
 from grok_sweeps.train.native import NativeBuildError
 from grok_sweeps.train.pack import PackTrainer
@@ -31,6 +32,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "odd": {"p": 7, "d_model": 5, "hidden": 9, "train_fraction": 0.6},
     "one class more than a vector": {"p": 17, "d_model": 8, "hidden": 33},
     "the paper's": {"p": 59, "d_model": 128, "hidden": 256, "train_fraction": 0.4, "lr": 1e-3, "weight_decay": 1.0},
+    "least": {"p": 2, "d_model": 1, "hidden": 1, "train_fraction": 0.6},
+    "mini-batches": {"p": 11, "d_model": 8, "hidden": 20, "batch_size": 37},
     "three blocks": {"p": 131, "d_model": 16, "hidden": 70, "train_fraction": 0.1},
 }
 LANES: list[dict[str, Any]] = [
@@ -67,6 +70,19 @@ def after(stack: LaneStack, name: str) -> torch.Tensor:
     return torch.stack([getattr(stack.state(k), name) for k in range(stack.n_lanes)])
 
 
+@pytest.mark.parametrize("lanes", [[0, 2], [3, 1], [1, 2, 3]])
+def test_any_lanes_are_read_together_as_each_is_read_alone(
+    small_config: Make, engine: Engine, lanes: list[int]
+) -> None:
+    stack = stack_of(lanes_of(small_config, SIZES["odd"], "ce"), engine=engine)
+    stack.advance(3)
+    lanes = sorted(lanes)
+    for values, lane in zip(stack.read(lanes), lanes, strict=True):
+        alone = stack.read([lane])[0]
+        for reading in READING_NAMES:
+            assert values[reading] == pytest.approx(alone[reading], rel=1e-6, abs=1e-9, nan_ok=True), reading
+
+
 @pytest.mark.parametrize("loss", ["ce", "mse"])
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
 def test_a_step_is_the_same_as_in_plain_torch(
@@ -92,6 +108,11 @@ def test_the_gradient_of_every_engine_is_as_near_to_float64_as_plain_torchs(smal
         stack.advance(1)
     ours, plain = (relative(after(stack, "moment1").double(), after(exact, "moment1")) for stack in stacks)
     assert ours < max(3 * plain, 1e-6)
+
+
+def test_the_fused_kernels_are_tried_out_before_a_run_depends_on_them(interpreted: Engine) -> None:
+    assert isinstance(interpreted.kernels, FusedKernels)
+    try_out(interpreted.kernels, CPU)
 
 
 def test_lanes_of_the_fused_engine_do_not_touch_each_other(small_config: Make, interpreted: Engine) -> None:

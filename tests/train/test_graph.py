@@ -12,7 +12,7 @@ import torch
 from packs import CPU
 
 from grok_sweeps.train.engine import Engine
-from grok_sweeps.train.graph import StepGraphs
+from grok_sweeps.train.graph import MOST_STEPS, StepGraphs
 from grok_sweeps.train.optimizers import StepValues
 
 
@@ -55,32 +55,40 @@ def values(*rates: float) -> StepValues:
 
 def test_a_number_of_steps_is_captured_the_second_time_and_replayed_with_the_values_of_the_call() -> None:
     lane, capture = Lane(), Recorder()
-    graphs = StepGraphs(lane.train, pytest.fail, capture)
+    graphs = StepGraphs(capture)
     total = 0.0
     for n, rates in enumerate([(1.0, 2.0), (10.0, 20.0), (5.0,), (100.0, 200.0), (7.0,), (0.5, 0.25)]):
-        graphs.train(values(*rates))
+        graphs.train(values(*rates), lane.train)
         total += sum(rates)
         assert lane.x.item() == total, n
     assert (capture.captured, capture.replayed) == (2, 4)
 
 
 def test_a_capture_that_fails_is_said_once_and_the_steps_are_done_all_the_same() -> None:
-    lane, notes = Lane(), []
-    graphs = StepGraphs(lane.train, notes.append, Recorder(RuntimeError))
+    lane, graphs = Lane(), StepGraphs(Recorder(RuntimeError))
     for _ in range(4):
-        graphs.train(values(1.0))
-        graphs.train(values(1.0, 1.0))
+        graphs.train(values(1.0), lane.train)
+        graphs.train(values(1.0, 1.0), lane.train)
     assert lane.x.item() == 12
-    assert notes == [
+    assert graphs.failed == (
         "steps run without a CUDA graph, since capturing one fails: operation not permitted when stream is capturing"
-    ]
+    )
 
 
 def test_too_little_memory_for_a_capture_is_the_packs_to_handle() -> None:
-    graphs = StepGraphs(Lane().train, pytest.fail, Recorder(torch.OutOfMemoryError))
-    graphs.train(values(1.0))
+    lane, graphs = Lane(), StepGraphs(Recorder(torch.OutOfMemoryError))
+    graphs.train(values(1.0), lane.train)
     with pytest.raises(torch.OutOfMemoryError):
-        graphs.train(values(1.0))
+        graphs.train(values(1.0), lane.train)
+
+
+def test_a_long_way_to_the_next_reading_is_done_in_graphs_of_a_bounded_size() -> None:
+    lane, capture = Lane(), Recorder()
+    graphs = StepGraphs(capture)
+    for _ in range(2):
+        graphs.train(values(*[1.0] * (3 * MOST_STEPS + 5)), lane.train)
+    assert lane.x.item() == 2 * (3 * MOST_STEPS + 5)
+    assert (capture.captured, capture.replayed) == (2, 6)
 
 
 @pytest.mark.parametrize(("name", "then"), [("graph", "eager"), ("fused", "fused")])

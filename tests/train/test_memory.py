@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from packs import CPU, complete, rows
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.checkpoints import delete_finished, load_newest
 from grok_sweeps.train import pack as packs
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.lanes import LaneStack
@@ -103,6 +105,15 @@ def test_a_pack_that_runs_out_of_memory_goes_on_with_half_the_lanes_and_the_same
             super().advance(n_steps)
 
     monkeypatch.setattr(packs, "LaneStack", Small)
+    alive: list[weakref.ref[LaneStack]] = []
+    make = Small.__init__
+
+    def made(stack: LaneStack, *arguments: Any) -> None:
+        assert not any(ref() for ref in alive), "the memory of the old lanes is free when the new ones are made"
+        make(stack, *arguments)
+        alive.append(weakref.ref(stack))
+
+    monkeypatch.setattr(Small, "__init__", made)
     pack = trainer(configs, lanes=4, store=scarce, checkpoint_every_s=0.0)
     complete(pack)
     assert pack.notes == ["out of memory on cpu: goes on with 2 lanes"]
@@ -111,7 +122,45 @@ def test_a_pack_that_runs_out_of_memory_goes_on_with_half_the_lanes_and_the_same
         for s in (plenty, scarce)
     ]
     assert steps[0] == steps[1]
+    delete_finished(scarce, {run: row["steps_run"] for run, row in rows(scarce).items()})
     assert not list(scarce.objects.list(scarce.layout.checkpoints))
+
+
+def test_the_states_of_lanes_that_no_longer_fit_are_kept(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [small_config(seed) for seed in range(4)]
+    pack = trainer(configs, lanes=4)
+    while pack.run_steps < 4 * 50:
+        pack.advance(0.01)
+    pack.checkpoint()
+    advance = LaneStack.advance
+
+    def scarce(stack: LaneStack, n_steps: int) -> None:
+        if stack.n_lanes > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        advance(stack, n_steps)
+
+    monkeypatch.setattr(LaneStack, "advance", scarce)
+    pack.advance(0.05)
+    pack.checkpoint()
+    assert pack.notes == ["out of memory on cpu: goes on with 2 lanes"]
+    found = load_newest(sweep_store, [config.run_id for config in configs])
+    assert {state.step >= 50 for state in found.values()} == {True}
+    assert len(found) == 4
+
+
+def test_a_device_without_memory_for_two_lanes_trains_one(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore
+) -> None:
+    class Full(Meter):
+        def peak_bytes(self, work: Callable[[], object]) -> int:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    pack = trainer([small_config(0), small_config(1)], lanes=2, meter=Full(1, 1, 1))
+    assert pack.notes == ["one lane: cpu has no memory for two"]
+    complete(pack)
+    assert {row["lanes"] for row in rows(sweep_store).values()} == {1}
 
 
 def test_one_lane_that_does_not_fit_ends_the_pack(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -72,7 +74,32 @@ def test_no_compiler_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         build.library()
 
 
-def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home that cannot be written, and the folder of temporary files."""
     (tmp_path / "file").write_text("")
+    (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert build.library().exists()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    return tmp_path / "temporary"
+
+
+def test_where_home_cannot_be_written_all_of_a_users_processes_share_one_library(no_home: Path) -> None:
+    path = build.library()
+    assert build.library() == path
+    (folder,) = no_home.iterdir()
+    assert list(folder.iterdir()) == [path]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("kind", ["open to others", "a link"])
+def test_a_folder_that_might_be_anyones_is_not_loaded_from(kind: str, no_home: Path, tmp_path: Path) -> None:
+    folder = no_home / f"grok-sweeps-cache-{os.getuid()}"
+    if kind == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        folder.mkdir()
+        folder.chmod(0o777)
+    with pytest.raises(NativeBuildError, match="is not this user's alone; delete it or set XDG_CACHE_HOME"):
+        build.library()

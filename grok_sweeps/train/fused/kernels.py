@@ -151,6 +151,36 @@ def load() -> FusedKernels:
         from grok_sweeps.train.fused import programs  # noqa: PLC0415 Triton is only there where torch brings it
     except ImportError as error:
         raise FusedUnavailableError(f"Triton is not installed ({error})") from error
-    if torch.cuda.is_available() and torch.cuda.get_device_capability() < LEAST_CAPABILITY:
-        raise FusedUnavailableError(f"{torch.cuda.get_device_name()} has no TF32 tensor cores")
-    return FusedKernels(programs)
+    kernels = FusedKernels(programs)
+    if torch.cuda.is_available():
+        if torch.cuda.get_device_capability() < LEAST_CAPABILITY:
+            raise FusedUnavailableError(f"{torch.cuda.get_device_name()} has no TF32 tensor cores")
+        try:
+            try_out(kernels, torch.device("cuda"))
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise FusedUnavailableError(f"they do not run on {torch.cuda.get_device_name()}: {reason}") from error
+    return kernels
+
+
+def try_out(kernels: FusedKernels, device: torch.device) -> None:
+    """Launch every program once, with the most columns: whether there is a compiler and room on the chip shows here."""
+    residues, units, rows, classes = 3, UNITS, 4, MOST_CLASSES
+    flat, d_flat = torch.zeros(2, 1, units * classes + classes, device=device).unbind()
+
+    def readout(of: Tensor) -> tuple[Tensor, Tensor]:
+        return of[:, :-classes].view(1, units, classes), of[:, -classes:]
+
+    tables, ones = torch.zeros(1, 2, residues, units, device=device), torch.ones(1, device=device)
+    d_logits, d_pre = torch.empty(1, rows, classes, device=device), torch.empty(1, rows, units, device=device)
+    pairs = torch.zeros(3, 1, rows, dtype=torch.int32, device=device).unbind()
+    targets = torch.zeros(residues**2, dtype=torch.int32, device=device)
+    of_pairs = torch.empty(1, 4, residues**2, device=device)
+    of_units = torch.empty(2, 1, dtype=torch.float64, device=device)
+    kernels.mlp_pre_gradient(
+        tables, readout(flat), pairs, (ones,) * 4, d_logits, d_pre, readout(d_flat), normalize=True
+    )
+    kernels.mlp_everywhere(tables, readout(flat), targets, ones, 3.0, of_pairs, of_units)
+    kernels.adam_update(flat, flat.clone(), flat.clone(), d_flat, ones[:, None], ones[:, None], (0.9, 0.999, 1e-8))
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

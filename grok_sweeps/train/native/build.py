@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -79,7 +80,11 @@ def _processor() -> str:
 
 
 def _cache() -> Path:
-    """A folder of this user's that exists, or a temporary one where home cannot be written."""
+    """A folder of this user's that exists; where home cannot be written, one beside the temporary files.
+
+    Raises:
+        NativeBuildError: that one is not this user's alone, so that what is loaded from it might be anyone's.
+    """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     own = base / "grok-sweeps"
     try:
@@ -88,4 +93,12 @@ def _cache() -> Path:
             return own
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="grok-sweeps-"))
+    shared = Path(tempfile.gettempdir()) / f"grok-sweeps-cache-{os.getuid()}"
+    try:
+        shared.mkdir(mode=0o700, exist_ok=True)
+        found = shared.lstat()
+    except OSError as error:
+        raise NativeBuildError(f"no folder for the compiled kernels: {error}; set XDG_CACHE_HOME") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise NativeBuildError(f"{shared} is not this user's alone; delete it or set XDG_CACHE_HOME")
+    return shared

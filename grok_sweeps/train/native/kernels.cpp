@@ -319,10 +319,10 @@ void mlp_gradient(int64_t lanes, int64_t rows, int64_t residues, int64_t units, 
 
 // What the readings need of all K = P * P pairs in the order a P + b, with x = (logit + bias) / tau.
 //
-// Of each pair, [L, 4, K]: the norm of x, its entry for the pair's class, and the logarithms of the softmax's entry there
+// Readout and bias are `stride` and `bias_stride` floats apart from lane to lane. Of each pair, [L, 4, K]: the norm of x, its entry for the pair's class, and the logarithms of the softmax's entry there
 // and of the largest. The mean square of the pre-activations, and the share of them beyond `limit`: [L] each.
-void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t classes, int64_t stride, float limit,
-                    const float *tables, const float *readout, const float *bias, const int32_t *targets,
+void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t classes, int64_t stride,
+                    int64_t bias_stride, float limit, const float *tables, const float *readout, const float *bias, const int32_t *targets,
                     const float *inverse_tau, float *of_pairs, double *mean_square, double *beyond, float *scratch) {
     const Sizes s(units, classes);
     float *activation = scratch;
@@ -343,7 +343,7 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
         int64_t n_beyond = 0;
         const float *weights = readout + lane * stride;
         pack(s.units, s.columns, classes, for_logits, [&](int64_t k, int64_t c) { return weights[k * classes + c]; });
-        pad(bias + lane * stride, s, 0.0f, shift);
+        pad(bias + lane * bias_stride, s, 0.0f, shift);
         for (int64_t start = 0; start < pairs; start += TILE) {
             const int64_t n = pairs - start < TILE ? pairs - start : TILE;
             for (int64_t i = 0; i < n; ++i) {

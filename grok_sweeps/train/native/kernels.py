@@ -18,7 +18,7 @@ from grok_sweeps.train.native.build import NativeBuildError, library
 
 _SIGNATURES = {
     "mlp_gradient": (*[c_int64] * 6, c_int32, *[c_void_p] * 13),
-    "mlp_everywhere": (*[c_int64] * 5, c_float, *[c_void_p] * 9),
+    "mlp_everywhere": (*[c_int64] * 6, c_float, *[c_void_p] * 9),
     "step_lengths": (*[c_int64] * 4, *[c_void_p] * 5),
     "adam_update": (*[c_int64] * 2, *[c_void_p] * 6, *[c_float] * 4),
 }
@@ -59,6 +59,7 @@ class Kernels:
         lanes, rows = targets.shape
         residues, units = tables.shape[2:]
         classes, stride = readout[1].shape[1], readout[0].stride(0)
+        assert lanes == 1 or {x.stride(0) for x in (*readout, *d_readout)} == {stride}
         scratch = self._scratch(residues, units, classes)
         arguments = (tables, *readout, pairs, targets, *loss, d_tables, *d_readout, scratch)
         sizes = (lanes, rows, residues, units, classes, stride, int(normalize))
@@ -81,7 +82,7 @@ class Kernels:
         """
         lanes, _, residues, units = tables.shape
         classes = readout[1].shape[1]
-        sizes = (lanes, residues, units, classes, readout[0].stride(0))
+        sizes = (lanes, residues, units, classes, readout[0].stride(0), readout[1].stride(0))
         scratch = self._scratch(residues, units, classes)
         arguments = (tables, *readout, targets, inverse_tau, of_pairs, *of_units, scratch)
         self._library.mlp_everywhere(*sizes, limit, *(x.data_ptr() for x in arguments))

@@ -1,0 +1,122 @@
+"""What a worker tells when something goes wrong, without Ray: whose fault it is, and what was written by then."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cluster.trial
+from cluster.trial import PackTrial
+from grok_sweeps.plan.plan import Plan
+from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.rows import RowLog
+from grok_sweeps.train import native
+from grok_sweeps.train.work import pack_content
+
+WAIT_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def _no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.trial, "is_requested", lambda _: False)
+    monkeypatch.setattr(cluster.trial, "REPORT_EVERY_S", 0.05)
+
+
+@pytest.fixture
+def begin(tmp_path: Path, small_plan: Callable[..., tuple[str, Plan]]) -> Callable[..., PackTrial]:
+    """Start a trial of one run; keywords change its pack."""
+    text, plan = small_plan("tried", seeds=1)
+    store = SweepStore(open_objects(str(tmp_path / "store")), "tried")
+    store.create(text, plan)
+
+    def start(**changes: Any) -> PackTrial:
+        how = {"lanes": 1, "device": "cpu", "engine": "auto", "threads": 1, "checkpoint_every_s": 1e9, "git_sha": None}
+        horizons = {run.run_id: run.config.max_steps for run in plan.runs}
+        store.put_pack("pack", pack_content(plan.runs, plan.parents, horizons, **{**how, **changes}))
+        trial = PackTrial.__new__(PackTrial)
+        trial.config = {
+            "store": store.objects.uri,
+            "sweep": "tried",
+            "pack": "pack",
+            "stop_request": "",
+            "is_last": True,
+        }
+        trial.setup(trial.config)
+        return trial
+
+    return start
+
+
+@pytest.mark.parametrize(("engine", "why"), [("fused", "does not train on cpu"), ("native", "no C++ compiler")])
+def test_an_engine_that_does_not_work_here_ends_the_sweep_and_fails_no_run(
+    engine: str, why: str, begin: Callable[..., PackTrial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    native.load.cache_clear()
+    trial = begin(engine=engine)
+    said = trial.step()
+    trial.cleanup()
+    assert set(said) == {"ends_sweep", "done"}
+    assert why in said["ends_sweep"]
+    assert "use execution.engine=auto" in said["ends_sweep"]
+    assert "\n" not in said["ends_sweep"]
+    log = RowLog(SweepStore(open_objects(str(tmp_path / "store")), "tried"))
+    log.refresh()
+    assert not log.rows
+
+
+def test_what_is_being_written_while_a_pack_raises_counts(
+    begin: Callable[..., PackTrial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = begin(checkpoint_every_s=0.0)
+    trainer = trial._trainer
+    assert trainer is not None
+    writing, released = threading.Event(), threading.Event()
+    put, finish, train = trainer.store.objects.put, trainer.finish_writes, trainer._to_next_reading
+
+    def slow_put(name: str, data: bytes) -> None:
+        writing.set()
+        assert released.wait(WAIT_S)
+        put(name, data)
+
+    def train_once() -> None:
+        if trainer.run_steps:
+            assert writing.wait(WAIT_S)
+            raise RuntimeError("a fault")
+        train()
+
+    def settle() -> None:
+        released.set()
+        finish()
+
+    monkeypatch.setattr(trainer.store.objects, "put", slow_put)
+    monkeypatch.setattr(trainer, "_to_next_reading", train_once)
+    monkeypatch.setattr(trainer, "finish_writes", settle)
+    try:
+        said = trial.step()
+    finally:
+        released.set()
+        trial.cleanup()
+    assert said["raised"].startswith("RuntimeError: a fault")
+    assert said["files_written"] == 1
+
+
+def test_a_write_that_failed_does_not_touch_the_next_pack_and_is_told(begin: Callable[..., PackTrial]) -> None:
+    def fails() -> None:
+        raise RuntimeError("a lost write")
+
+    trial = begin()
+    trial.step()
+    assert trial._trainer is not None
+    trial._trainer._writer.submit(fails)
+    assert trial.reset_config(trial.config)
+    said = trial.step()
+    trial.cleanup()
+    (note,) = [note for note in said["notes"] if "a lost write" in note]
+    assert note.startswith("no state was written at the end of an attempt: RuntimeError: a lost write")
