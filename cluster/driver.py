@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from cluster.local_ray import LocalRay
 from cluster.monitor import Monitor, View
+from cluster.pack_runner import PackRunner
+from cluster.ray_session import RaySession
 from cluster.resources import Resources
 from cluster.stopping import StopOnSignal
 from grok_sweeps.calibration import resolve_control
@@ -34,13 +37,14 @@ from grok_sweeps.store.todo import Todo
 class RunReport:
     """How a sweep ended: `state` is finished (every run has its row), interrupted or failed.
 
-    `errors` say why runs have no row, one line each.
+    `errors` say why runs have no row, one line each; `reason` why it was stopped, where more is known than that it was.
     """
 
     state: str
     progress: Progress
     errors: tuple[str, ...]
     trials: int
+    reason: str | None = None
 
 
 def run_sweep(
@@ -53,12 +57,15 @@ def run_sweep(
     extend_to: int | None = None,
     *,
     failed_again: bool = False,
+    session: RaySession | None = None,
+    submission_id: str | None = None,
     trainable: type | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
 
     `extend_to` is a longer budget for its censored runs, which go on from their final states. `failed_again` deletes
-    the rows of failed runs first, so that they are trained again. `trainable` is the Tune trainable of a pack,
+    the rows of failed runs first, so that they are trained again. `session` is the Ray to train on, one of this machine
+    alone unless given; `submission_id` the Ray job that this process is. `trainable` is the Tune trainable of a pack,
     `PackTrial` unless given.
 
     Raises:
@@ -68,8 +75,10 @@ def run_sweep(
     """
     store.create(spec_text, plan)
     n_again = delete_failed(store) if failed_again else 0
-    monitor = Monitor(store, plan, view, extend_to)
+    stopped = StopOnSignal()
+    monitor = Monitor(store, plan, view, extend_to, ask_to_stop=stopped.ask, submission_id=submission_id)
     monitor.start()
+    session = session or LocalRay(resources)
 
     def todo() -> Todo:
         return Todo(plan, extend_to, kept_steps(store) if plan.parents else {})
@@ -85,18 +94,20 @@ def run_sweep(
     state = "failed"
     try:
         _delete_finished(store, monitor)
-        with StopOnSignal() as stopped, LocalRay(store, plan, execution, resources, monitor, stopped, trainable) as ray:
+        with stopped, closing(session):
+            runner = PackRunner(store, plan, execution, resources, session, monitor, stopped, trainable)
             for stage in range(plan.n_stages):
                 if stage:
                     _calibrate(store, plan, monitor)
                 runs = todo().runs(monitor.log.rows, stage)
-                trials += ray.run_stage(stage, stage_packs(runs, resources), left, extend_to)
+                packs = stage_packs(runs, replace(resources, workers=session.workers()))
+                trials += runner.run_stage(stage, packs, left, extend_to)
                 monitor.log.refresh()
                 _delete_finished(store, monitor)
                 if stopped.is_set() or todo().runs(monitor.log.rows, stage):
                     break
             blocked = todo().blocked(monitor.log.rows)
-            errors = [*monitor.sweep_errors, *ray.errors, *_blocked_errors(blocked, monitor.log.rows)]
+            errors = [*monitor.sweep_errors, *runner.errors, *_blocked_errors(blocked, monitor.log.rows)]
             unfinished = bool(blocked or todo().runs(monitor.log.rows))
             state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
             if state == "finished":
@@ -106,7 +117,7 @@ def run_sweep(
         raise
     finally:
         progress = monitor.finish(state)
-    return RunReport(state, progress, tuple(errors), trials)
+    return RunReport(state, progress, tuple(errors), trials, stopped.reason)
 
 
 def stage_packs(runs: Sequence[PlannedRun], resources: Resources) -> list[Pack]:

@@ -10,10 +10,11 @@ import contextlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from cluster.driver_log import DriverLog, driver_identity
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Plan
@@ -41,9 +42,25 @@ class View(Protocol):
 
 
 class Monitor:
-    """The driver's picture of a sweep under way."""
+    """The driver's picture of a sweep under way.
 
-    def __init__(self, store: SweepStore, plan: Plan, view: View, extend_to: int | None = None) -> None:
+    `ask_to_stop` is called with the reason when the store holds a request that this driver stop; `submission_id` is its
+    Ray job, if it is one.
+    """
+
+    def __init__(
+        self,
+        store: SweepStore,
+        plan: Plan,
+        view: View,
+        extend_to: int | None = None,
+        *,
+        ask_to_stop: Callable[[str], None] = lambda _: None,
+        submission_id: str | None = None,
+    ) -> None:
+        self._ask_to_stop = ask_to_stop
+        self._driver = driver_identity(submission_id)
+        self._driver_log = DriverLog(store, self._driver)
         self._store, self._plan, self._view, self._extend_to = store, plan, view, extend_to
         self.log = RowLog(store, PROGRESS_COLUMNS)
         self._expected = [expected_steps(run.config) for run in plan.runs]
@@ -55,6 +72,7 @@ class Monitor:
         self._steps_done = self._idle_steps = 0
         self._rate_window: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._state = "running"
+        self._workers: int | None = None
         self.sweep_errors: list[str] = []
         self._started_at = datetime.now(UTC)
         self._last_heartbeat = float("-inf")
@@ -83,6 +101,7 @@ class Monitor:
             if self._events and self._events[-1].endswith(f" {text}"):
                 return
             self._events.append(f"{datetime.now():%H:%M:%S} {text}")
+            self._driver_log.add(text)
         self._view.event(text)
 
     def packs_planned(self, n_packs: int) -> None:
@@ -90,6 +109,13 @@ class Monitor:
         with self._lock:
             self._summaries.clear()
             self._packs = {"pending": n_packs, "running": 0, "done": 0, "failed": 0}
+
+    def workers_changed(self, n_workers: int) -> None:
+        """There is room for so many packs at once now."""
+        with self._lock:
+            before, self._workers = self._workers, n_workers
+        if before not in (None, n_workers):
+            self.event(f"room for {n_workers} packs at once, {before} before")
 
     def pack_started(self, pack_id: str) -> None:
         """A pack's trial began."""
@@ -155,8 +181,13 @@ class Monitor:
             self._last_heartbeat = time.monotonic()
             try:
                 self._store.put_status(status)
+                self._driver_log.write()
+                reason = self._store.asked_to_stop(self._driver["id"])
             except StoreError as error:
                 self.event(str(error))
+                reason = None
+            if reason is not None:
+                self._ask_to_stop(reason)
         progress = measure_progress(self._store.sweep, self._plan, self.log.rows, status, expected=self._expected)
         self._view.update(progress)
         return progress
@@ -168,6 +199,8 @@ class Monitor:
             return {
                 "sweep": self._store.sweep,
                 "state": self._state,
+                "driver": self._driver,
+                "workers": self._workers,
                 "started_at": self._started_at.isoformat(),
                 "heartbeat_at": datetime.now(UTC).isoformat(),
                 "packs": dict(self._packs),

@@ -11,11 +11,14 @@ row or a newer state written.
 - A pack that has used up its tries by losing workers is halved too, so that a run that kills its worker is found; alone
   it is given up without a row, since nothing shows that it is to blame.
 - Where nothing at all gets on for many attempts, every pack is given up: it is not the runs.
+- A pack that has failed without progress is tried on another node next, if there is one with room for it; a node where
+  `BAD_NODE` attempts in a row have failed so is avoided by all packs.
+- A pack that was **handed back**, since its node is about to go, has not failed.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -24,6 +27,8 @@ from grok_sweeps.plan.packs import Pack, pack_of
 
 HOPELESS = 5
 """Attempts in a row without progress of any pack after which all are given up, a worker and a try."""
+
+BAD_NODE = 3
 
 
 class Next(Enum):
@@ -41,6 +46,7 @@ class Attempt:
     """A pack to be tried, with its failures in a row without progress.
 
     A `suspect` is part of a pack that raised twice. `is_last` says that it is one run, which fails if it raises now.
+    `avoid` are the nodes on which it failed without progress.
     """
 
     pack: Pack
@@ -48,6 +54,7 @@ class Attempt:
     raised: int = 0
     suspect: bool = False
     is_last: bool = False
+    avoid: frozenset[str] = frozenset()
 
 
 class PackQueue:
@@ -65,6 +72,7 @@ class PackQueue:
         self._max_failures = max_failures
         self._hopeless = HOPELESS * workers * (max_failures + 1)
         self._fruitless = 0
+        self._fruitless_on: Counter[str] = Counter()
         self._closed = False
         self.given_up: list[str] = []
         """Why packs were given up."""
@@ -74,13 +82,20 @@ class PackQueue:
         """Whether no pack waits and none can come back."""
         return not self._waiting and (self._closed or not self._under_way)
 
+    @property
+    def taken(self) -> int:
+        """How many packs are taken and have not ended."""
+        return len(self._under_way)
+
     def take(self) -> Attempt | None:
         """The next attempt, or None where none waits now."""
         if not self._waiting:
             return None
         attempt = self._waiting.popleft()
         alone = len(attempt.pack.runs) == 1
-        attempt = replace(attempt, is_last=alone and attempt.raised >= self._raises_allowed(attempt))
+        bad = {node for node, n in self._fruitless_on.items() if n >= BAD_NODE}
+        is_last = alone and attempt.raised >= self._raises_allowed(attempt)
+        attempt = replace(attempt, is_last=is_last, avoid=attempt.avoid | bad)
         self._under_way[attempt.pack.pack_id] = attempt
         return attempt
 
@@ -89,12 +104,19 @@ class PackQueue:
         self._waiting.clear()
         self._closed = True
 
-    def ended(self, pack_id: str) -> None:
-        """An attempt ended by itself."""
+    def ended(self, pack_id: str, node: str | None = None) -> None:
+        """An attempt ended by itself, on this node."""
         del self._under_way[pack_id]
         self._fruitless = 0
+        self._fruitless_on.pop(node or "", None)
 
-    def lost(self, pack_id: str, why: str, left: Collection[str] | None, *, progressed: bool) -> Next:
+    def handed_back(self, pack_id: str, left: Collection[str] | None) -> Next:
+        """An attempt left its node, with its states written; `left` is that of `lost`."""
+        return self._next(self._under_way.pop(pack_id), "", left, enough=False)
+
+    def lost(
+        self, pack_id: str, why: str, left: Collection[str] | None, *, progressed: bool, node: str | None = None
+    ) -> Next:
         """An attempt lost its worker.
 
         Args:
@@ -102,15 +124,18 @@ class PackQueue:
             why: what was said, in one line.
             left: run_ids that are still to do, or None where that is not known.
             progressed: whether it wrote a row or a newer state.
+            node: id of the node where it was, if known.
         """
-        attempt = self._failed(pack_id, progressed)
+        attempt = self._failed(pack_id, progressed, node)
         attempt = replace(attempt, lost=0 if progressed else attempt.lost + 1)
         why = f"its worker was lost {attempt.lost} times in a row without progress: {why}"
         return self._next(attempt, why, left, enough=attempt.lost > self._max_failures)
 
-    def raised(self, pack_id: str, why: str, left: Collection[str] | None, *, progressed: bool) -> Next:
+    def raised(
+        self, pack_id: str, why: str, left: Collection[str] | None, *, progressed: bool, node: str | None = None
+    ) -> Next:
         """An attempt raised an exception; the arguments are those of `lost`."""
-        attempt = self._failed(pack_id, progressed)
+        attempt = self._failed(pack_id, progressed, node)
         attempt = replace(attempt, raised=0 if progressed else attempt.raised + 1)
         enough = attempt.raised > self._raises_allowed(attempt)
         return self._next(replace(attempt, suspect=attempt.suspect or enough), why, left, enough=enough)
@@ -118,9 +143,17 @@ class PackQueue:
     def _raises_allowed(self, attempt: Attempt) -> int:
         return 0 if attempt.suspect else min(1, self._max_failures)
 
-    def _failed(self, pack_id: str, progressed: bool) -> Attempt:
-        self._fruitless = 0 if progressed else self._fruitless + 1
-        return self._under_way.pop(pack_id)
+    def _failed(self, pack_id: str, progressed: bool, node: str | None) -> Attempt:
+        attempt = self._under_way.pop(pack_id)
+        if progressed:
+            self._fruitless = 0
+            self._fruitless_on.pop(node or "", None)
+            return attempt
+        self._fruitless += 1
+        if node is None:
+            return attempt
+        self._fruitless_on[node] += 1
+        return replace(attempt, avoid=attempt.avoid | {node})
 
     def _next(self, attempt: Attempt, why: str, left: Collection[str] | None, *, enough: bool) -> Next:
         runs = [run for run in attempt.pack.runs if left is None or run.run_id in left]
@@ -138,7 +171,8 @@ class PackQueue:
         if enough:
             middle = len(runs) // 2
             for half in (runs[middle:], runs[:middle]):
-                self._waiting.appendleft(Attempt(pack_of(half, attempt.pack.lanes), suspect=attempt.suspect))
+                pack = pack_of(half, attempt.pack.lanes)
+                self._waiting.appendleft(Attempt(pack, suspect=attempt.suspect, avoid=attempt.avoid))
             return Next.HALVES
         alone = len(runs) == 1 and len(attempt.pack.runs) > 1
         self._waiting.appendleft(replace(attempt, pack=pack_of(runs, attempt.pack.lanes) if alone else attempt.pack))

@@ -1,13 +1,15 @@
-"""From a spec's `execution` and a machine to how many workers train how many lanes where."""
+"""From a spec's `execution` and a machine, or a cluster's nodes, to how many workers train how many lanes where."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from cluster.nodes import GIB, Node, describe_bundle, describe_nodes, packs_that_fit
 from cluster.settings import Machine
 from grok_sweeps.config import RunConfig
 from grok_sweeps.engines import ENGINES
-from grok_sweeps.errors import SpecError
+from grok_sweeps.errors import ClusterError, SpecError
 from grok_sweeps.plan.width import auto_lanes
 from grok_sweeps.spec import Execution
 
@@ -17,6 +19,7 @@ class Resources:
     """How packs are trained: `workers` at once, each with `lanes` lanes and `threads` threads on `device`.
 
     `lanes` None leaves the number to the shape of the runs. `engine` is one of `grok_sweeps.train.engine`, or auto.
+    `gpus_per_pack` is the share of a GPU, and of its memory, that a worker takes.
     """
 
     workers: int
@@ -25,6 +28,9 @@ class Resources:
     pack_runs: int | None
     engine: str = "auto"
     threads: int = 1
+    gpus_per_pack: float = 1.0
+    accelerator_type: str | None = None
+    memory_gb: float | None = None
 
     def lanes_of(self, config: RunConfig) -> int:
         """Lanes of a worker that trains runs of this shape."""
@@ -33,7 +39,12 @@ class Resources:
     @property
     def bundle(self) -> dict[str, float]:
         """Ray resources of one worker."""
-        return {"CPU": 1.0, "GPU": 1.0} if self.device == "cuda" else {"CPU": float(self.threads)}
+        bundle = {"CPU": 1.0, "GPU": self.gpus_per_pack} if self.device == "cuda" else {"CPU": float(self.threads)}
+        if self.accelerator_type is not None:
+            bundle[f"accelerator_type:{self.accelerator_type}"] = 0.001  # a node has 1 of its type, for all its packs
+        if self.memory_gb is not None:
+            bundle["memory"] = self.memory_gb * GIB
+        return bundle
 
 
 def choose_resources(execution: Execution, machine: Machine) -> Resources:
@@ -45,20 +56,59 @@ def choose_resources(execution: Execution, machine: Machine) -> Resources:
     if execution.device == "cuda" and not machine.gpus:
         raise SpecError("execution.device: 'cuda' is asked for and this machine has no CUDA device; use auto or cpu.")
     device = "cuda" if machine.gpus and execution.device != "cpu" else "cpu"
+    threads = _threads(execution)
+    a_gpu = int(1 / execution.gpus_per_pack + 1e-9)
+    most = machine.gpus * a_gpu
+    units = most if device == "cuda" else max(1, machine.cpus // threads)
+    workers = units if execution.workers == "auto" else execution.workers
+    if device == "cuda" and workers > most:
+        raise SpecError(
+            f"execution.workers: {workers} is more than this machine's {machine.gpus} CUDA devices hold, "
+            f"{a_gpu} each (execution.gpus_per_pack)."
+        )
+    # Which node a pack goes to is no question here.
+    return replace(_resources(execution, device, workers), accelerator_type=None, memory_gb=None)
+
+
+def choose_cluster_resources(execution: Execution, nodes: Sequence[Node]) -> Resources:
+    """Fill in what `execution` leaves to the nodes of a cluster; `workers` are those that train at once now.
+
+    Raises:
+        ClusterError: no node holds one pack.
+    """
+    kind = execution.accelerator_type
+    has_gpus = any(node.resources.get("GPU") for node in nodes)
+    wants_cuda = execution.device == "cuda" or (execution.device == "auto" and (has_gpus or kind is not None))
+    resources = _resources(execution, "cuda" if wants_cuda else "cpu", 1)
+    fit = packs_that_fit(nodes, resources.bundle)
+    if not fit:
+        raise ClusterError(
+            f"no node can hold a pack: one asks for {describe_bundle(resources.bundle)}, and there are "
+            f"{describe_nodes(nodes)}. Ask for less (execution.device, threads, gpus_per_pack, accelerator_type, "
+            "memory_gb), or, where nodes are added on demand, wait for them with --wait-for-nodes SECONDS."
+        )
+    return replace(resources, workers=fit if execution.workers == "auto" else min(fit, execution.workers))
+
+
+def _threads(execution: Execution) -> int:
+    # One thread a worker: a lane's products are too small to share, and a worker on every core does them at once.
+    return 1 if execution.threads == "auto" else execution.threads
+
+
+def _resources(execution: Execution, device: str, workers: int) -> Resources:
     engines = ENGINES[device]
     if execution.engine not in ("auto", *engines):
         raise SpecError(
             f"execution.engine: '{execution.engine}' does not train on {device}; use auto, {' or '.join(engines)}."
         )
-    # One thread a worker: a lane's products are too small to share, and a worker on every core does them at once.
-    threads = 1 if execution.threads == "auto" else execution.threads
-    units = machine.gpus if device == "cuda" else max(1, machine.cpus // threads)
-    workers = units if execution.workers == "auto" else execution.workers
-    if device == "cuda" and workers > machine.gpus:
-        raise SpecError(
-            f"execution.workers: {workers} is more than this machine's {machine.gpus} CUDA devices, and a worker takes "
-            "one."
-        )
-    lanes = None if execution.lanes == "auto" else execution.lanes
-    pack_runs = None if execution.pack_runs == "auto" else execution.pack_runs
-    return Resources(workers, lanes, device, pack_runs, execution.engine, threads)
+    return Resources(
+        workers,
+        None if execution.lanes == "auto" else execution.lanes,
+        device,
+        None if execution.pack_runs == "auto" else execution.pack_runs,
+        execution.engine,
+        _threads(execution),
+        execution.gpus_per_pack,
+        execution.accelerator_type,
+        execution.memory_gb,
+    )

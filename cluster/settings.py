@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from grok_sweeps.errors import SpecError
+
 STORE_VARIABLE = "GROK_SWEEPS_STORE"
 DEFAULT_STORE = "./sweeps"
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+"""Keeps glibc from giving every large array back to the system at once, to be zeroed anew for the next: that was a
+third of the readings' time (`tests/bench/README.md`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +51,55 @@ def has_nvidia_driver() -> bool:
     return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
 
 
-def ray_token() -> str | None:
-    """The token of Ray's token authentication, from the environment or the file it names; None without one."""
+def ray_token(file: Path | None = None) -> str | None:
+    """The token of Ray's token authentication, from `file`, the environment or the file it names; None without one.
+
+    Raises:
+        SpecError: `file` cannot be read, or is empty.
+    """
+    if file is not None:
+        try:
+            token = file.expanduser().read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecError(f"--token-file: '{file}' cannot be read: {error}.") from error
+        if not token:
+            raise SpecError(f"--token-file: '{file}' is empty; it holds the cluster's token.")
+        return token
     path = os.environ.get("RAY_AUTH_TOKEN_PATH")
     try:
         from_file = Path(path).expanduser().read_text().strip() if path else None
     except OSError:
         from_file = None
     return os.environ.get("RAY_AUTH_TOKEN") or from_file or None
+
+
+def jobs_address() -> str | None:
+    """The Ray jobs server that the environment names, or None."""
+    return os.environ.get("RAY_API_SERVER_ADDRESS") or None
+
+
+def is_ray_job() -> bool:
+    """Whether this process was started by a Ray jobs server, which has shipped the code to all its workers."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def environment_values(names: Iterable[str]) -> dict[str, str]:
+    """The values of environment variables by name.
+
+    Raises:
+        SpecError: one is not set.
+    """
+    wanted = tuple(names)
+    for name in wanted:
+        if name not in os.environ:
+            raise SpecError(f"--env: the variable '{name}' is not set here; set it, or leave the option out.")
+    return {name: os.environ[name] for name in wanted}
+
+
+def use_token(token: str | None) -> None:
+    """Have Ray in this process show this token to the cluster it joins."""
+    if token is not None:
+        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token})
 
 
 def _container_cpus() -> int:
@@ -68,12 +115,11 @@ def _container_cpus() -> int:
 def prepare_ray() -> None:
     """Set what the processes that Ray starts inherit.
 
-    Keeps Ray from writing result files, counting usage, and printing what a sweep's user cannot act on; and keeps glibc
-    from giving every large array back to the system at once, to be zeroed anew for the next: that was a third of the
-    readings' time (`tests/bench/README.md`). A user's own setting stays.
+    Keeps Ray from writing result files, counting usage, and printing what a sweep's user cannot act on. A user's own
+    setting of the allocator stays.
     """
-    for name, n_bytes in (("MALLOC_MMAP_THRESHOLD_", 1 << 30), ("MALLOC_TRIM_THRESHOLD_", 1 << 30)):
-        os.environ.setdefault(name, str(n_bytes))
+    for name, value in ALLOCATOR.items():
+        os.environ.setdefault(name, value)
     os.environ.update(
         {
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",

@@ -1,11 +1,11 @@
 """One Ray Tune trial is one attempt at a pack: a class Trainable around `PackTrainer`.
 
 The trial is started with the pack's id alone and finds everything else in the store, also after its worker was killed,
-so Tune's own checkpoints are not used. SIGTERM (a preempted node) leads to a checkpoint before the end; without the
-handler it would be a kill.
+so Tune's own checkpoints are not used. SIGTERM leads to a checkpoint before the end; without the handler it would be a
+kill. So does a node that Ray drains, since it is about to be preempted: the pack is handed back.
 
 What can go wrong is told to the driver as a value: a store that cannot be written, or an engine that does not work
-here, ends the sweep; any other exception is the pack's own, and its worker is not used again, since a device that has
+here, is the machine's; any other exception is the pack's own. Either way the worker is not used again, since what has
 failed once may fail the next pack too.
 """
 
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from cluster.nodes import drains, this_node
 from cluster.stop_request import is_requested
 from grok_sweeps.errors import EngineError, GrokSweepsError, StoreError, StoreWarning
 from grok_sweeps.provenance import provenance
@@ -35,8 +36,9 @@ REPORT_EVERY_S = 1.0
 
 
 class PackTrial(tune.Trainable):
-    """Trains pack `config["pack"]` of sweep `config["sweep"]` in store `config["store"]`, on `config["bundle"]`.
+    """Trains pack `config["pack"]` of sweep `config["sweep"]` in store `config["store"]`.
 
+    It takes `config["bundle"]`, on none of the nodes `config["avoid"]`.
     `config["stop_request"]` names the request that ends it early; with `config["is_last"]` the pack's one run fails if
     it raises without having got on.
     """
@@ -48,24 +50,26 @@ class PackTrial(tune.Trainable):
     _notes: list[str]
     _stopping = False
     _stepping = False
+    _begun = False
     _spent = False
-    _failure: Exception | None = None
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """The bundle that the driver put beside the pack's id."""
-        return tune.PlacementGroupFactory([config["bundle"]])
+        avoid = config.get("avoid")
+        elsewhere = {"bundle_label_selector": [{"ray.io/node-id": f"!in({','.join(avoid)})"}]} if avoid else {}
+        return tune.PlacementGroupFactory([config["bundle"]], **elsewhere)
 
-    def setup(self, config: dict[str, Any]) -> None:
-        """Start the pack from whatever the store has of it."""
+    def setup(self, config: dict[str, Any]) -> None:  # noqa: ARG002
+        """Take on a pack; the first step begins it, so that what takes long there is seen to take long."""
         self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
-        self._start(config)
+        self._notes = []
+        self._node = this_node()
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, Any]) -> bool:  # noqa: ARG002
         """Take on another pack in the same worker."""
-        left = self._leave()
-        self._start(new_config)
-        self._notes = left + self._notes
+        self._notes = self._leave()
+        self._work, self._begun = None, False
         return True
 
     def step(self) -> dict[str, Any]:
@@ -77,27 +81,34 @@ class PackTrial(tune.Trainable):
         if self._stopping:
             sys.exit(128 + signal.SIGTERM)
         if self._spent:
-            raise RuntimeError("this worker is not used again after an exception")
-        asked = is_requested(self.config["stop_request"])
+            raise RuntimeError("this worker is not used again")
+        asked, leaving = is_requested(self.config["stop_request"]), drains(self._node)
         try:
-            if self._failure is not None:
-                raise self._failure
+            if not self._begun and not asked:
+                self._begin()
             if self._trainer is None:
                 return {"stopped": True, "done": True}
             self._stepping = True
-            summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: asked or self._stopping)
-        except GrokSweepsError as error:  # of the store or the machine: another worker would meet the same
-            self._trainer = None
-            return {"ends_sweep": str(error), "done": True}
+            summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: asked or leaving or self._stopping)
+        except GrokSweepsError as error:  # of the store or the machine, not of the pack
+            return self._useless(error)
         except Exception as error:
             return self._raised(error)
         finally:
             self._stepping = False
         notes, self._notes = self._notes + self._trainer.notes, []
         self._trainer.notes.clear()
-        if asked or self._stopping:  # the states are written; after a SIGTERM the next call is the end
+        if asked or leaving or self._stopping:  # the states are written; after a SIGTERM the next call is the end
             self._trainer = None
-        return {**summary.to_dict(), "notes": notes, "stopped": not summary.done, "done": asked or summary.done}
+        self._spent = leaving and not summary.done and not asked
+        return {
+            **summary.to_dict(),
+            "notes": notes,
+            "node": self._node,
+            "preempted": self._spent,
+            "stopped": not summary.done,
+            "done": asked or summary.done,
+        }
 
     def cleanup(self) -> None:
         """Write the lanes' states and give the signal handler back: it would swallow Ray's own stop."""
@@ -110,24 +121,21 @@ class PackTrial(tune.Trainable):
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Nothing: states are in the store."""
 
-    def _start(self, config: dict[str, Any]) -> None:
-        self._trainer, self._work, self._failure, self._notes = None, None, None, []
-        if is_requested(config["stop_request"]):
-            return
+    def _begin(self) -> None:
+        """Start the pack from whatever the store has of it."""
+        self._begun = True
         self._attempt = secrets.token_hex(4)
-        try:
-            self._trainer = self._new_trainer(config)
-        except Exception as error:  # told by the first step: an exception here would look like a lost worker
-            self._failure = error
+        self._trainer = self._new_trainer()
 
-    def _new_trainer(self, config: dict[str, Any]) -> PackTrainer:
-        store = self._store(config)
-        self._work, self._content = load_work(store, config["pack"])
+    def _new_trainer(self) -> PackTrainer:
+        store = self._store()
+        self._work, self._content = load_work(store, self.config["pack"])
 
         import torch  # here, since the driver imports this module too and never trains
 
         from grok_sweeps.train.engine import choose_engine
         from grok_sweeps.train.fused import FusedUnavailableError
+        from grok_sweeps.train.memory import shared_meter
         from grok_sweeps.train.native import NativeBuildError
         from grok_sweeps.train.pack import PackTrainer
 
@@ -143,8 +151,9 @@ class PackTrial(tune.Trainable):
                     f"engine '{self._content['engine']}' does not work here ({one_line(error)}); "
                     "use execution.engine=auto."
                 ) from error
-            trainer = PackTrainer(store, self._work, self._attempt, engine, who)
-        self._notes = [str(w.message) for w in caught if issubclass(w.category, StoreWarning)]
+            meter = shared_meter(device, self._content["gpus_per_pack"])
+            trainer = PackTrainer(store, self._work, self._attempt, engine, who, meter=meter)
+        self._notes += [str(w.message) for w in caught if issubclass(w.category, StoreWarning)]
         return trainer
 
     def _raised(self, error: Exception) -> dict[str, Any]:
@@ -165,13 +174,18 @@ class PackTrial(tune.Trainable):
             }
             record = trainer.record_of(self._work.runs[0].run_id) if trainer else None
             try:
-                write_failed(self._store(self.config), self._work, why, record, columns)
+                write_failed(self._store(), self._work, why, record, columns)
             except StoreError as store_error:
-                return {"ends_sweep": str(store_error), "done": True}
-        return {"raised": why, "files_written": written}
+                return self._useless(store_error)
+        return {"raised": why, "files_written": written, "node": self._node}
 
-    def _store(self, config: dict[str, Any]) -> SweepStore:
-        return SweepStore(open_objects(config["store"]), config["sweep"])
+    def _useless(self, error: GrokSweepsError) -> dict[str, Any]:
+        """Report that no pack gets on here; whether one would elsewhere is the driver's to know."""
+        self._trainer, self._spent = None, True
+        return {"useless": str(error), "files_written": 0, "node": self._node}
+
+    def _store(self) -> SweepStore:
+        return SweepStore(open_objects(self.config["store"]), self.config["sweep"])
 
     def _leave(self) -> list[str]:
         """Write the lanes' states; return what is to be told. No failure is the next pack's: the older state stays."""

@@ -71,6 +71,10 @@ class EngineError(GrokSweepsError):
     """The engine that a sweep asks for does not work on the machine of a worker."""
 
 
+class ClusterError(GrokSweepsError):
+    """A Ray cluster that is not reached, refuses, or has no room for a pack."""
+
+
 class QueryError(GrokSweepsError):
     """A query that DuckDB refuses, or a sweep that is not in the store."""
 

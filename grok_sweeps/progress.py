@@ -130,6 +130,13 @@ def measure_progress(
     )
 
 
+def heartbeat_age_s(status: Mapping[str, Any] | None, now: datetime | None = None) -> float | None:
+    """Seconds since the driver's last heartbeat; None where there was none."""
+    if not status or "heartbeat_at" not in status:
+        return None
+    return ((now or datetime.now(UTC)) - datetime.fromisoformat(status["heartbeat_at"])).total_seconds()
+
+
 def _first_error(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
     for run in plan.runs:
         row = rows.get(run.run_id)
@@ -139,7 +146,7 @@ def _first_error(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> str | Non
 
 
 def _state(runs: int, finished: int, status: Mapping[str, Any], now: datetime) -> tuple[str, float | None]:
-    age = (now - datetime.fromisoformat(status["heartbeat_at"])).total_seconds() if "heartbeat_at" in status else None
+    age = heartbeat_age_s(status, now)
     at_work = bool(status) and status["state"] == "running" and age is not None and age <= STALE_S
     if finished >= runs and not (at_work and status.get("extend_to")):
         return "finished", age

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,42 @@ StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store", metavar="URI", help=f"Directory or s3:// URI of the results; default ${STORE_VARIABLE} or ./sweeps."
+    ),
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="URL",
+        help="A Ray jobs server, http://HOST:8265; default $RAY_API_SERVER_ADDRESS or, of a sweep, its last job's.",
+    ),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="Holds the cluster's token; default $RAY_AUTH_TOKEN or the file $RAY_AUTH_TOKEN_PATH.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="execution.KEY=VALUE", help="Another value for a key of `execution`; may be repeated."
+    ),
+]
+WaitForNodesOption = Annotated[
+    float,
+    typer.Option(
+        "--wait-for-nodes", metavar="SECONDS", min=0.0, help="How long a cluster without room may take to make some."
+    ),
+]
+EnvOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env",
+        metavar="NAME",
+        help="An environment variable to hand on to the cluster, where its jobs' list shows it; may be repeated.",
     ),
 ]
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file or the name of a preset.")]

@@ -28,13 +28,6 @@ from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 WATCH_EVERY_S = 2.0
 SIZES_EVERY_S = 30.0
 
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="execution.KEY=VALUE", help="Another value for a key of `execution`; may be repeated."
-    ),
-]
-
 
 @app.command()
 def plan(spec: SpecArgument, store: StoreOption = None, settings: SetOption = None) -> None:

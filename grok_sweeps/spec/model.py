@@ -170,7 +170,11 @@ class Execution(_Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     engine: Literal["auto", "eager", "native", "graph", "fused"] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(strict=True, ge=1, le=1024)] = "auto"
+    gpus_per_pack: Annotated[_Float, Field(gt=0, le=1)] = 1.0
+    accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] | None = None
+    memory_gb: Annotated[_Float, Field(gt=0, le=100_000)] | None = None
     checkpoint_every_s: Annotated[_Float, Field(gt=0, le=86_400)] = 60.0
+    stall_after_s: Annotated[_Float, Field(gt=0, le=86_400)] = 300.0
     max_failures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 3
 
 

@@ -1,11 +1,12 @@
 """Names of the objects of one sweep. Object names of one writer carry its attempt, so two never collide.
 
 ```
-<sweep>/spec.yaml  plan.parquet  calibration.json  status.json  compacting.json
+<sweep>/spec.yaml  plan.parquet  calibration.json  status.json  compacting.json  job.json  stop.json
         packs/<pack>.json                 the runs of a pack and how to train them
         checkpoints/<pack>/<seq>.safetensors
         states/<run_id>@<step>.safetensors      final states of runs that spent their budget: forks and extensions
         rows/<pack>-<seq>.parquet         curves/<pack>-<seq>.parquet
+        log/<driver>.txt                  what each driver said
         analysis/
 ```
 `<seq>` is `<attempt>-<number>`.
@@ -43,6 +44,18 @@ class Layout:
         return f"{self.sweep}/status.json"
 
     @property
+    def job(self) -> str:
+        return f"{self.sweep}/job.json"
+
+    @property
+    def stop(self) -> str:
+        return f"{self.sweep}/stop.json"
+
+    @property
+    def logs(self) -> str:
+        return f"{self.sweep}/log"
+
+    @property
     def rows(self) -> str:
         return f"{self.sweep}/rows"
 
@@ -64,6 +77,9 @@ class Layout:
 
     def pack(self, pack_id: str) -> str:
         return f"{self.packs}/{pack_id}.json"
+
+    def log(self, driver: str) -> str:
+        return f"{self.logs}/{driver}.txt"
 
     def row_file(self, pack_id: str, attempt: str, number: int) -> str:
         return f"{self.rows}/{pack_id}-{attempt}-{number:06d}.parquet"

@@ -1,7 +1,8 @@
 """One sweep in the store: spec, plan, calibration, packs, rows and status.
 
 What is written once (spec, plan, calibration) is created, never overwritten; the loser of a race reads what the winner
-wrote. `status.json` alone is rewritten, and nothing depends on it but what people see.
+wrote. What is rewritten (`status.json`, `job.json`, `stop.json`, a driver's log) is of the driver at work; no run
+depends on it.
 """
 
 from __future__ import annotations
@@ -143,11 +144,42 @@ class SweepStore:
 
     def load_status(self) -> dict[str, Any] | None:
         """The driver's last heartbeat; None where there is none or it cannot be read, which is told."""
-        data = self.objects.get(self.layout.status)
+        return self._load_passing(self.layout.status)
+
+    def put_job(self, job: Mapping[str, Any]) -> None:
+        """Write which Ray job drives the sweep."""
+        self.objects.put(self.layout.job, encode_document(job))
+
+    def load_job(self) -> dict[str, Any] | None:
+        """The last Ray job that was to drive the sweep; None where there was none or it cannot be read."""
+        return self._load_passing(self.layout.job)
+
+    def ask_to_stop(self, driver: str, reason: str) -> None:
+        """Ask a driver to stop; it looks every few seconds. One of another id goes on."""
+        self.objects.put(self.layout.stop, encode_document({"driver": driver, "reason": reason}))
+
+    def asked_to_stop(self, driver: str) -> str | None:
+        """Why this driver was asked to stop; None where it was not."""
+        asked = self._load_passing(self.layout.stop)
+        return str(asked["reason"]) if asked is not None and asked["driver"] == driver else None
+
+    def put_log(self, driver: str, text: str) -> None:
+        """Write what a driver has said so far."""
+        self.objects.put(self.layout.log(driver), text.encode())
+
+    def load_log(self) -> str | None:
+        """What the newest driver has said; None where none has said anything yet."""
+        names = [info.name for info in self.objects.list(self.layout.logs)]  # their names begin with a time
+        data = self.objects.get(names[-1]) if names else None
+        return None if data is None else data.decode(errors="replace")
+
+    def _load_passing(self, name: str) -> dict[str, Any] | None:
+        """A document that is rewritten; None where there is none or it cannot be read, which is told."""
+        data = self.objects.get(name)
         try:
-            return None if data is None else decode_document(data, self.layout.status)
+            return None if data is None else decode_document(data, name)
         except CorruptObjectError as error:
-            warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
+            warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=3)
             return None
 
 

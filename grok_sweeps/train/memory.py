@@ -33,15 +33,16 @@ class Meter(Protocol):
 
 
 class CudaMeter:
-    """The memory of one GPU, as torch's allocator sees it."""
+    """The memory of one GPU, or of this process's share of it, as torch's allocator sees it."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    def __init__(self, device: torch.device, share: float = 1.0) -> None:
+        self._device, self._share = device, share
 
     def free_bytes(self) -> int:
         """See `Meter`; what the allocator keeps for reuse counts as free."""
-        free, _ = torch.cuda.mem_get_info(self._device)
-        return free + torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        free, total = torch.cuda.mem_get_info(self._device)
+        mine = torch.cuda.memory_allocated(self._device)
+        return min(free + torch.cuda.memory_reserved(self._device) - mine, int(self._share * total) - mine)
 
     def peak_bytes(self, work: Callable[[], object]) -> int:
         """See `Meter`."""
@@ -51,6 +52,17 @@ class CudaMeter:
         work()
         torch.cuda.synchronize(self._device)
         return torch.cuda.max_memory_allocated(self._device) - before
+
+
+def shared_meter(device: torch.device, share: float) -> CudaMeter | None:
+    """The meter of a process that has a `share` of a GPU below 1, None for any other.
+
+    What the process takes beyond its share raises as if the GPU were full, which narrows the stack.
+    """
+    if device.type != "cuda" or share >= 1:
+        return None
+    torch.cuda.set_per_process_memory_fraction(share, device)
+    return CudaMeter(device, share)
 
 
 @dataclass(frozen=True, slots=True)

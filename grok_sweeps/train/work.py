@@ -47,6 +47,7 @@ def pack_content(
     engine: str,
     threads: int,
     checkpoint_every_s: float,
+    gpus_per_pack: float = 1.0,
     git_sha: str | None,
 ) -> dict[str, Any]:
     """A pack's content for the store: everything a worker needs but the resolved w_c, which is in the calibration.
@@ -59,6 +60,7 @@ def pack_content(
         "device": device,
         "engine": engine,
         "threads": threads,
+        "gpus_per_pack": gpus_per_pack,
         "checkpoint_every_s": checkpoint_every_s,
         "git_sha": git_sha,
         "runs": [

@@ -1,0 +1,117 @@
+"""A Ray jobs server, every request of which ends in bounded time and in an error that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cluster.doctor.check import Level
+from cluster.doctor.jobs import check_jobs_server
+from grok_sweeps.errors import ClusterError
+from grok_sweeps.provenance import package_version
+from grok_sweeps.train.failed import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECT_S, ANSWER_S = 5.0, 60.0
+OVER = ("STOPPED", "SUCCEEDED", "FAILED")
+"""States of a job that has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the server tells it; `state` is Ray's: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED."""
+
+    submission_id: str
+    state: str
+    message: str
+    metadata: Mapping[str, str]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.state in OVER
+
+
+class JobsServer:
+    """The jobs server at `address` (http://HOST:8265), asked with the cluster's `token` if it has one.
+
+    Raises:
+        ClusterError: it is not reached, refuses the token, or runs another version of Ray.
+    """
+
+    def __init__(self, address: str, token: str | None = None) -> None:
+        check = check_jobs_server(address, token, package_version("ray"))
+        if check.level is not Level.ok:
+            raise ClusterError(f"{check.text}; {check.fix}.")
+        self.address = address.rstrip("/")
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        with _told(self.address):
+            self._client = _client(self.address, headers)
+
+    def submit(
+        self, submission_id: str, entrypoint: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]
+    ) -> bool:
+        """Start a job; False where one of this id is there already."""
+        try:
+            with _told(self.address):
+                self._client.submit_job(
+                    entrypoint=entrypoint,
+                    submission_id=submission_id,
+                    runtime_env=dict(runtime_env),
+                    metadata=dict(metadata),
+                )
+        except ClusterError:
+            if self.job(submission_id) is not None:
+                return False
+            raise
+        return True
+
+    def jobs(self) -> list[Job]:
+        """All jobs that were submitted, as far as the cluster remembers."""
+        with _told(self.address):
+            return [_job(details) for details in self._client.list_jobs() if details.submission_id]
+
+    def job(self, submission_id: str) -> Job | None:
+        """A job, or None where the cluster does not know it."""
+        return next((job for job in self.jobs() if job.submission_id == submission_id), None)
+
+    def logs(self, submission_id: str) -> str:
+        """What a job has written to its output so far."""
+        with _told(self.address):
+            return str(self._client.get_job_logs(submission_id))
+
+    def stop(self, submission_id: str) -> None:
+        """Send a job SIGTERM, and SIGKILL if it takes too long."""
+        with _told(self.address):
+            self._client.stop_job(submission_id)
+
+
+def _client(address: str, headers: Mapping[str, str]) -> Any:
+    from ray.job_submission import JobSubmissionClient
+
+    class Bounded(JobSubmissionClient):
+        """Ray's own waits for an answer without end."""
+
+        def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
+            return super()._do_request(method, endpoint, **{"timeout": (CONNECT_S, ANSWER_S), **options})
+
+    return Bounded(address, headers=dict(headers))
+
+
+def _job(details: Any) -> Job:
+    return Job(details.submission_id, str(details.status.value), details.message or "", details.metadata or {})
+
+
+@contextmanager
+def _told(address: str) -> Iterator[None]:
+    """Turn what Ray's client raises into one line."""
+    try:
+        yield
+    except ClusterError:
+        raise
+    except Exception as error:  # the client raises RuntimeError, requests' own errors and others
+        raise ClusterError(f"the Ray jobs server at {address} failed: {one_line(error)}") from error

@@ -1,0 +1,142 @@
+"""Hand a sweep's driver to a cluster, once: a second submission of the same sweep joins the first.
+
+The driver's job id is the sweep's name, a digest of its store and a number that counts up, so two submissions at once
+meet in the jobs server, which takes an id once. What the sweep is stays in the store, where the driver finds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cluster.jobs.server import Job, JobsServer
+from grok_sweeps.errors import ClusterError
+from grok_sweeps.progress import HEARTBEAT_S, STALE_S, heartbeat_age_s
+from grok_sweeps.store import SweepStore
+
+PREFLIGHT_PASSED = "preflight passed"
+"""The driver prints a line that begins so when it has room and every node it looked at can train."""
+WAITING = "waiting for room"
+"""The driver prints a line that begins so while the cluster has no room and is given time to make some."""
+WAIT_S = 60.0
+"""Longest wait for either."""
+_TRIES = 5
+_LOOK_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A driver on a cluster: `joined` one that was there, or a new one. `said` is what it said of its preflight."""
+
+    submission_id: str
+    joined: bool
+    said: str
+
+
+def job_prefix(store_uri: str, sweep: str) -> str:
+    """What the ids of a sweep's jobs begin with."""
+    digest = hashlib.sha256(f"{store_uri}\n{sweep}".encode()).hexdigest()[:8]
+    return f"grok-sweeps-{re.sub(r'[^A-Za-z0-9_-]', '-', sweep)}-{digest}-"
+
+
+def live_job(server: JobsServer, store_uri: str, sweep: str) -> Job | None:
+    """The job that drives a sweep on this cluster now, or None."""
+    prefix = job_prefix(store_uri, sweep)
+    return next((job for job in server.jobs() if job.submission_id.startswith(prefix) and not job.is_over), None)
+
+
+def submit(
+    server: JobsServer,
+    store: SweepStore,
+    options: Sequence[str],
+    runtime_env: Mapping[str, Any],
+    tell: Callable[[str], None] = lambda _: None,
+) -> Submission:
+    """Start the driver of a sweep that is in the store, or join the one that is at work.
+
+    Args:
+        server: of the cluster.
+        store: the sweep.
+        options: of `grok-sweeps resume`, for the driver.
+        runtime_env: see `shipping`.
+        tell: is told what takes time.
+
+    Raises:
+        ClusterError: the cluster refuses the job, or the driver its cluster.
+    """
+    for _ in range(_TRIES):
+        live = live_job(server, store.objects.uri, store.sweep)
+        if live is not None:
+            return Submission(live.submission_id, joined=True, said=f"job {live.submission_id} is {live.state}")
+        elsewhere = _driver_elsewhere(store, tell)
+        if elsewhere is not None:
+            return Submission("", joined=True, said=elsewhere)
+        prefix = job_prefix(store.objects.uri, store.sweep)
+        numbers = [int(job.submission_id.removeprefix(prefix)) for job in server.jobs() if _is_ours(job, prefix)]
+        submission_id = f"{prefix}{max(numbers, default=0) + 1}"
+        # The job's own id is among its arguments: it goes into the heartbeat.
+        arguments = ["resume", store.sweep, "--address", "auto", "--store", store.objects.uri, *options]
+        entrypoint = shlex.join(["python", "-m", "cluster.cli", *arguments, "--submission-id", submission_id])
+        metadata = {"sweep": store.sweep, "store": store.objects.uri}
+        if server.submit(submission_id, entrypoint, runtime_env, metadata):
+            now = datetime.now(UTC).isoformat()
+            store.put_job({"submission_id": submission_id, "address": server.address, "submitted_at": now})
+            return Submission(submission_id, joined=False, said=_first_words(server, submission_id))
+    raise ClusterError(f"the cluster at {server.address} took another job of this sweep {_TRIES} times; try again.")
+
+
+def _is_ours(job: Job, prefix: str) -> bool:
+    return job.submission_id.startswith(prefix) and job.submission_id.removeprefix(prefix).isdigit()
+
+
+def _first_words(server: JobsServer, submission_id: str) -> str:
+    """Wait until the driver has looked at its cluster, and return what it says of it."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        job = server.job(submission_id)
+        lines = server.logs(submission_id).splitlines()
+        for line in lines:
+            if line.startswith((PREFLIGHT_PASSED, WAITING)):
+                return line
+        if job is None or job.is_over:
+            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+            if errors:
+                raise ClusterError(errors[-1])
+            if job is not None and job.state == "SUCCEEDED":
+                return lines[-1] if lines else "nothing to do"
+            why = job.message.strip().splitlines() if job is not None else []
+            raise ClusterError(
+                f"job {submission_id} {job.state if job else 'is gone'}: {why[-1] if why else 'it gives no reason'}"
+            )
+        if time.monotonic() >= until:
+            return f"job {submission_id} is {job.state} since {WAIT_S:.0f} s and has said nothing yet"
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _driver_elsewhere(store: SweepStore, tell: Callable[[str], None]) -> str | None:
+    """The driver that is at work on the sweep, on another cluster or machine, in words; None without one.
+
+    A young heartbeat may be the last of a driver that has just died with its cluster, so another one is waited for.
+    """
+    status = store.load_status()
+    age = heartbeat_age_s(status)
+    if status is None or status["state"] != "running" or age is None or age > STALE_S:
+        return None
+    tell(f"a driver on {status['driver']['host']} was at work {age:.0f} s ago; looking whether it still is")
+    until = time.monotonic() + STALE_S - age
+    while time.monotonic() < until:
+        time.sleep(HEARTBEAT_S / 2)
+        now = store.load_status() or {}
+        if now.get("state") != "running":
+            return None
+        if now["heartbeat_at"] != status["heartbeat_at"]:
+            who = now["driver"]
+            what = f"job {who['submission_id']}" if who["submission_id"] else "a driver"
+            return f"{what} on {who['host']} is at work on it"
+    return None

@@ -1,0 +1,98 @@
+"""The nodes of a Ray cluster, and how many packs they have room for. Pure but for what asks Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+GIB = 1 << 30
+_SHOWN = ("CPU", "GPU", "memory")
+_NODES_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node that is alive, with its total resources by Ray's names. A `draining` one takes no new packs."""
+
+    node_id: str
+    host: str
+    resources: Mapping[str, float]
+    draining: bool = False
+
+    def packs(self, bundle: Mapping[str, float]) -> int:
+        """How many packs of this bundle it holds at once; a GPU is shared by packs that fit it whole."""
+        if self.draining:
+            return 0
+        return min(_times(self.resources.get(name, 0.0), name, amount) for name, amount in bundle.items() if amount)
+
+
+def _times(total: float, name: str, amount: float) -> int:
+    if name == "GPU" and amount < 1:
+        return int(total) * int(1 / amount + 1e-9)
+    return int(total / amount + 1e-9)
+
+
+def packs_that_fit(nodes: Iterable[Node], bundle: Mapping[str, float], avoid: Collection[str] = ()) -> int:
+    """How many packs of this bundle all nodes hold at once, without those whose id is in `avoid`."""
+    return sum(node.packs(bundle) for node in nodes if node.node_id not in avoid)
+
+
+def describe_bundle(bundle: Mapping[str, float]) -> str:
+    """A bundle, or a node's resources, as `1 CPU, 0.5 GPU, 4 GiB memory, H100`."""
+    parts = []
+    for name, amount in bundle.items():
+        if name.startswith("accelerator_type:"):
+            parts.append(name.removeprefix("accelerator_type:"))
+        elif name == "memory":
+            parts.append(f"{amount / GIB:.3g} GiB memory")
+        else:
+            parts.append(f"{amount:g} {name}")
+    return ", ".join(parts)
+
+
+def describe_nodes(nodes: Sequence[Node]) -> str:
+    """What nodes offer, equal ones counted: `2 nodes with 8 CPU, 1 GPU, 30 GiB memory, H100`."""
+    offers: dict[str, int] = {}
+    for node in nodes:
+        shown = {name: node.resources[name] for name in _SHOWN if node.resources.get(name)}
+        types = {name: 1.0 for name in node.resources if name.startswith("accelerator_type:")}
+        offer = describe_bundle({**shown, **types}) or "nothing"
+        offer += " (draining)" if node.draining else ""
+        offers[offer] = offers.get(offer, 0) + 1
+    said = [f"{n} node{'s' if n > 1 else ''} with {offer}" for offer, n in list(offers.items())[:_NODES_SHOWN]]
+    more = len(offers) - _NODES_SHOWN
+    return "; ".join(said) + (f"; {more} other kinds" if more > 0 else "") if offers else "no node is alive"
+
+
+def alive_nodes() -> list[Node]:
+    """The nodes of the cluster that this process is connected to."""
+    import ray
+
+    draining = ray._private.state.state.get_draining_nodes()
+    return [
+        Node(entry["NodeID"], entry["NodeManagerHostname"], entry["Resources"], entry["NodeID"] in draining)
+        for entry in ray.nodes()
+        if entry["Alive"]
+    ]
+
+
+def this_node() -> str:
+    """The id of the node that this process works on."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def node_of(actor: Any) -> str | None:
+    """The id of the node that an actor is on, or None where Ray does not know."""
+    import ray
+
+    return ray._private.state.actors(actor._actor_id.hex()).get("Address", {}).get("NodeID") or None
+
+
+def drains(node_id: str) -> bool:
+    """Whether a node was told to go: it is preempted, or scaled down."""
+    import ray
+
+    return node_id in ray._private.state.state.get_draining_nodes()

@@ -1,0 +1,26 @@
+"""What the driver needs of Ray: to be connected, and to know how many packs can train at once."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class RaySession(Protocol):
+    """A Ray to train packs on. `scratch` is a folder for what Tune wants to write, there once it is started."""
+
+    scratch: str
+
+    def start(self) -> None:
+        """Be connected; again is nothing."""
+
+    def close(self) -> None:
+        """Leave, and clean up."""
+
+    def workers(self) -> int:
+        """How many packs could train at once now, at least 1."""
+
+    def most_taken(self) -> int:
+        """How many packs may be taken at once, those included that wait for a worker."""
+
+    def has_room_without(self, nodes: frozenset[str]) -> bool:
+        """Whether a pack finds room on another node than these."""
