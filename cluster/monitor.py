@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Plan
-from grok_sweeps.plan.estimate import expected_steps
+from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import HEARTBEAT_S, Progress, measure_progress
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
@@ -46,7 +46,7 @@ class Monitor:
     def __init__(self, store: SweepStore, plan: Plan, view: View, extend_to: int | None = None) -> None:
         self._store, self._plan, self._view, self._extend_to = store, plan, view, extend_to
         self.log = RowLog(store, PROGRESS_COLUMNS)
-        self._expected = [expected_steps(run.config) for run in plan.runs]
+        self._forecast = Forecast(plan)
         self._lock = threading.Lock()
         self._summaries: dict[str, Mapping[str, Any]] = {}
         self._packs = {"pending": 0, "running": 0, "done": 0, "failed": 0}
@@ -157,7 +157,7 @@ class Monitor:
                 self._store.put_status(status)
             except StoreError as error:
                 self.event(str(error))
-        progress = measure_progress(self._store.sweep, self._plan, self.log.rows, status, expected=self._expected)
+        progress = measure_progress(self._store.sweep, self._plan, self.log.rows, status, forecast=self._forecast)
         self._view.update(progress)
         return progress
 

@@ -6,13 +6,14 @@ The live view of `run` and the `status` command of another process show this sam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from grok_sweeps.config import RunConfig
-from grok_sweeps.plan.estimate import expected_steps
+from grok_sweeps.plan.forecast import Forecast
+from grok_sweeps.plan.learned import Accuracy
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.schema import OUTCOMES
 
@@ -49,7 +50,7 @@ class CellProgress:
 class Progress:
     """State of a sweep. `eta_s` and `steps_per_s` are None where no driver is at work.
 
-    `idle_share` is the share of the last driver's lane-steps that were done in lanes whose run had ended, `first_error`
+    `accuracy` says how well finished cells were foreseen, `idle_share` is the share of the last driver's lane-steps that were done in lanes whose run had ended, `first_error`
     what is said of the first failed run in the plan's order.
     """
 
@@ -61,6 +62,7 @@ class Progress:
     cells: tuple[CellProgress, ...]
     run_steps_done: int
     run_steps_expected: int
+    accuracy: Accuracy | None = None
     packs: Mapping[str, int] = field(default_factory=dict)
     steps_per_s: float | None = None
     eta_s: float | None = None
@@ -82,12 +84,12 @@ def measure_progress(
     rows: Mapping[str, Mapping[str, Any]],
     status: Mapping[str, Any] | None,
     now: datetime | None = None,
-    expected: Sequence[int] | None = None,
+    forecast: Forecast | None = None,
 ) -> Progress:
     """Sum up a sweep from its plan, its finished rows and the driver's last heartbeat (None: never started).
 
-    Time left is expected run-steps over the present rate. The expected steps of a run to come are the delay law's,
-    scaled by how the finished runs have compared with it; `expected` are those of the plan's runs, if at hand.
+    Time left is expected run-steps over the present rate. `forecast` is the plan's, if at hand: who looks again and
+    again keeps one.
     """
     counts = Counter(rows[run.run_id]["outcome"] for run in plan.runs if run.run_id in rows)
     stages = tuple(
@@ -95,17 +97,8 @@ def measure_progress(
         for k in range(plan.n_stages)
         for members in [plan.stage(k)]
     )
-    done_steps = foreseen_done = foreseen_left = 0
-    foreseen = expected or [expected_steps(run.config) for run in plan.runs]
-    for run, steps in zip(plan.runs, foreseen, strict=True):
-        row = rows.get(run.run_id)
-        if row is None:
-            foreseen_left += steps
-        elif row["outcome"] != "failed":  # says nothing of how long runs take
-            done_steps += row["steps_run"]
-            foreseen_done += steps
-    scale = done_steps / foreseen_done if foreseen_done else 1.0
-    left = foreseen_left * scale
+    outlook = (forecast or Forecast(plan)).outlook(rows)
+    left = outlook.steps_left
     status = status or {}
     state, age = _state(len(plan.runs), sum(counts.values()), status, now or datetime.now(UTC))
     under_way = min(status.get("run_steps_under_way", 0), left) if state == "running" else 0
@@ -117,8 +110,9 @@ def measure_progress(
         outcomes={name: counts[name] for name in OUTCOMES if counts[name]},
         stages=stages,
         cells=_cells(plan, rows),
-        run_steps_done=done_steps + under_way,
-        run_steps_expected=round(done_steps + left),
+        run_steps_done=outlook.steps_done + under_way,
+        run_steps_expected=outlook.steps_done + left,
+        accuracy=outlook.accuracy,
         packs=status.get("packs", {}),
         steps_per_s=rate,
         eta_s=(left - under_way) / rate if rate else None,

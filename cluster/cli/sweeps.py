@@ -17,6 +17,7 @@ from cluster.views import duration, open_view, panel, plain_line
 from grok_sweeps.errors import QueryError, SpecError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.plan.estimate import ASSUMPTIONS, estimate
+from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.results import Store
 from grok_sweeps.spec import SweepSpec, load_spec, preset_names, with_execution
@@ -207,7 +208,7 @@ class _Reader:
         loaded = store.load_plan()
         if loaded is None:
             raise QueryError(f"sweep '{store.sweep}' has no plan yet; run it first.")
-        self._plan = loaded
+        self._plan, self._forecast = loaded, Forecast(loaded)
         self._sized_at, self._sizes = float("-inf"), dict[str, int]()
 
     def stored(self) -> dict[str, int]:
@@ -218,4 +219,5 @@ class _Reader:
 
     def read(self) -> Progress:
         self._log.refresh()
-        return measure_progress(self._store.sweep, self._plan, self._log.rows, self._store.load_status())
+        status = self._store.load_status()
+        return measure_progress(self._store.sweep, self._plan, self._log.rows, status, forecast=self._forecast)
