@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cluster.device_hours import DeviceHours
 from cluster.local_ray import LocalRay
 from cluster.monitor import Monitor, View
 from cluster.resources import Resources
@@ -34,13 +35,14 @@ from grok_sweeps.store.todo import Todo
 class RunReport:
     """How a sweep ended: `state` is finished (every run has its row), interrupted or failed.
 
-    `errors` say why runs have no row, one line each.
+    `errors` say why runs have no row, one line each; `reason` why it was interrupted, where it was not by a signal.
     """
 
     state: str
     progress: Progress
     errors: tuple[str, ...]
     trials: int
+    reason: str | None = None
 
 
 def run_sweep(
@@ -53,12 +55,14 @@ def run_sweep(
     extend_to: int | None = None,
     *,
     failed_again: bool = False,
+    max_device_hours: float | None = None,
     trainable: type | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
 
     `extend_to` is a longer budget for its censored runs, which go on from their final states. `failed_again` deletes
-    the rows of failed runs first, so that they are trained again. `trainable` is the Tune trainable of a pack,
+    the rows of failed runs first, so that they are trained again. `max_device_hours` is the budget of
+    `cluster.device_hours`, over all drivers of the sweep. `trainable` is the Tune trainable of a pack,
     `PackTrial` unless given.
 
     Raises:
@@ -68,7 +72,7 @@ def run_sweep(
     """
     store.create(spec_text, plan)
     n_again = delete_failed(store) if failed_again else 0
-    monitor = Monitor(store, plan, view, extend_to)
+    monitor = Monitor(store, plan, view, extend_to, DeviceHours(resources.bundle, max_device_hours))
     monitor.start()
 
     def todo() -> Todo:
@@ -86,6 +90,7 @@ def run_sweep(
     try:
         _delete_finished(store, monitor)
         with StopOnSignal() as stopped, LocalRay(store, plan, execution, resources, monitor, stopped, trainable) as ray:
+            monitor.stop_at_budget(stopped.ask)
             for stage in range(plan.n_stages):
                 if stage:
                     _calibrate(store, plan, monitor)
@@ -106,7 +111,7 @@ def run_sweep(
         raise
     finally:
         progress = monitor.finish(state)
-    return RunReport(state, progress, tuple(errors), trials)
+    return RunReport(state, progress, tuple(errors), trials, stopped.reason if state == "interrupted" else None)
 
 
 def stage_packs(runs: Sequence[PlannedRun], resources: Resources) -> list[Pack]:

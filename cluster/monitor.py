@@ -10,10 +10,11 @@ import contextlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from cluster.device_hours import DeviceHours
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Plan
@@ -41,10 +42,21 @@ class View(Protocol):
 
 
 class Monitor:
-    """The driver's picture of a sweep under way."""
+    """The driver's picture of a sweep under way; `hours` counts the devices that its packs hold."""
 
-    def __init__(self, store: SweepStore, plan: Plan, view: View, extend_to: int | None = None) -> None:
+    def __init__(
+        self,
+        store: SweepStore,
+        plan: Plan,
+        view: View,
+        extend_to: int | None = None,
+        hours: DeviceHours | None = None,
+    ) -> None:
         self._store, self._plan, self._view, self._extend_to = store, plan, view, extend_to
+        self._hours = hours or DeviceHours({})
+        self._ask_to_stop: Callable[[str], None] = lambda reason: None
+        self.reason: str | None = None
+        """Why the sweep was stopped from here."""
         self.log = RowLog(store, PROGRESS_COLUMNS)
         self._forecast = Forecast(plan)
         self._lock = threading.Lock()
@@ -65,10 +77,24 @@ class Monitor:
 
     def start(self) -> None:
         """Read what is there and begin to watch."""
+        self._hours.go_on_from(self._store.load_status())
         self.log.refresh()
         self._rows_reported = len(self.log.rows)
         self._reported_cells = {cell for cell, left in self._cells_left().items() if not left}
         self._thread.start()
+
+    def stop_at_budget(self, ask: Callable[[str], None]) -> None:
+        """Ask for an orderly stop, with the reason, once the budget of device-hours is spent: now, if it is."""
+        self._ask_to_stop = ask
+        self._check_budget()
+
+    def _check_budget(self) -> None:
+        with self._lock:
+            over = self._hours.over()
+        if over and self.reason is None:
+            self.reason = over
+            self.event(f"{over}; the packs under way write their states")
+            self._ask_to_stop(over)
 
     def finish(self, state: str) -> Progress:
         """Stop watching, write the last heartbeat with `state` and return the final progress."""
@@ -90,6 +116,7 @@ class Monitor:
         with self._lock:
             self._summaries.clear()
             self._packs = {"pending": n_packs, "running": 0, "done": 0, "failed": 0}
+            self._hours.hold(0)
 
     def pack_started(self, pack_id: str) -> None:
         """A pack's trial began."""
@@ -97,6 +124,7 @@ class Monitor:
             self._summaries[pack_id] = {}
             self._packs["pending"] -= 1
             self._packs["running"] += 1
+            self._hours.hold(self._packs["running"])
 
     def pack_reported(self, pack_id: str, summary: Mapping[str, Any]) -> None:
         """A pack's trial reported."""
@@ -123,6 +151,7 @@ class Monitor:
             # A worker may be lost before its trial has started.
             was = "pending" if self._summaries.pop(pack_id, None) is None else "running"
             self._packs[was] -= 1
+            self._hours.hold(self._packs["running"])
             for name, n in becomes.items():
                 self._packs[name] += n
 
@@ -143,6 +172,7 @@ class Monitor:
             wait = max(REFRESH_S, REFRESH_SHARE * (time.monotonic() - began))  # a large sweep takes longer to sum up
 
     def _refresh(self, *, force: bool = False) -> Progress:
+        self._check_budget()
         try:
             self.log.refresh()
         except StoreError as error:
@@ -177,6 +207,8 @@ class Monitor:
                 "events": list(self._events),
                 "idle_share": self._idle_steps / lane_steps if lane_steps else None,
                 "extend_to": self._extend_to,
+                "reason": self.reason if self._state == "interrupted" else None,
+                **self._hours.to_status(),
             }
 
     def _rate(self) -> float:

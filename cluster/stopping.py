@@ -1,4 +1,4 @@
-"""An orderly stop: the first signal asks for it, and training ends after the lanes' states are written."""
+"""An orderly stop: a signal or a request asks for it, and training ends after the lanes' states are written."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ class StopOnSignal:
 
     def __init__(self) -> None:
         self._asked = Event()
+        self.reason: str | None = None
+        """Why the sweep stops early, where more is known than that a signal came."""
         self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopOnSignal:
@@ -25,6 +27,12 @@ class StopOnSignal:
     def is_set(self) -> bool:
         """Whether a stop was asked for."""
         return self._asked.is_set()
+
+    def ask(self, reason: str) -> None:
+        """Ask for the stop, from any thread; the first reason stays."""
+        if not self._asked.is_set():
+            self.reason = reason
+            self._asked.set()
 
     def listen(self) -> None:
         """Take the signals; to be called again after `ray.init`, which takes SIGTERM for itself."""

@@ -46,12 +46,26 @@ class CellProgress:
     grokked: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Device-hours that a sweep's packs have held, over all its drivers: `unit` is GPU-hours or core-hours.
+
+    `budget` is the last driver's; `expected` those in all, if the steps to come cost what the steps before did, and
+    None where no driver is at work.
+    """
+
+    unit: str
+    hours: float
+    budget: float | None = None
+    expected: float | None = None
+
+
 @dataclass(frozen=True)
 class Progress:
     """State of a sweep. `eta_s` and `steps_per_s` are None where no driver is at work.
 
     `accuracy` says how well finished cells were foreseen, `idle_share` is the share of the last driver's lane-steps that were done in lanes whose run had ended, `first_error`
-    what is said of the first failed run in the plan's order.
+    what is said of the first failed run in the plan's order, `reason` why the sweep was stopped.
     """
 
     sweep: str
@@ -71,6 +85,8 @@ class Progress:
     events: tuple[str, ...] = ()
     heartbeat_age_s: float | None = None
     first_error: str | None = None
+    spent: Spent | None = None
+    reason: str | None = None
 
     @property
     def finished(self) -> int:
@@ -121,7 +137,19 @@ def measure_progress(
         events=tuple(status.get("events", ())),
         heartbeat_age_s=age,
         first_error=_first_error(plan, rows),
+        spent=_spent(status, outlook.steps_done + under_way, outlook.steps_done + left if rate else None),
+        reason=status.get("reason") if state == "interrupted" else None,
     )
+
+
+def _spent(status: Mapping[str, Any], done: int, expected: int | None) -> Spent | None:
+    """GPU-hours if there are any: a sweep that ran on cores before is measured by what costs."""
+    kind, unit = ("gpu_hours", "GPU-hours") if status.get("gpu_hours") else ("core_hours", "core-hours")
+    hours = float(status.get(kind) or 0.0)
+    if not hours:
+        return None
+    in_all = hours * expected / done if expected is not None and done else None
+    return Spent(unit, hours, status.get("max_device_hours"), in_all)
 
 
 def _first_error(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> str | None:

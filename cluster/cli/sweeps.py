@@ -9,7 +9,16 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from cluster.cli.common import SpecArgument, StoreOption, SweepArgument, app, console, error_line, store_at
+from cluster.cli.common import (
+    BudgetOption,
+    SpecArgument,
+    StoreOption,
+    SweepArgument,
+    app,
+    console,
+    error_line,
+    store_at,
+)
 from cluster.driver import RunReport, run_sweep, stage_packs
 from cluster.resources import Resources, choose_resources
 from cluster.settings import this_machine
@@ -28,6 +37,8 @@ from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 
 WATCH_EVERY_S = 2.0
 SIZES_EVERY_S = 30.0
+STOPPED_FOR_A_REASON = 3
+"""Exit code of a sweep that stopped in good order by itself, to be gone on with."""
 
 SetOption = Annotated[
     list[str] | None,
@@ -59,12 +70,15 @@ def presets() -> None:
 
 
 @app.command()
-def run(spec: SpecArgument, store: StoreOption = None, settings: SetOption = None) -> None:
+def run(
+    spec: SpecArgument, store: StoreOption = None, settings: SetOption = None, max_gpu_hours: BudgetOption = None
+) -> None:
     """Train the runs of a spec that have no row yet; again and again until all have."""
     sweep, text = load_spec(spec)
     sweep = with_execution(sweep, settings or ())
     opened = store_at(store)
-    _run(sweep, text, opened, make_plan(sweep, stored_ancestry(opened.objects)))
+    planned = make_plan(sweep, stored_ancestry(opened.objects))
+    _run(sweep, text, opened, planned, max_gpu_hours=max_gpu_hours)
 
 
 @app.command()
@@ -81,6 +95,7 @@ def resume(
         int | None, typer.Option("--packs", metavar="N", min=1, help="Most runs of a pack: execution.pack_runs.")
     ] = None,
     settings: SetOption = None,
+    max_gpu_hours: BudgetOption = None,
 ) -> None:
     """Go on with a sweep from the store alone: `run` with the spec and the plan that the store keeps."""
     if censored and max_steps is None:
@@ -93,7 +108,15 @@ def resume(
     assert text is not None
     planned = sweep_store.load_plan() or make_plan(spec, stored_ancestry(opened.objects))
     changed = [*([f"execution.pack_runs={packs}"] if packs else []), *(settings or ())]
-    _run(with_execution(spec, changed), text, opened, planned, max_steps, failed_again=failed)
+    _run(
+        with_execution(spec, changed),
+        text,
+        opened,
+        planned,
+        max_steps,
+        failed_again=failed,
+        max_gpu_hours=max_gpu_hours,
+    )
 
 
 @app.command()
@@ -129,13 +152,22 @@ def _run(
     extend_to: int | None = None,
     *,
     failed_again: bool = False,
+    max_gpu_hours: float | None = None,
 ) -> None:
     sweep_store = SweepStore(store.objects, spec.name)
     out = console()
     began = time.monotonic()
     with open_view(out) as view:
         report = run_sweep(
-            sweep_store, text, planned, spec.execution, _resources(spec), view, extend_to, failed_again=failed_again
+            sweep_store,
+            text,
+            planned,
+            spec.execution,
+            _resources(spec),
+            view,
+            extend_to,
+            failed_again=failed_again,
+            max_device_hours=max_gpu_hours,
         )
     _conclude(spec.name, report, time.monotonic() - began)
 
@@ -157,6 +189,9 @@ def _conclude(name: str, report: RunReport, seconds: float) -> None:
             raise typer.Exit(1)
         return
     left = progress.runs - progress.finished
+    if report.state == "interrupted" and report.reason:
+        error_line(f"sweep '{name}' was stopped with {left} runs left: {report.reason}.")
+        raise typer.Exit(STOPPED_FOR_A_REASON)
     if report.state == "interrupted":
         error_line(f"sweep '{name}' was stopped with {left} runs left; run the same command again to go on.")
         raise typer.Exit(130)

@@ -37,7 +37,13 @@ def plan() -> Plan:
 
 def strange(config: RunConfig) -> float:
     """ln T where the rule is wrong by factors, in level, in two slopes, and on an axis that it does not know."""
-    return ln_delay(config) + 1.2 - 4 * ((config.rho or 1) - 1) + 0.9 * math.log(config.tau) - math.log(config.weight_decay)
+    return (
+        ln_delay(config)
+        + 1.2
+        - 4 * ((config.rho or 1) - 1)
+        + 0.9 * math.log(config.tau)
+        - math.log(config.weight_decay)
+    )
 
 
 def trained(runs: Sequence[PlannedRun], law: Law, horizon: int | None = None) -> Rows:

@@ -62,7 +62,9 @@ def test_failed_runs_say_nothing_of_the_time_left_and_the_first_is_named(plan: P
     for run, error in zip(plan.runs[1:3], ("first", "second"), strict=True):
         rows[run.run_id] = full_row(run.run_id, outcome="failed", steps_run=3, error=error)
     progress = measure_progress("made", plan, rows, _heartbeat(), NOON)
-    assert progress.run_steps_expected == pytest.approx(400, rel=0.1), "the run to come is foreseen as the one that grokked was"
+    assert progress.run_steps_expected == pytest.approx(400, rel=0.1), (
+        "the run to come is foreseen as the one that grokked was"
+    )
     assert dict(progress.outcomes) == {"grokked": 1, "failed": 2}
     assert progress.first_error == f"run {plan.runs[1].run_id}: first"
     assert measure_progress("made", plan, _rows(plan, 4), None, NOON).first_error is None
