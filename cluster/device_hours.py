@@ -1,8 +1,8 @@
 """Counts the device-hours that a sweep's packs hold, over all its drivers, and says when its budget of them is spent.
 
 Device-hours are GPU-hours where packs hold GPUs (half a GPU for two hours is one), else hours of CPU cores. What a
-driver has counted stands in its heartbeat, and the next driver goes on from there; a driver that is killed loses what it
-counted since. A GPU that is there and holds no pack is not counted.
+driver has counted stands in its heartbeat, and the next driver goes on from there; a driver that is killed loses what
+it counted since. A GPU that is there and that no pack holds is not counted.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Monitor:
     ) -> None:
         self._store, self._plan, self._view, self._extend_to = store, plan, view, extend_to
         self._hours = hours or DeviceHours({})
-        self._ask_to_stop: Callable[[str], None] = lambda reason: None
+        self._ask_to_stop: Callable[[str], None] | None = None
         self.reason: str | None = None
         """Why the sweep was stopped from here."""
         self.log = RowLog(store, PROGRESS_COLUMNS)
@@ -91,7 +91,7 @@ class Monitor:
     def _check_budget(self) -> None:
         with self._lock:
             over = self._hours.over()
-        if over and self.reason is None:
+        if over and self.reason is None and self._ask_to_stop is not None:
             self.reason = over
             self.event(f"{over}; the packs under way write their states")
             self._ask_to_stop(over)

@@ -64,8 +64,9 @@ class Spent:
 class Progress:
     """State of a sweep. `eta_s` and `steps_per_s` are None where no driver is at work.
 
-    `accuracy` says how well finished cells were foreseen, `idle_share` is the share of the last driver's lane-steps that were done in lanes whose run had ended, `first_error`
-    what is said of the first failed run in the plan's order, `reason` why the sweep was stopped.
+    `accuracy` says how well finished cells were foreseen, `idle_share` is the share of the last driver's lane-steps
+    that were done in lanes whose run had ended, `first_error` what is said of the first failed run in the plan's order,
+    `reason` why the sweep was stopped.
     """
 
     sweep: str

@@ -19,14 +19,16 @@ from cluster.cli.common import (
     error_line,
     store_at,
 )
-from cluster.driver import RunReport, run_sweep, stage_packs
+from cluster.costs import PlanCost, plan_cost
+from cluster.driver import RunReport, run_sweep
 from cluster.resources import Resources, choose_resources
 from cluster.settings import this_machine
 from cluster.views import duration, open_view, panel, plain_line
 from grok_sweeps.errors import QueryError, SpecError
 from grok_sweeps.plan import Plan, make_plan
-from grok_sweeps.plan.estimate import ASSUMPTIONS, estimate
+from grok_sweeps.plan.estimate import ASSUMPTIONS, checkpoint_bytes
 from grok_sweeps.plan.forecast import Forecast
+from grok_sweeps.plan.rates import parse_pool
 from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.results import Store
 from grok_sweeps.spec import SweepSpec, load_spec, preset_names, with_execution
@@ -49,13 +51,34 @@ SetOption = Annotated[
 
 
 @app.command()
-def plan(spec: SpecArgument, store: StoreOption = None, settings: SetOption = None) -> None:
+def plan(
+    spec: SpecArgument,
+    store: StoreOption = None,
+    settings: SetOption = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", metavar="NxKIND", help="Devices to plan for, as 8xH100 or 16xcpu; without it, this machine."
+        ),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price", metavar="$", min=0, help="$ for an hour of one device.")
+    ] = None,
+    step_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--step-rate", metavar="N", min=1e-6, help="Run-steps a second of one device, where you know better."
+        ),
+    ] = None,
+) -> None:
     """Print what a spec would train and cost. Writes nothing; the store is where forks look for their parents."""
     sweep, _ = load_spec(spec)
     sweep = with_execution(sweep, settings or ())
-    planned = make_plan(sweep, stored_ancestry(store_at(store).objects))
-    resources = _resources(sweep)
-    console().print(_plan_table(planned, resources))
+    pool = None if cluster is None else parse_pool(cluster)
+    opened = store_at(store)
+    planned = make_plan(sweep, stored_ancestry(opened.objects))
+    costs = plan_cost(planned, sweep.execution, opened, pool, step_rate)
+    console().print(_plan_table(planned, costs, price))
     console().print(f"The estimate assumes that {ASSUMPTIONS}.", highlight=False, style="dim")
 
 
@@ -209,9 +232,9 @@ def _resources(spec: SweepSpec) -> Resources:
     return choose_resources(spec.execution, machine)
 
 
-def _plan_table(planned: Plan, resources: Resources) -> Table:
-    cost = estimate(planned, workers=resources.workers, lanes=resources.lanes_of)
-    packs = [pack for k in range(planned.n_stages) for pack in stage_packs(planned.stage(k), resources)]
+def _plan_table(planned: Plan, costs: PlanCost, price: float | None) -> Table:
+    resources = costs.resources
+    packs = [pack for stage in costs.stages for pack in stage]
     widths = sorted({pack.lanes for pack in packs})
     lanes = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
     parents = frozenset(planned.parents.values())
@@ -228,10 +251,10 @@ def _plan_table(planned: Plan, resources: Resources) -> Table:
         f"{planned.n_stages} ({', '.join(f'{len(planned.stage(k)):,} runs' for k in range(planned.n_stages))})",
     )
     table.add_row("packs", f"{len(packs):,} on {resources.workers} {resources.device} workers x {lanes} lanes")
-    table.add_row("run-steps", f"about {cost.run_steps:,}")
-    known = resources.device == "cpu"
-    table.add_row("time", f"about {duration(cost.seconds)}" if known else "no rate measured on this device yet")
-    table.add_row("checkpoints", f"about {cost.checkpoint_bytes / 1e6:,.1f} MB at any time")
+    for label, text in costs.rows(price):
+        table.add_row(label, text)
+    n_bytes = checkpoint_bytes(planned, costs.foreseen.steps, workers=resources.workers, lanes=resources.lanes_of)
+    table.add_row("checkpoints", f"about {n_bytes / 1e6:,.1f} MB at any time")
     return table
 
 

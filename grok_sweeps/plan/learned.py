@@ -7,10 +7,10 @@ ln T of a run is the rule's value, plus a linear correction in the axes, plus wh
 with normal priors around nothing on b and u. So without rows it is the rule, with few it stays near it, with many it
 follows them; a cell with finished seeds foresees its other seeds better than the axes do.
 
-A censored run is one whose ln T lies beyond its horizon (Tobit): what it adds to the likelihood is the normal tail there,
-which pulls an estimate up towards its horizon and never down. b and u are those of the highest posterior density, by
-Newton's method; the likelihood is log-concave. What this does not see: among the first runs of a sweep to finish the short ones are too many. Diverged and failed
-runs say nothing here.
+A censored run is one whose ln T lies beyond its horizon (Tobit): it adds the normal tail there to the likelihood, which
+pulls an estimate up towards its horizon and never down. b and u are those of the highest posterior density, by Newton's
+method; the likelihood is log-concave. What this does not see: among the first runs of a sweep to finish the short ones
+are too many. Diverged and failed runs say nothing here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SEED_SD = 0.14
 CELL_SD = 0.16
 """Deviation of a cell's mean ln T from the rule: of the 24 MLP cells there."""
 AXIS_SD = 1.0
-"""Of what a factor e on an axis, or another value of it, does to ln T where the rule knows nothing of it: a factor e."""
+"""Of what a factor e on an axis, or another value of it, does to ln T where the rule knows nothing of it."""
 
 MOST_ROUNDS = 30
 """Newton steps at most; without censored runs one is exact."""
@@ -60,8 +60,11 @@ _NO_EFFECT = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Finished runs by cell, arrays of shape (C,): how many grokked and their mean ln T, how many were censored and the
-    mean ln of their horizons, and when the cell's first run ended (any clock)."""
+    """Finished runs by cell, arrays of shape (C,).
+
+    How many grokked and their mean ln T, how many were censored and the mean ln of their horizons, and when the cell's
+    first run ended, on any clock.
+    """
 
     n_grokked: Floats
     ln_grokked: Floats
@@ -132,7 +135,7 @@ class DelayLaw:
         if not len(cells):
             return expected
         part, x, rule = seen.of(cells), self._x[cells], self._rule[cells]
-        here = rule
+        here, b = rule, np.zeros(x.shape[1])
         for _ in range(MOST_ROUNDS):
             z = (part.ln_horizon - here) / SEED_SD
             above = _mean_beyond(z) - z
@@ -146,7 +149,7 @@ class DelayLaw:
             before, here = here, by_axes + own_share * (mean - by_axes)
             if not part.n_censored.any() or np.abs(here - before).max() < CLOSE:
                 break
-        expected = self._rule + self._x @ b
+        expected = np.asarray(self._rule + self._x @ b)
         expected[cells] = here
         return expected
 
