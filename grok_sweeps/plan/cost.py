@@ -39,7 +39,9 @@ def cost_of(
     if not rates.known:
         return Cost(run_steps)
     times = [
-        [sum(steps[run.run_id] * rates.seconds(run.config) for run in pack.runs) for pack in packs] for packs in stages
+        # Runs of a pack are of equal shape.
+        [rates.seconds(pack.runs[0].config) * sum(steps[run.run_id] for run in pack.runs) for pack in packs]
+        for packs in stages
     ]
     held_s = sum(sum(stage) for stage in times)
     return Cost(run_steps, held_s * share / 3600, sum(_makespan(stage, workers) for stage in times))
