@@ -40,10 +40,11 @@ class DeviceHours:
         self._count()
         self._packs = packs
 
-    def to_status(self) -> dict[str, float | None]:
-        """What the heartbeat says of it."""
+    def to_status(self) -> dict[str, Any]:
+        """What the heartbeat says of it: the hours of each kind, which kind this driver counts, and its budget."""
         self._count()
-        return {**{f"{kind}_hours": hours for kind, hours in self._hours.items()}, "max_device_hours": self._most}
+        hours = {f"{kind}_hours": spent for kind, spent in self._hours.items()}
+        return {**hours, "hours_of": self._kind, "max_device_hours": self._most}
 
     def over(self) -> str | None:
         """That the budget is spent, in words; None while it is not."""

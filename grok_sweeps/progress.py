@@ -144,8 +144,8 @@ def measure_progress(
 
 
 def _spent(status: Mapping[str, Any], done: int, expected: int | None) -> Spent | None:
-    """GPU-hours if there are any: a sweep that ran on cores before is measured by what costs."""
-    kind, unit = ("gpu_hours", "GPU-hours") if status.get("gpu_hours") else ("core_hours", "core-hours")
+    """Hours of the devices that the last driver's packs held."""
+    kind, unit = ("gpu_hours", "GPU-hours") if status.get("hours_of") == "gpu" else ("core_hours", "core-hours")
     hours = float(status.get(kind) or 0.0)
     if not hours:
         return None

@@ -93,7 +93,7 @@ class Accuracy:
     n_cells: int
 
     def __str__(self) -> str:
-        return f"×{self.factor:.{1 if self.factor < 10 else 0}f} over {self.n_cells:,} finished cells"
+        return f"×{self.factor:.3g} over {self.n_cells:,} finished cells"
 
 
 class DelayLaw:

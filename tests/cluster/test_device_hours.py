@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from cluster_processes import cli
+from cluster_processes import cli, wait_until
 
 from cluster.device_hours import DeviceHours
 from cluster.monitor import Monitor, View
@@ -42,7 +42,12 @@ def test_gpu_hours_are_packs_times_their_share_times_time() -> None:
     clock.now = 4 * 3600
     hours.hold(0)
     clock.now = 9 * 3600
-    assert hours.to_status() == {"gpu_hours": 4 * 0.5 * 2 + 0.5, "core_hours": 0.0, "max_device_hours": None}
+    assert hours.to_status() == {
+        "gpu_hours": 4 * 0.5 * 2 + 0.5,
+        "core_hours": 0.0,
+        "hours_of": "gpu",
+        "max_device_hours": None,
+    }
 
 
 def test_cores_are_counted_where_packs_hold_no_gpu() -> None:
@@ -51,7 +56,7 @@ def test_cores_are_counted_where_packs_hold_no_gpu() -> None:
     hours.hold(2)
     clock.now = 3600
     assert hours.over() is None
-    assert hours.to_status() == {"gpu_hours": 0.0, "core_hours": 6.0, "max_device_hours": 7.0}
+    assert hours.to_status() == {"gpu_hours": 0.0, "core_hours": 6.0, "hours_of": "core", "max_device_hours": 7.0}
     clock.now = 2 * 3600
     assert hours.over() == "the budget of 7 core-hours is spent; resume with a larger --max-gpu-hours"
 
@@ -68,7 +73,7 @@ def test_a_driver_goes_on_from_what_the_last_heartbeat_says() -> None:
     clock.now = 3600
     last = DeviceHours({"GPU": 1.0}, most=1.0, clock=clock)
     last.go_on_from(on_cores.to_status())
-    assert last.to_status() == {"gpu_hours": 1.0, "core_hours": 0.5, "max_device_hours": 1.0}
+    assert last.to_status() == {"gpu_hours": 1.0, "core_hours": 0.5, "hours_of": "gpu", "max_device_hours": 1.0}
     assert last.over() == "the budget of 1 GPU-hours is spent; resume with a larger --max-gpu-hours"
 
 
@@ -101,11 +106,33 @@ def test_packs_hold_devices_from_their_start_to_their_end(sweep_store: SweepStor
     assert asked == ["the budget of 4 GPU-hours is spent; resume with a larger --max-gpu-hours"], "asked for once"
 
 
+def test_the_next_driver_of_one_that_was_killed_goes_on_from_its_last_heartbeat(
+    sweep_store: SweepStore, small_plan: SmallPlan
+) -> None:
+    clock, asked = Clock(), []
+    _, plan = small_plan()
+    killed = Monitor(sweep_store, plan, Mock(spec=View), hours=DeviceHours({"GPU": 1.0}, clock=clock))
+    killed.start()
+    killed.packs_planned(1)
+    killed.pack_started("a")
+    clock.now = 7200
+    wait_until(lambda: (sweep_store.load_status() or {}).get("gpu_hours") == 2.0, "a heartbeat")
+    following = Monitor(sweep_store, plan, Mock(spec=View), hours=DeviceHours({"GPU": 1.0}, most=2.0, clock=clock))
+    following.start()
+    following.stop_at_budget(asked.append)
+    killed.finish("running")
+    following.finish("interrupted")
+    assert len(asked) == 1
+    status = sweep_store.load_status()
+    assert status is not None
+    assert (status["gpu_hours"], status["reason"]) == (2.0, asked[0])
+
+
 def test_status_says_what_was_used_of_how_much_and_what_it_comes_to(small_plan: SmallPlan) -> None:
     _, plan = small_plan(rho=[1.0, 1.1], tau=[1.0, 1.5])
     from test_terminal import NOW, rows, status, text_of
 
-    at_work = status(gpu_hours=1.5, max_device_hours=3.0, run_steps_under_way=0)
+    at_work = status(gpu_hours=1.5, core_hours=9.0, hours_of="gpu", max_device_hours=3.0, run_steps_under_way=0)
     progress = measure_progress("small", plan, rows(plan, 4), at_work, NOW)
     assert progress.spent is not None
     assert progress.spent.expected == pytest.approx(1.5 * progress.run_steps_expected / progress.run_steps_done)
