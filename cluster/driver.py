@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cluster.device_hours import DeviceHours
 from cluster.local_ray import LocalRay
 from cluster.monitor import Monitor, View
 from cluster.pack_runner import PackRunner
@@ -37,7 +38,7 @@ from grok_sweeps.store.todo import Todo
 class RunReport:
     """How a sweep ended: `state` is finished (every run has its row), interrupted or failed.
 
-    `errors` say why runs have no row, one line each; `reason` why it was stopped, where more is known than that it was.
+    `errors` say why runs have no row, one line each; `reason` why it was interrupted, where it was not by a signal.
     """
 
     state: str
@@ -57,16 +58,28 @@ def run_sweep(
     extend_to: int | None = None,
     *,
     failed_again: bool = False,
+    max_device_hours: float | None = None,
     session: RaySession | None = None,
     submission_id: str | None = None,
+    commit: str | None = None,
     trainable: type | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
 
-    `extend_to` is a longer budget for its censored runs, which go on from their final states. `failed_again` deletes
-    the rows of failed runs first, so that they are trained again. `session` is the Ray to train on, one of this machine
-    alone unless given; `submission_id` the Ray job that this process is. `trainable` is the Tune trainable of a pack,
-    `PackTrial` unless given.
+    Args:
+        store: the sweep's objects.
+        spec_text: the spec as submitted.
+        plan: what it trains.
+        execution: how.
+        resources: what a pack takes.
+        view: shows progress.
+        extend_to: a longer budget for censored runs, which go on from their final states.
+        failed_again: delete the rows of failed runs first, so that they are trained again.
+        max_device_hours: the budget of `cluster.device_hours`, over all drivers of the sweep.
+        session: the Ray to train on; one of this machine alone unless given.
+        submission_id: the Ray job that this process is, if it is one.
+        commit: that of the code.
+        trainable: the Tune trainable of a pack, `PackTrial` unless given.
 
     Raises:
         SweepConflictError: the store holds other runs under this name.
@@ -75,8 +88,8 @@ def run_sweep(
     """
     store.create(spec_text, plan)
     n_again = delete_failed(store) if failed_again else 0
-    stopped = StopOnSignal()
-    monitor = Monitor(store, plan, view, extend_to, ask_to_stop=stopped.ask, submission_id=submission_id)
+    stopped, hours = StopOnSignal(), DeviceHours(resources.bundle, max_device_hours)
+    monitor = Monitor(store, plan, view, extend_to, hours, submission_id=submission_id)
     monitor.start()
     session = session or LocalRay(resources)
 
@@ -95,7 +108,8 @@ def run_sweep(
     try:
         _delete_finished(store, monitor)
         with stopped, closing(session):
-            runner = PackRunner(store, plan, execution, resources, session, monitor, stopped, trainable)
+            monitor.stop_with(stopped.ask)
+            runner = PackRunner(store, plan, execution, resources, session, monitor, stopped, commit, trainable)
             for stage in range(plan.n_stages):
                 if stage:
                     _calibrate(store, plan, monitor)
@@ -117,7 +131,7 @@ def run_sweep(
         raise
     finally:
         progress = monitor.finish(state)
-    return RunReport(state, progress, tuple(errors), trials, stopped.reason)
+    return RunReport(state, progress, tuple(errors), trials, stopped.reason if state == "interrupted" else None)
 
 
 def stage_packs(runs: Sequence[PlannedRun], resources: Resources) -> list[Pack]:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from cluster.device_hours import DeviceHours
 from cluster.driver_log import DriverLog, driver_identity
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Plan
-from grok_sweeps.plan.estimate import expected_steps
+from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import HEARTBEAT_S, Progress, measure_progress
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
@@ -44,8 +45,7 @@ class View(Protocol):
 class Monitor:
     """The driver's picture of a sweep under way.
 
-    `ask_to_stop` is called with the reason when the store holds a request that this driver stop; `submission_id` is its
-    Ray job, if it is one.
+    `hours` counts the devices that its packs hold; `submission_id` is the driver's Ray job, if it is one.
     """
 
     def __init__(
@@ -54,16 +54,19 @@ class Monitor:
         plan: Plan,
         view: View,
         extend_to: int | None = None,
+        hours: DeviceHours | None = None,
         *,
-        ask_to_stop: Callable[[str], None] = lambda _: None,
         submission_id: str | None = None,
     ) -> None:
-        self._ask_to_stop = ask_to_stop
         self._driver = driver_identity(submission_id)
         self._driver_log = DriverLog(store, self._driver)
         self._store, self._plan, self._view, self._extend_to = store, plan, view, extend_to
+        self._hours = hours or DeviceHours({})
+        self._ask_to_stop: Callable[[str], None] | None = None
+        self.reason: str | None = None
+        """Why the sweep was stopped from here."""
         self.log = RowLog(store, PROGRESS_COLUMNS)
-        self._expected = [expected_steps(run.config) for run in plan.runs]
+        self._forecast = Forecast(plan)
         self._lock = threading.Lock()
         self._summaries: dict[str, Mapping[str, Any]] = {}
         self._packs = {"pending": 0, "running": 0, "done": 0, "failed": 0}
@@ -83,10 +86,28 @@ class Monitor:
 
     def start(self) -> None:
         """Read what is there and begin to watch."""
+        self._hours.go_on_from(self._store.load_status())
         self.log.refresh()
         self._rows_reported = len(self.log.rows)
         self._reported_cells = {cell for cell, left in self._cells_left().items() if not left}
         self._thread.start()
+
+    def stop_with(self, ask: Callable[[str], None]) -> None:
+        """From now on `ask` for a stop, with the reason, when the budget is spent or the store holds a request."""
+        self._ask_to_stop = ask
+        self._check_budget()
+
+    def _check_budget(self) -> None:
+        with self._lock:
+            over = self._hours.over()
+        if over:
+            self._ask(over)
+
+    def _ask(self, reason: str) -> None:
+        if self.reason is None and self._ask_to_stop is not None:
+            self.reason = reason
+            self.event(f"stopping: {reason}")
+            self._ask_to_stop(reason)
 
     def finish(self, state: str) -> Progress:
         """Stop watching, write the last heartbeat with `state` and return the final progress."""
@@ -109,6 +130,7 @@ class Monitor:
         with self._lock:
             self._summaries.clear()
             self._packs = {"pending": n_packs, "running": 0, "done": 0, "failed": 0}
+            self._hours.hold(0)
 
     def workers_changed(self, n_workers: int) -> None:
         """There is room for so many packs at once now."""
@@ -123,6 +145,7 @@ class Monitor:
             self._summaries[pack_id] = {}
             self._packs["pending"] -= 1
             self._packs["running"] += 1
+            self._hours.hold(self._packs["running"])
 
     def pack_reported(self, pack_id: str, summary: Mapping[str, Any]) -> None:
         """A pack's trial reported."""
@@ -149,6 +172,7 @@ class Monitor:
             # A worker may be lost before its trial has started.
             was = "pending" if self._summaries.pop(pack_id, None) is None else "running"
             self._packs[was] -= 1
+            self._hours.hold(self._packs["running"])
             for name, n in becomes.items():
                 self._packs[name] += n
 
@@ -169,6 +193,7 @@ class Monitor:
             wait = max(REFRESH_S, REFRESH_SHARE * (time.monotonic() - began))  # a large sweep takes longer to sum up
 
     def _refresh(self, *, force: bool = False) -> Progress:
+        self._check_budget()
         try:
             self.log.refresh()
         except StoreError as error:
@@ -187,8 +212,8 @@ class Monitor:
                 self.event(str(error))
                 reason = None
             if reason is not None:
-                self._ask_to_stop(reason)
-        progress = measure_progress(self._store.sweep, self._plan, self.log.rows, status, expected=self._expected)
+                self._ask(reason)
+        progress = measure_progress(self._store.sweep, self._plan, self.log.rows, status, forecast=self._forecast)
         self._view.update(progress)
         return progress
 
@@ -210,6 +235,8 @@ class Monitor:
                 "events": list(self._events),
                 "idle_share": self._idle_steps / lane_steps if lane_steps else None,
                 "extend_to": self._extend_to,
+                "reason": self.reason if self._state == "interrupted" else None,
+                **self._hours.to_status(),
             }
 
     def _rate(self) -> float:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from grok_sweeps.errors import ClusterError
+from grok_sweeps.plan.rates import CPU, Pool
+
 GIB = 1 << 30
+TYPE = "accelerator_type:"
+"""What the resources that stand for a GPU's type begin with."""
 _SHOWN = ("CPU", "GPU", "memory")
 _NODES_SHOWN = 6
 
@@ -38,12 +45,22 @@ def packs_that_fit(nodes: Iterable[Node], bundle: Mapping[str, float], avoid: Co
     return sum(node.packs(bundle) for node in nodes if node.node_id not in avoid)
 
 
+def pool_of(nodes: Iterable[Node], bundle: Mapping[str, float]) -> Pool:
+    """The devices of the nodes that hold packs of this bundle: cores, or GPUs of the commonest type."""
+    able = [node for node in nodes if node.packs(bundle)]
+    if not bundle.get("GPU"):
+        return Pool(int(sum(node.resources.get("CPU", 0.0) for node in able)), CPU)
+    types = Counter(name.removeprefix(TYPE) for node in able for name in node.resources if name.startswith(TYPE))
+    kind = types.most_common(1)[0][0] if types else "GPU"
+    return Pool(int(sum(node.resources["GPU"] for node in able)), kind)
+
+
 def describe_bundle(bundle: Mapping[str, float]) -> str:
     """A bundle, or a node's resources, as `1 CPU, 0.5 GPU, 4 GiB memory, H100`."""
     parts = []
     for name, amount in bundle.items():
-        if name.startswith("accelerator_type:"):
-            parts.append(name.removeprefix("accelerator_type:"))
+        if name.startswith(TYPE):
+            parts.append(name.removeprefix(TYPE))
         elif name == "memory":
             parts.append(f"{amount / GIB:.3g} GiB memory")
         else:
@@ -56,7 +73,7 @@ def describe_nodes(nodes: Sequence[Node]) -> str:
     offers: dict[str, int] = {}
     for node in nodes:
         shown = {name: node.resources[name] for name in _SHOWN if node.resources.get(name)}
-        types = {name: 1.0 for name in node.resources if name.startswith("accelerator_type:")}
+        types = {name: 1.0 for name in node.resources if name.startswith(TYPE)}
         offer = describe_bundle({**shown, **types}) or "nothing"
         offer += " (draining)" if node.draining else ""
         offers[offer] = offers.get(offer, 0) + 1
@@ -96,3 +113,31 @@ def drains(node_id: str) -> bool:
     import ray
 
     return node_id in ray._private.state.state.get_draining_nodes()
+
+
+def drain(node_id: str, seconds: float) -> None:
+    """Tell Ray that a node is preempted in so many seconds.
+
+    Raises:
+        ClusterError: Ray refuses.
+    """
+    import ray
+    from ray._raylet import GcsClient
+    from ray.core.generated import autoscaler_pb2
+
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    deadline_ms = int((time.time() + seconds) * 1000)
+    client = GcsClient(address=ray.get_runtime_context().gcs_address)
+    accepted, why = client.drain_node(node_id, reason, "about to go", deadline_ms)
+    if not accepted:
+        raise ClusterError(f"Ray does not drain node {node_id}: {why}")
+
+
+def trials_on(node_id: str) -> int:
+    """How many packs' workers a node has."""
+    import ray
+
+    return sum(
+        actor["State"] == "ALIVE" and actor["Address"]["NodeID"] == node_id and "PackTrial" in actor["ActorClassName"]
+        for actor in ray._private.state.actors().values()
+    )

@@ -14,7 +14,6 @@ from cluster.ray_session import RaySession
 from cluster.resources import Resources
 from cluster.stopping import StopOnSignal
 from grok_sweeps.plan import Pack, Plan
-from grok_sweeps.provenance import git_sha
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.todo import horizon
@@ -36,10 +35,12 @@ class PackRunner:
         session: RaySession,
         monitor: Monitor,
         stopped: StopOnSignal,
+        commit: str | None = None,
         trainable: type | None = None,
     ) -> None:
         self._store, self._plan, self._execution, self._resources = store, plan, execution, resources
-        self._session, self._monitor, self._stopped, self._trainable = session, monitor, stopped, trainable
+        self._session, self._monitor, self._stopped, self._commit = session, monitor, stopped, commit
+        self._trainable = trainable
         self.errors: list[str] = []
 
     def run_stage(
@@ -86,7 +87,7 @@ class PackRunner:
             engine=self._resources.engine,
             threads=self._resources.threads,
             checkpoint_every_s=self._execution.checkpoint_every_s,
-            git_sha=git_sha(),
+            git_sha=self._commit,
         )
         self._store.put_pack(pack.pack_id, content)
 

@@ -32,7 +32,10 @@ MOST_PROBED = 64
 
 
 def wait_for_room(
-    session: JoinedRay, execution: Execution, wait_s: float, tell: Callable[[str], None], *, poll_s: float = LOOK_EVERY_S
+    session: JoinedRay,
+    execution: Execution,
+    wait_s: float,
+    tell: Callable[[str], None],
 ) -> Resources:
     """What packs train with, once the cluster has room for one; `tell` is told when that takes time.
 
@@ -49,7 +52,7 @@ def wait_for_room(
             if not told:
                 tell(f"up to {wait_s:g} s: {error}")
             told = True
-            time.sleep(poll_s)
+            time.sleep(LOOK_EVERY_S)
 
 
 def check_nodes(nodes: Sequence[Node], resources: Resources, store: SweepStore, tell: Callable[[str], None]) -> str:
@@ -109,7 +112,7 @@ def probe(store_uri: str, sweep: str) -> dict[str, Any]:
     try:
         objects = open_objects(store_uri, Retries(give_up_after_s=STORE_WAIT_S))
         if not SweepStore(objects, sweep).exists():
-            return {"error": f"{store_uri} does not hold the sweep: name a store that all nodes share, such as a bucket."}
+            return {"error": f"{store_uri} does not hold the sweep: name a store that all nodes share, as a bucket is."}
         name = f"{PROBE_FOLDER}/{secrets.token_hex(8)}"
         objects.put(name, b"preflight")
         objects.delete(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cluster.nodes import GIB, Node, describe_bundle, describe_nodes, packs_that_fit
+from cluster.nodes import GIB, TYPE, Node, describe_bundle, describe_nodes, packs_that_fit
 from cluster.settings import Machine
 from grok_sweeps.config import RunConfig
 from grok_sweeps.engines import ENGINES
@@ -41,7 +41,7 @@ class Resources:
         """Ray resources of one worker."""
         bundle = {"CPU": 1.0, "GPU": self.gpus_per_pack} if self.device == "cuda" else {"CPU": float(self.threads)}
         if self.accelerator_type is not None:
-            bundle[f"accelerator_type:{self.accelerator_type}"] = 0.001  # a node has 1 of its type, for all its packs
+            bundle[TYPE + self.accelerator_type] = 0.001  # a node has 1 of its type, for all its packs
         if self.memory_gb is not None:
             bundle["memory"] = self.memory_gb * GIB
         return bundle

@@ -141,7 +141,7 @@ class PackTrial(tune.Trainable):
 
         device = torch.device(self._content["device"])
         torch.set_num_threads(self._content["threads"])
-        who = provenance(self._content["git_sha"])
+        who = {**provenance(self._content["git_sha"]), "gpu_share": self.config["bundle"].get("GPU")}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", StoreWarning)
             try:

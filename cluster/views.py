@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from grok_sweeps.progress import CellProgress, Progress
+from grok_sweeps.progress import CellProgress, Progress, Spent
 
 PLAIN_EVERY_S = 10.0
 MAX_GRID = 12
@@ -42,12 +42,19 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes / 1e3:.1f} kB" if n_bytes < 1e6 else f"{n_bytes / 1e6:,.1f} MB"
 
 
+def hours(value: float) -> str:
+    """Device-hours with as many digits as say something."""
+    return f"{value:,.2f}" if value >= 0.1 else f"{value:.2g}"
+
+
 def plain_line(progress: Progress) -> str:
     """The sweep in one line."""
     parts = [f"{progress.sweep}: {progress.state}", f"{progress.finished:,}/{progress.runs:,} runs"]
     parts += [f"{n:,} {name}" for name, n in progress.outcomes.items()]
     if progress.steps_per_s:
         parts += [f"{progress.steps_per_s:,.0f} run-steps/s", f"{duration(progress.eta_s)} left"]
+    if progress.reason:
+        parts.append(progress.reason)
     return ", ".join(parts)
 
 
@@ -78,10 +85,18 @@ def panel(progress: Progress, stored: Mapping[str, int] | None = None) -> Render
     if progress.steps_per_s:
         facts.add_row("rate", f"{progress.steps_per_s:,.0f} run-steps/s in {progress.lanes_active} lanes")
         facts.add_row("time left", f"about {duration(progress.eta_s)}")
+    if progress.accuracy:
+        facts.add_row(
+            "foreseen", f"{progress.run_steps_expected:,} run-steps in all; so far within {progress.accuracy}"
+        )
+    if progress.spent:
+        facts.add_row(progress.spent.unit, _spent(progress.spent))
     if stored:
         kinds = sorted(stored.items(), key=lambda item: -item[1])
         total = size(sum(stored.values()))
         facts.add_row("stored", f"{total}: " + ", ".join(f"{kind} {size(n_bytes)}" for kind, n_bytes in kinds))
+    if progress.reason:
+        facts.add_row("stopped", progress.reason)
     if progress.state == "interrupted" and progress.heartbeat_age_s is not None:
         facts.add_row("driver", f"last heard of {duration(progress.heartbeat_age_s)} ago; run the sweep again to go on")
     parts: list[RenderableType] = [facts]
@@ -89,6 +104,13 @@ def panel(progress: Progress, stored: Mapping[str, int] | None = None) -> Render
     if progress.events:
         parts.append(Text("\n".join(progress.events), style="dim", overflow="ellipsis", no_wrap=True))
     return Panel(Group(*parts), title=f"{progress.sweep} · {progress.state}", title_align="left", expand=False)
+
+
+def _spent(spent: Spent) -> str:
+    text = hours(spent.hours)
+    if spent.budget is not None:
+        text += f" of {spent.budget:g}"
+    return text if spent.expected is None else f"{text}; about {hours(spent.expected)} in all, as foreseen"
 
 
 def _grids(cells: Sequence[CellProgress]) -> list[tuple[str, list[CellProgress]]]:

@@ -6,13 +6,14 @@ The live view of `run` and the `status` command of another process show this sam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from grok_sweeps.config import RunConfig
-from grok_sweeps.plan.estimate import expected_steps
+from grok_sweeps.plan.forecast import Forecast
+from grok_sweeps.plan.learned import Accuracy
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.schema import OUTCOMES
 
@@ -45,12 +46,27 @@ class CellProgress:
     grokked: int
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Device-hours that a sweep's packs have held, over all its drivers: `unit` is GPU-hours or core-hours.
+
+    `budget` is the last driver's; `expected` those in all, if the steps to come cost what the steps before did, and
+    None where no driver is at work.
+    """
+
+    unit: str
+    hours: float
+    budget: float | None = None
+    expected: float | None = None
+
+
 @dataclass(frozen=True)
 class Progress:
     """State of a sweep. `eta_s` and `steps_per_s` are None where no driver is at work.
 
-    `idle_share` is the share of the last driver's lane-steps that were done in lanes whose run had ended, `first_error`
-    what is said of the first failed run in the plan's order.
+    `accuracy` says how well finished cells were foreseen, `idle_share` is the share of the last driver's lane-steps
+    that were done in lanes whose run had ended, `first_error` what is said of the first failed run in the plan's order,
+    `reason` why the sweep was stopped.
     """
 
     sweep: str
@@ -61,6 +77,7 @@ class Progress:
     cells: tuple[CellProgress, ...]
     run_steps_done: int
     run_steps_expected: int
+    accuracy: Accuracy | None = None
     packs: Mapping[str, int] = field(default_factory=dict)
     steps_per_s: float | None = None
     eta_s: float | None = None
@@ -69,6 +86,8 @@ class Progress:
     events: tuple[str, ...] = ()
     heartbeat_age_s: float | None = None
     first_error: str | None = None
+    spent: Spent | None = None
+    reason: str | None = None
 
     @property
     def finished(self) -> int:
@@ -82,12 +101,12 @@ def measure_progress(
     rows: Mapping[str, Mapping[str, Any]],
     status: Mapping[str, Any] | None,
     now: datetime | None = None,
-    expected: Sequence[int] | None = None,
+    forecast: Forecast | None = None,
 ) -> Progress:
     """Sum up a sweep from its plan, its finished rows and the driver's last heartbeat (None: never started).
 
-    Time left is expected run-steps over the present rate. The expected steps of a run to come are the delay law's,
-    scaled by how the finished runs have compared with it; `expected` are those of the plan's runs, if at hand.
+    Time left is expected run-steps over the present rate. `forecast` is the plan's, if at hand: who looks again and
+    again keeps one.
     """
     counts = Counter(rows[run.run_id]["outcome"] for run in plan.runs if run.run_id in rows)
     stages = tuple(
@@ -95,17 +114,8 @@ def measure_progress(
         for k in range(plan.n_stages)
         for members in [plan.stage(k)]
     )
-    done_steps = foreseen_done = foreseen_left = 0
-    foreseen = expected or [expected_steps(run.config) for run in plan.runs]
-    for run, steps in zip(plan.runs, foreseen, strict=True):
-        row = rows.get(run.run_id)
-        if row is None:
-            foreseen_left += steps
-        elif row["outcome"] != "failed":  # says nothing of how long runs take
-            done_steps += row["steps_run"]
-            foreseen_done += steps
-    scale = done_steps / foreseen_done if foreseen_done else 1.0
-    left = foreseen_left * scale
+    outlook = (forecast or Forecast(plan)).outlook(rows)
+    left = outlook.steps_left
     status = status or {}
     state, age = _state(len(plan.runs), sum(counts.values()), status, now or datetime.now(UTC))
     under_way = min(status.get("run_steps_under_way", 0), left) if state == "running" else 0
@@ -117,8 +127,9 @@ def measure_progress(
         outcomes={name: counts[name] for name in OUTCOMES if counts[name]},
         stages=stages,
         cells=_cells(plan, rows),
-        run_steps_done=done_steps + under_way,
-        run_steps_expected=round(done_steps + left),
+        run_steps_done=outlook.steps_done + under_way,
+        run_steps_expected=outlook.steps_done + left,
+        accuracy=outlook.accuracy,
         packs=status.get("packs", {}),
         steps_per_s=rate,
         eta_s=(left - under_way) / rate if rate else None,
@@ -127,6 +138,8 @@ def measure_progress(
         events=tuple(status.get("events", ())),
         heartbeat_age_s=age,
         first_error=_first_error(plan, rows),
+        spent=_spent(status, outlook.steps_done + under_way, outlook.steps_done + left if rate else None),
+        reason=status.get("reason") if state == "interrupted" else None,
     )
 
 
@@ -135,6 +148,16 @@ def heartbeat_age_s(status: Mapping[str, Any] | None, now: datetime | None = Non
     if not status or "heartbeat_at" not in status:
         return None
     return ((now or datetime.now(UTC)) - datetime.fromisoformat(status["heartbeat_at"])).total_seconds()
+
+
+def _spent(status: Mapping[str, Any], done: int, expected: int | None) -> Spent | None:
+    """Hours of the devices that the last driver's packs held."""
+    kind, unit = ("gpu_hours", "GPU-hours") if status.get("hours_of") == "gpu" else ("core_hours", "core-hours")
+    hours = float(status.get(kind) or 0.0)
+    if not hours:
+        return None
+    in_all = hours * expected / done if expected is not None and done else None
+    return Spent(unit, hours, status.get("max_device_hours"), in_all)
 
 
 def _first_error(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import platform
 import socket
 import subprocess
 from functools import cache
@@ -40,6 +42,16 @@ def provenance(commit: str | None) -> dict[str, Any]:
         "ray": package_version("ray"),
         "host": socket.gethostname(),
     }
+
+
+@cache
+def cpu_name() -> str | None:
+    """Model of this machine's CPU, or None where it is not told."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip() or None
+    return platform.processor() or None
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -176,6 +176,8 @@ PROVENANCE = (
     Column("torch", _STR, "", "torch version"),
     Column("ray", _STR, "", "ray version", "trained without Ray"),
     Column("device", _STR, "", "device that trained the run"),
+    Column("device_name", _STR, "", "model of the GPU, or of the CPU", "unknown, or older than the column"),
+    Column("gpu_share", _FLOAT, "1", "share of a GPU that its worker held", "on a CPU, or older than the column"),
     Column("host", _STR, "", "host name of the worker"),
     Column("lanes", _INT, "", "width of the stack of lanes the run was part of when it finished"),
     Column("threads", _INT, "", "threads its worker computed with", "older than the column"),

@@ -64,6 +64,16 @@ EnvOption = Annotated[
         help="An environment variable to hand on to the cluster, where its jobs' list shows it; may be repeated.",
     ),
 ]
+BudgetOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-gpu-hours",
+        metavar="H",
+        min=0,
+        help="Stop in good order once the sweep's packs have held GPUs for H hours, over all its drivers; CPU cores "
+        "where they hold no GPU.",
+    ),
+]
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file or the name of a preset.")]
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep in the store.")]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.doctor.check import Level
 from cluster.doctor.jobs import check_jobs_server
+from cluster.nodes import Node
 from grok_sweeps.errors import ClusterError
 from grok_sweeps.provenance import package_version
 from grok_sweeps.train.failed import one_line
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONNECT_S, ANSWER_S = 5.0, 60.0
+MOST_NODES = 10_000
 OVER = ("STOPPED", "SUCCEEDED", "FAILED")
 """States of a job that has ended."""
 
@@ -51,6 +53,17 @@ class JobsServer:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         with _told(self.address):
             self._client = _client(self.address, headers)
+
+    def nodes(self) -> list[Node]:
+        """The nodes that are alive, with their total resources."""
+        with _told(self.address):
+            answer = self._client._do_request("GET", f"/api/v0/nodes?detail=1&limit={MOST_NODES}")
+            answer.raise_for_status()
+            return [
+                Node(node["node_id"], node["node_name"], node["resources_total"])
+                for node in answer.json()["data"]["result"]["result"]
+                if node["state"] == "ALIVE"
+            ]
 
     def submit(
         self, submission_id: str, entrypoint: str, runtime_env: Mapping[str, Any], metadata: Mapping[str, str]

@@ -10,31 +10,29 @@ sizes packs, and tells hours from days. It never decides a result.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from math import exp, log
 
 from grok_sweeps.architectures import ARCHITECTURES
-from grok_sweeps.config import STOP_AT_BUDGET, RunConfig
+from grok_sweeps.config import RunConfig
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.schema import READING_NAMES
 
 _STEPS_AT_59 = 3675.0
-_PER_RHO = log(12600 / 3675) / 0.15
-_TAU_POWER = log(12600 / 3450) / log(1.7)
-_P_POWER = log(3675 / 1775) / log(97 / 59)
-_PER_FRACTION = log(1350 / 3675) / (0.6 - 0.4)
+_MSE_STEPS_AT_59 = 1175.0
+PER_RHO = {"ce": log(12600 / 3675) / 0.15, "mse": log(2225 / 1175) / 0.15}
+TAU_POWER = {"ce": log(12600 / 3450) / log(1.7), "mse": log(2225 / 1550) / log(1.7)}
+P_POWER = log(3675 / 1775) / log(97 / 59)
+PER_FRACTION = log(1350 / 3675) / (0.6 - 0.4)
 _FREE_FACTOR = 1.2
-_MSE_STEPS_AT_59, _MSE_PER_RHO = 1175.0, log(2225 / 1175) / 0.15
-_MSE_TAU_POWER = log(2225 / 1550) / log(1.7)
 _FORK_FACTOR = 2.0
 
 ASSUMPTIONS = (
     "grokking steps follow the paper's MLP medians: "
-    f"{_STEPS_AT_59:,.0f} x exp({_PER_RHO:.1f} (rho - 1)) x tau^-{_TAU_POWER:.1f} x (59/p)^{_P_POWER:.1f} "
-    f"x exp({_PER_FRACTION:.1f} (train_fraction - 0.4)), under mse {_MSE_STEPS_AT_59:,.0f}, {_MSE_PER_RHO:.1f} and "
-    f"{_MSE_TAU_POWER:.1f} instead, free runs x {_FREE_FACTOR}, norms held from a fork x {_FORK_FACTOR:g}, never past "
-    "max_steps; other axes assumed without effect"
+    f"{_STEPS_AT_59:,.0f} x exp({PER_RHO['ce']:.1f} (rho - 1)) x tau^-{TAU_POWER['ce']:.1f} x (59/p)^{P_POWER:.1f} "
+    f"x exp({PER_FRACTION:.1f} (train_fraction - 0.4)), under mse {_MSE_STEPS_AT_59:,.0f}, {PER_RHO['mse']:.1f} and "
+    f"{TAU_POWER['mse']:.1f} instead, free runs x {_FREE_FACTOR}, norms held from a fork x {_FORK_FACTOR:g}, "
+    "never past max_steps; other axes assumed without effect"
 )
 
 CORE_GFLOPS = 83.0
@@ -47,32 +45,31 @@ without it, the transformers and float64 are slower.
 READINGS_BYTES = (1 + len(READING_NAMES)) * 8
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a plan will cost: run-steps, seconds on `workers` cores, and bytes of live checkpoints."""
-
-    run_steps: int
-    seconds: float
-    workers: int
-    checkpoint_bytes: int
-
-
-def expected_steps(config: RunConfig) -> int:
-    """Expected steps of one run by the delay law in this module's docstring, at most `max_steps`."""
-    if config.stop == STOP_AT_BUDGET:
-        return config.max_steps
+def ln_delay(config: RunConfig) -> float:
+    """Natural logarithm of the step at which a run groks by the delay law in this module's docstring."""
     mse = config.loss == "mse"
-    steps = (_MSE_STEPS_AT_59 if mse else _STEPS_AT_59) * (59 / config.p) ** _P_POWER
+    steps = (_MSE_STEPS_AT_59 if mse else _STEPS_AT_59) * (59 / config.p) ** P_POWER
     if config.arm == "free":
         steps *= _FREE_FACTOR
     if config.arm == "fork":
         steps *= _FORK_FACTOR
-    exponent = _PER_FRACTION * (config.train_fraction - 0.4) - (_MSE_TAU_POWER if mse else _TAU_POWER) * log(config.tau)
-    exponent += (_MSE_PER_RHO if mse else _PER_RHO) * (config.rho - 1) if config.rho is not None else 0.0
-    steps *= exp(min(exponent, 50.0))
-    after = config.steps_after_grokking or 0
-    steps = min(max(steps, config.eval_every) + after, config.max_steps) - (config.fork_step or 0)
-    return int(max(steps, config.eval_every))
+    exponent = PER_FRACTION * (config.train_fraction - 0.4) - TAU_POWER[config.loss] * log(config.tau)
+    exponent += PER_RHO[config.loss] * (config.rho - 1) if config.rho is not None else 0.0
+    return log(steps) + min(exponent, 50.0)
+
+
+def steps_of(config: RunConfig, ln_grokking: float) -> int:
+    """Steps that a run does which groks at a step of this ln: from its start to its stop, at most to `max_steps`."""
+    after = config.steps_after_grokking
+    end = float(config.max_steps)
+    if after is not None:
+        end = min(max(exp(min(ln_grokking, 50.0)), config.eval_every) + after, end)
+    return int(max(end - (config.fork_step or 0), config.eval_every) + 1e-6)  # a whole number of steps stays itself
+
+
+def expected_steps(config: RunConfig) -> int:
+    """Expected steps of one run by the delay law in this module's docstring, at most `max_steps`."""
+    return steps_of(config, ln_delay(config))
 
 
 def step_flops(config: RunConfig) -> float:
@@ -86,16 +83,13 @@ def state_bytes(config: RunConfig) -> int:
     return 3 * ARCHITECTURES[config.arch].n_parameters(config) * (8 if config.dtype == "float64" else 4)
 
 
-def estimate(plan: Plan, *, workers: int, lanes: Callable[[RunConfig], int]) -> Estimate:
-    """Estimate a plan for `workers` one-core workers; `lanes` says how many runs of a shape each trains at once."""
-    steps = [(expected_steps(r.config), r.config) for r in plan.runs]
-    run_steps = sum(n for n, _ in steps)
-    seconds = sum(n * step_flops(c) for n, c in steps) / (CORE_GFLOPS * 1e9 * workers)
-    largest = max(
+def checkpoint_bytes(plan: Plan, steps: Sequence[int], *, workers: int, lanes: Callable[[RunConfig], int]) -> int:
+    """Bytes of live checkpoints at most: `workers` train `lanes` of a shape at once, for `steps` of each run."""
+    return max(
         (
-            min(len(plan.runs), workers * lanes(c)) * (state_bytes(c) + n // c.eval_every * READINGS_BYTES)
-            for n, c in steps
+            min(len(plan.runs), workers * lanes(r.config))
+            * (state_bytes(r.config) + n // r.config.eval_every * READINGS_BYTES)
+            for r, n in zip(plan.runs, steps, strict=True)
         ),
         default=0,
     )
-    return Estimate(run_steps, seconds, workers, largest)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from grok_sweeps.engines import ENGINES
+from grok_sweeps.provenance import cpu_name
 from grok_sweeps.train import fused, native
 
 PAIR_UNITS_A_READING = {"cpu": 1 << 20, "cuda": 1 << 28}
@@ -51,6 +52,11 @@ class Engine:
         """The kernels, where there are any for this precision and so many classes."""
         usable = self.kernels is not None and dtype == torch.float32 and self.kernels.supports(classes)
         return self.kernels if usable else None
+
+    @property
+    def device_name(self) -> str | None:
+        """Model of the GPU, or of the CPU."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else cpu_name()
 
     def lanes_a_reading(self, pair_units: int) -> int:
         """Lanes whose readings are taken at once; `pair_units` are the pre-activations of all pairs of one."""

@@ -421,6 +421,7 @@ class PackTrainer:
             **self.provenance,
             "attempt": self.attempt,
             "device": str(self.engine.device),
+            "device_name": self.engine.device_name,
             "threads": torch.get_num_threads(),
             **ended.how,
             "started_at": record.started_at,

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cluster.cli import sweeps
+from cluster.cli import train
 from cluster.cli.app import main
 from cluster.driver import run_sweep
 from cluster.trial import PackTrial
@@ -52,5 +52,5 @@ class HeldPackTrial(PackTrial):
 
 if __name__ == "__main__":
     HeldPackTrial.held_in = sys.argv.pop(1)
-    sweeps.run_sweep = partial(run_sweep, trainable=HeldPackTrial)
+    train.run_sweep = partial(run_sweep, trainable=HeldPackTrial)
     main()

@@ -132,3 +132,26 @@ def test_another_spec_under_the_same_name_is_refused_and_changes_nothing(tmp_pat
     assert refused.returncode == 2
     assert re.fullmatch(r"error: name: sweep 'taken' is already in .* another name.*\n", refused.stderr)
     assert written(tmp_path / "store") == before
+
+
+def test_plan_for_a_cluster_prints_what_is_known_of_its_cost(tmp_path: Path, small_plan: SmallPlan) -> None:
+    (tmp_path / "dear.yaml").write_text(small_plan("dear", rho=[1.0, 1.3], seeds=3)[0])
+
+    def planned(*options: str) -> str:
+        done = cli("plan", "dear.yaml", "--store", "store", *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    cores = planned("--cluster", "4xcpu", "--price", "0.04", "--set", "execution.pack_runs=1")
+    assert re.search(r"packs\W+6 on 4 cpu workers", cores)
+    assert re.search(r"core-hours\W+about [\d.e-]+, at 83 GFLOP/s a worker", cores)
+    assert re.search(r"time\W+about .* on 4 cores", cores)
+    assert "for the core-hours" in cores
+    gpus = planned("--cluster", "8xH100", "--price", "2.5")
+    assert re.search(r"GPU-hours\W+not known: no rate measured on H100 yet; --step-rate gives one", gpus)
+    assert "$" not in gpus
+    assert "as given" in planned("--cluster", "8xH100", "--step-rate", "5000")
+    assert not (tmp_path / "store").exists(), "plan writes nothing"
+    wrong = cli("plan", "dear.yaml", "--cluster", "8H100", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("error: --cluster: '8H100' is not a number of devices and their kind")

@@ -37,7 +37,8 @@ def status(**changes: Any) -> dict[str, Any]:
 
 
 def rows(plan: Plan, n: int) -> dict[str, dict[str, Any]]:
-    return {r.run_id: {"outcome": "grokked", "steps_run": 500} for r in plan.runs[:n]}
+    row = {"outcome": "grokked", "grokked_step": 500, "steps_run": 500, "finished_at": NOW}
+    return {r.run_id: dict(row) for r in plan.runs[:n]}
 
 
 def text_of(renderable: Any) -> str:

@@ -12,6 +12,7 @@ import pytest
 import cluster.trial
 from cluster.trial import PackTrial
 from grok_sweeps.plan.plan import Plan
+from grok_sweeps.provenance import cpu_name
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train import native
@@ -33,7 +34,7 @@ def begin(tmp_path: Path, small_plan: Callable[..., tuple[str, Plan]]) -> Callab
     store = SweepStore(open_objects(str(tmp_path / "store")), "tried")
     store.create(text, plan)
 
-    def start(**changes: Any) -> PackTrial:
+    def start(bundle: dict[str, float] | None = None, **changes: Any) -> PackTrial:
         how = {"lanes": 1, "device": "cpu", "engine": "auto", "threads": 1, "checkpoint_every_s": 1e9, "git_sha": None}
         horizons = {run.run_id: run.config.max_steps for run in plan.runs}
         store.put_pack("pack", pack_content(plan.runs, plan.parents, horizons, **{**how, **changes}))
@@ -42,6 +43,7 @@ def begin(tmp_path: Path, small_plan: Callable[..., tuple[str, Plan]]) -> Callab
             "store": store.objects.uri,
             "sweep": "tried",
             "pack": "pack",
+            "bundle": bundle or {"CPU": 1.0},
             "stop_request": "",
             "is_last": True,
         }
@@ -120,3 +122,18 @@ def test_a_write_that_failed_does_not_touch_the_next_pack_and_is_told(begin: Cal
     trial.cleanup()
     (note,) = [note for note in said["notes"] if "a lost write" in note]
     assert note.startswith("no state was written at the end of an attempt: RuntimeError: a lost write")
+
+
+@pytest.mark.parametrize(("bundle", "share"), [({"CPU": 1.0}, None), ({"CPU": 1.0, "GPU": 0.25}, 0.25)])
+def test_a_row_says_what_kind_of_device_trained_it_and_how_much_of_it(
+    bundle: dict[str, float], share: float | None, begin: Callable[..., PackTrial], tmp_path: Path
+) -> None:
+    trial = begin(bundle)
+    while not trial.step()["done"]:
+        pass
+    trial.cleanup()
+    log = RowLog(SweepStore(open_objects(str(tmp_path / "store")), "tried"))
+    log.refresh()
+    (row,) = log.rows.values()
+    assert row["device_name"] == cpu_name()
+    assert row["gpu_share"] == share

@@ -1,0 +1,161 @@
+"""status, list and logs: how sweeps stand, from the store, whether or not their cluster is still there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from cluster.cli.common import AddressOption, StoreOption, SweepArgument, TokenFileOption, app, console, store_at
+from cluster.jobs import JobsServer
+from cluster.settings import jobs_address, ray_token
+from cluster.views import duration, panel, plain_line
+from grok_sweeps.errors import ClusterError, QueryError
+from grok_sweeps.plan.forecast import Forecast
+from grok_sweeps.progress import Progress, measure_progress
+from grok_sweeps.store import SweepStore
+from grok_sweeps.store.retention import bytes_by_kind
+from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
+
+WATCH_EVERY_S = 2.0
+SIZES_EVERY_S = 30.0
+
+
+@app.command()
+def status(
+    sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="A sweep; without one, all.")] = None,
+    store: StoreOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep looking until the sweep ends.")] = False,
+) -> None:
+    """Show how far a sweep is, from the store alone."""
+    opened = store_at(store)
+    if sweep is None:
+        for name in opened.sweep_names():
+            console().print(plain_line(Reader(opened.sweep(name)).read()), highlight=False)
+        return
+    reader, out = Reader(opened.sweep(sweep)), console()
+    if not watch:
+        out.print(panel(reader.read(), reader.stored()))
+        return
+    with Live(console=out, refresh_per_second=4) as live:
+        while True:
+            progress = reader.read()
+            live.update(panel(progress, reader.stored()))
+            if progress.state != "running":
+                return
+            time.sleep(WATCH_EVERY_S)
+
+
+@app.command(name="list")
+def list_sweeps(store: StoreOption = None, address: AddressOption = None, token_file: TokenFileOption = None) -> None:
+    """List the sweeps of a store, and what their clusters say of the jobs that drive them."""
+    opened = store_at(store)
+    servers = _Servers(address or jobs_address(), ray_token(token_file))
+    table = Table("sweep", "state", "runs", "outcomes", "driver", "heartbeat", "job")
+    for name in opened.sweep_names():
+        one = opened.sweep(name)
+        progress = Reader(one).read()
+        driver = (one.load_status() or {}).get("driver") or {}
+        table.add_row(
+            name,
+            progress.state,
+            f"{progress.finished:,}/{progress.runs:,}",
+            ", ".join(f"{n:,} {outcome}" for outcome, n in progress.outcomes.items()),
+            driver.get("host", "—"),
+            f"{duration(progress.heartbeat_age_s)} ago" if progress.heartbeat_age_s is not None else "—",
+            servers.describe(one.load_job()),
+        )
+    console().print(table)
+
+
+@app.command()
+def logs(
+    sweep: SweepArgument,
+    store: StoreOption = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the sweep ends.")] = False,
+    job: Annotated[bool, typer.Option("--job", help="All that the Ray job wrote, while its cluster is there.")] = False,
+    address: AddressOption = None,
+    token_file: TokenFileOption = None,
+) -> None:
+    """Print what the last driver of a sweep said, as the store keeps it."""
+    one = store_at(store).sweep(sweep)
+    out = console()
+    if job:
+        out.print(_job_log(one, address, ray_token(token_file)), end="", highlight=False, markup=False, soft_wrap=True)
+        return
+    text = one.load_log()
+    if text is None:
+        raise QueryError(f"sweep '{sweep}' has no log yet; no driver has begun.")
+    shown = ""
+    while True:
+        # A log that is cut at its beginning, or another driver's, has little in common with what was shown.
+        new = text.removeprefix(shown) if text.startswith(shown) else text
+        out.print(new, end="", highlight=False, markup=False, soft_wrap=True)
+        shown = text
+        if not follow or Reader(one).read().state != "running":
+            if follow and (last := one.load_log()) not in (None, shown):
+                out.print(str(last).removeprefix(shown), end="", highlight=False, markup=False, soft_wrap=True)
+            return
+        time.sleep(WATCH_EVERY_S)
+        text = one.load_log() or text
+
+
+def _job_log(store: SweepStore, address: str | None, token: str | None) -> str:
+    job = store.load_job()
+    if job is None:
+        raise QueryError(f"sweep '{store.sweep}' was not submitted to a cluster; leave --job out.")
+    try:
+        return JobsServer(address or job["address"], token).logs(job["submission_id"])
+    except ClusterError as error:
+        raise ClusterError(f"{error} `grok-sweeps logs {store.sweep}` prints what the store keeps.") from error
+
+
+class _Servers:
+    """Asks jobs servers, each once, what has become of jobs."""
+
+    def __init__(self, address: str | None, token: str | None) -> None:
+        self._address, self._token = address, token
+        self._found: dict[str, Mapping[str, str] | None] = {}
+
+    def describe(self, job: Mapping[str, Any] | None) -> str:
+        """A job and its state, or that its cluster is gone."""
+        if job is None:
+            return "—"
+        address = self._address or job["address"]
+        if address not in self._found:
+            try:
+                self._found[address] = {j.submission_id: j.state for j in JobsServer(address, self._token).jobs()}
+            except ClusterError:
+                self._found[address] = None
+        states = self._found[address]
+        if states is None:
+            return f"{job['submission_id']}: {address} does not answer"
+        return f"{job['submission_id']}: {states.get(job['submission_id'], 'not known')} on {address}"
+
+
+class Reader:
+    """Reads a sweep's progress again and again, each row file once."""
+
+    def __init__(self, store: SweepStore) -> None:
+        self._store, self._log = store, RowLog(store, PROGRESS_COLUMNS)
+        loaded = store.load_plan()
+        if loaded is None:
+            raise QueryError(f"sweep '{store.sweep}' has no plan yet; run it first.")
+        self._plan, self._forecast = loaded, Forecast(loaded)
+        self._sized_at, self._sizes = float("-inf"), dict[str, int]()
+
+    def stored(self) -> dict[str, int]:
+        """Bytes by kind of object, looked up now and then: it lists the whole sweep."""
+        if time.monotonic() - self._sized_at >= SIZES_EVERY_S:
+            self._sized_at, self._sizes = time.monotonic(), bytes_by_kind(self._store)
+        return self._sizes
+
+    def read(self) -> Progress:
+        """The sweep as it is now."""
+        self._log.refresh()
+        status = self._store.load_status()
+        return measure_progress(self._store.sweep, self._plan, self._log.rows, status, forecast=self._forecast)

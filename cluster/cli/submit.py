@@ -1,0 +1,206 @@
+"""submit and cancel: hand a sweep over to a Ray cluster, and call it back."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from cluster.cli.common import (
+    AddressOption,
+    BudgetOption,
+    EnvOption,
+    SetOption,
+    SpecArgument,
+    StoreOption,
+    SweepArgument,
+    TokenFileOption,
+    WaitForNodesOption,
+    app,
+    console,
+    store_at,
+)
+from cluster.cli.status import Reader
+from cluster.costs import cost_lines
+from cluster.jobs import JobsServer
+from cluster.jobs.shipping import shipped
+from cluster.jobs.submit import live_job
+from cluster.jobs.submit import submit as submit_job
+from cluster.nodes import pool_of
+from cluster.resources import choose_cluster_resources
+from cluster.settings import jobs_address, ray_token
+from grok_sweeps.errors import ClusterError, SpecError
+from grok_sweeps.plan import Plan, make_plan
+from grok_sweeps.plan.rates import Pool
+from grok_sweeps.provenance import git_sha
+from grok_sweeps.results import Store
+from grok_sweeps.spec import Execution, load_spec, with_execution
+from grok_sweeps.store import SweepStore
+from grok_sweeps.store.ancestry import stored_ancestry
+
+CANCEL_WAIT_S = 90.0
+_LOOK_EVERY_S = 1.0
+
+
+@app.command()
+def submit(
+    spec: SpecArgument,
+    address: AddressOption = None,
+    store: StoreOption = None,
+    token_file: TokenFileOption = None,
+    settings: SetOption = None,
+    wait_for_nodes: WaitForNodesOption = 0.0,
+    variables: EnvOption = None,
+    max_gpu_hours: BudgetOption = None,
+    price: Annotated[
+        float | None, typer.Option("--price", metavar="$", min=0, help="$ for an hour of one device.")
+    ] = None,
+) -> None:
+    """Hand a sweep over to a Ray cluster and return; a second time joins the first."""
+    where = address or jobs_address()
+    if where is None:
+        raise SpecError("--address: name the cluster's jobs server, http://HOST:8265, or set RAY_API_SERVER_ADDRESS.")
+    if not is_jobs_server(where):
+        raise SpecError(
+            f"--address: '{where}' is no jobs server; give http://HOST:8265, or drive the sweep from here with "
+            "`grok-sweeps run --address`."
+        )
+    sweep, text = load_spec(spec)
+    sweep = with_execution(sweep, settings or ())
+    opened = store_at(store)
+    planned = make_plan(sweep, stored_ancestry(opened.objects))
+    server = JobsServer(where, ray_token(token_file))
+    _say_cost(server, planned, sweep.execution, opened, price, wait_for_nodes)
+    sweep_store = SweepStore(opened.objects, sweep.name)
+    sweep_store.create(text, planned)
+    hand_over(
+        sweep_store,
+        server,
+        settings=settings or (),
+        variables=variables or (),
+        wait_for_nodes_s=wait_for_nodes,
+        max_gpu_hours=max_gpu_hours,
+    )
+
+
+def is_jobs_server(address: str | None) -> bool:
+    """Whether an address is that of a jobs server, and not of a cluster to join."""
+    return address is not None and address.startswith(("http://", "https://"))
+
+
+def hand_over(
+    store: SweepStore,
+    server: JobsServer,
+    *,
+    settings: Sequence[str] = (),
+    options: Sequence[str] = (),
+    variables: Sequence[str] = (),
+    wait_for_nodes_s: float = 0.0,
+    max_gpu_hours: float | None = None,
+) -> None:
+    """Have the cluster's driver go on with a sweep that is in the store, and say how to watch it."""
+    out = console()
+
+    def say(text: str) -> None:
+        out.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    commit = git_sha()
+    arguments = [
+        *options,
+        *(part for setting in settings for part in ("--set", setting)),
+        *([f"--wait-for-nodes={wait_for_nodes_s:g}"] if wait_for_nodes_s else []),
+        *([f"--max-gpu-hours={max_gpu_hours:g}"] if max_gpu_hours is not None else []),
+        *([f"--git-sha={commit}"] if commit else []),
+    ]
+    done = submit_job(server, store, arguments, shipped(variables, is_job=True), say)
+    at = f"--store '{store.objects.uri}'"
+    if done.joined:
+        say(f"{store.sweep} is under way already: {done.said}; nothing was submitted")
+    else:
+        say(f"{store.sweep} is job {done.submission_id}: {done.said}")
+    say(f"watch it:   grok-sweeps status {store.sweep} --watch {at}")
+    say(f"read it:    grok-sweeps logs {store.sweep} --follow {at}")
+    say(f"stop it:    grok-sweeps cancel {store.sweep} {at}")
+
+
+def _say_cost(
+    server: JobsServer, planned: Plan, execution: Execution, store: Store, price: float | None, wait_for_nodes_s: float
+) -> None:
+    """Print what the sweep would cost on the nodes that are there.
+
+    Raises:
+        ClusterError: none has room for a pack, and none is waited for.
+    """
+    nodes = server.nodes()
+    try:
+        resources = choose_cluster_resources(execution, nodes)
+    except ClusterError:
+        if not wait_for_nodes_s:
+            raise
+        return
+    pool: Pool = pool_of(nodes, resources.bundle)
+    for line in cost_lines(planned, pool, execution, store, price=price):
+        console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def cancel(
+    sweep: SweepArgument,
+    store: StoreOption = None,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0.0, help="How long the states may take to be written.")
+    ] = CANCEL_WAIT_S,
+    address: AddressOption = None,
+    token_file: TokenFileOption = None,
+) -> None:
+    """Stop a sweep, wherever it is driven: its states are written first, and a resume goes on from them."""
+    opened = store_at(store)
+    one = opened.sweep(sweep)
+    reader, out = Reader(one), console()
+    driver = (one.load_status() or {}).get("driver")
+    if reader.read().state == "running" and driver:
+        one.ask_to_stop(driver["id"], f"cancelled by {getpass.getuser()} on {socket.gethostname()}")
+        until = time.monotonic() + wait
+        while reader.read().state == "running" and time.monotonic() < until:
+            time.sleep(_LOOK_EVERY_S)
+    over = _end_job(one, address, ray_token(token_file), wait)
+    progress = reader.read()
+    out.print(
+        f"{sweep}: {progress.state}, {progress.finished:,}/{progress.runs:,} runs finished; {over}"
+        + ("" if progress.state == "finished" else f"; `grok-sweeps resume {sweep}` goes on"),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    if progress.state == "running":
+        raise ClusterError(f"sweep '{sweep}' still runs after {wait:g} s; cancel it again with a longer --wait.")
+
+
+def _end_job(store: SweepStore, address: str | None, token: str | None, wait_s: float) -> str:
+    """Have the sweep's job end, if it has one and its cluster is there; return what became of it."""
+    job = store.load_job()
+    if job is None:
+        return "it has no job on a cluster"
+    try:
+        server = JobsServer(address or jobs_address() or job["address"], token)
+        live = live_job(server, store.objects.uri, store.sweep)
+    except ClusterError as error:
+        return f"its cluster is gone ({error})"
+    if live is None:
+        return "its job has ended"
+    until = time.monotonic() + wait_s
+    asked = False
+    while time.monotonic() < until:
+        found = server.job(live.submission_id)
+        if found is None or found.is_over:
+            return "its job has ended"
+        if not asked and store.load_status() is not None and Reader(store).read().state == "running":
+            server.stop(live.submission_id)
+            asked = True
+        time.sleep(_LOOK_EVERY_S)
+    server.stop(live.submission_id)
+    return f"its job {live.submission_id} was told to end"

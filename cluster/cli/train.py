@@ -1,0 +1,226 @@
+"""run and resume: the driver in this process, on a Ray of its own or on a cluster that it joins."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cluster.cli.common import (
+    AddressOption,
+    BudgetOption,
+    EnvOption,
+    SetOption,
+    SpecArgument,
+    StoreOption,
+    SweepArgument,
+    TokenFileOption,
+    WaitForNodesOption,
+    app,
+    console,
+    error_line,
+    store_at,
+)
+from cluster.cli.submit import hand_over, is_jobs_server
+from cluster.driver import RunReport, run_sweep
+from cluster.jobs import JobsServer
+from cluster.jobs.shipping import shipped
+from cluster.jobs.submit import PREFLIGHT_PASSED, WAITING
+from cluster.joined_ray import JoinedRay
+from cluster.local_ray import LocalRay
+from cluster.preflight import check_nodes, wait_for_room
+from cluster.ray_session import RaySession
+from cluster.resources import Resources, choose_resources
+from cluster.settings import ALLOCATOR, is_ray_job, ray_token, this_machine, use_token
+from cluster.views import duration, open_view, plain_line
+from grok_sweeps.errors import SpecError
+from grok_sweeps.plan import Plan, make_plan
+from grok_sweeps.provenance import git_sha
+from grok_sweeps.results import Store
+from grok_sweeps.spec import SweepSpec, load_spec, with_execution
+from grok_sweeps.store import SweepStore
+from grok_sweeps.store.ancestry import stored_ancestry
+
+STOPPED_FOR_A_REASON = 3
+"""Exit code of a sweep that stopped in good order by itself, or was cancelled, to be gone on with."""
+
+DriveAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="ADDRESS", help="Train on the Ray cluster of this machine, `auto`, or of HOST:PORT."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks of a driver beside the sweep."""
+
+    address: str | None = None
+    token_file: Path | None = None
+    wait_for_nodes_s: float = 0.0
+    max_gpu_hours: float | None = None
+    extend_to: int | None = None
+    failed_again: bool = False
+    submission_id: str | None = None
+    git_sha: str | None = None
+
+
+@app.command()
+def run(
+    spec: SpecArgument,
+    store: StoreOption = None,
+    settings: SetOption = None,
+    address: DriveAddressOption = None,
+    token_file: TokenFileOption = None,
+    wait_for_nodes: WaitForNodesOption = 0.0,
+    max_gpu_hours: BudgetOption = None,
+) -> None:
+    """Train the runs of a spec that have no row yet; again and again until all have."""
+    if is_jobs_server(address):
+        raise SpecError(f"--address: {address} is a jobs server; `grok-sweeps submit` hands a sweep over to one.")
+    sweep, text = load_spec(spec)
+    sweep = with_execution(sweep, settings or ())
+    opened = store_at(store)
+    planned = make_plan(sweep, stored_ancestry(opened.objects))
+    _drive(sweep, text, opened, planned, Request(address, token_file, wait_for_nodes, max_gpu_hours))
+
+
+@app.command()
+def resume(
+    sweep: SweepArgument,
+    store: StoreOption = None,
+    max_steps: Annotated[
+        int | None,
+        typer.Option("--max-steps", metavar="N", min=1, help="Train censored runs on, up to step N, from their last."),
+    ] = None,
+    censored: Annotated[bool, typer.Option("--censored", help="Says that censored runs are meant; with N.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Train failed runs again, from their newest state.")] = False,
+    packs: Annotated[
+        int | None, typer.Option("--packs", metavar="N", min=1, help="Most runs of a pack: execution.pack_runs.")
+    ] = None,
+    settings: SetOption = None,
+    address: AddressOption = None,
+    token_file: TokenFileOption = None,
+    wait_for_nodes: WaitForNodesOption = 0.0,
+    variables: EnvOption = None,
+    max_gpu_hours: BudgetOption = None,
+    submission_id: Annotated[str | None, typer.Option("--submission-id", hidden=True)] = None,
+    commit: Annotated[str | None, typer.Option("--git-sha", hidden=True)] = None,
+) -> None:
+    """Go on with a sweep from the store alone: here, on a cluster that is joined, or as a job of one."""
+    if censored and max_steps is None:
+        raise SpecError("--censored: name the budget to train censored runs on to, with --max-steps N.")
+    opened = store_at(store)
+    sweep_store = opened.sweep(sweep)
+    spec = sweep_store.load_spec()
+    text = sweep_store.load_spec_text()
+    assert spec is not None
+    assert text is not None
+    planned = sweep_store.load_plan() or make_plan(spec, stored_ancestry(opened.objects))
+    changed = [*([f"execution.pack_runs={packs}"] if packs else []), *(settings or ())]
+    spec = with_execution(spec, changed)
+    request = Request(address, token_file, wait_for_nodes, max_gpu_hours, max_steps, failed, submission_id, commit)
+    if address is None or not is_jobs_server(address):
+        _drive(spec, text, opened, planned, request)
+        return
+    options = [*(["--failed"] if failed else []), *([f"--max-steps={max_steps}"] if max_steps else [])]
+    hand_over(
+        sweep_store,
+        JobsServer(address, ray_token(token_file)),
+        settings=changed,
+        options=options,
+        variables=variables or (),
+        wait_for_nodes_s=wait_for_nodes,
+        max_gpu_hours=max_gpu_hours,
+    )
+
+
+def _drive(spec: SweepSpec, text: str, store: Store, planned: Plan, request: Request) -> None:
+    sweep_store = SweepStore(store.objects, spec.name)
+    session, resources = _session(spec, text, sweep_store, planned, request)
+    out = console()
+    began = time.monotonic()
+    with closing(session), open_view(out) as view:
+        report = run_sweep(
+            sweep_store,
+            text,
+            planned,
+            spec.execution,
+            resources,
+            view,
+            request.extend_to,
+            failed_again=request.failed_again,
+            max_device_hours=request.max_gpu_hours,
+            session=session,
+            submission_id=request.submission_id,
+            commit=request.git_sha or git_sha(),
+        )
+    _conclude(spec.name, report, time.monotonic() - began)
+
+
+def _session(
+    spec: SweepSpec, text: str, store: SweepStore, planned: Plan, request: Request
+) -> tuple[RaySession, Resources]:
+    """The Ray that the packs train on, and what each takes of it; a cluster is looked over first."""
+    if request.address is None:
+        resources = choose_resources(spec.execution, this_machine(look_for_gpus=spec.execution.device != "cpu"))
+        return LocalRay(resources), resources
+    use_token(ray_token(request.token_file))
+    most = None if spec.execution.workers == "auto" else spec.execution.workers
+    runtime_env: dict[str, Any] = (
+        {} if request.submission_id else {"env_vars": ALLOCATOR} if is_ray_job() else shipped()
+    )
+    session = JoinedRay(request.address, runtime_env, most)
+    out = console()
+
+    def tell(line: str) -> None:
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        store.create(text, planned)
+        session.start()
+        wait_s = request.wait_for_nodes_s
+        resources = wait_for_room(session, spec.execution, wait_s, lambda why: tell(f"{WAITING}, {why}"))
+        session.train_with(resources)
+        tell(f"{PREFLIGHT_PASSED}: {check_nodes(session.nodes(), resources, store, tell)}")
+    except BaseException:
+        session.close()
+        raise
+    return session, resources
+
+
+def _conclude(name: str, report: RunReport, seconds: float) -> None:
+    out = console()
+    progress = report.progress
+    failed = progress.outcomes.get("failed", 0)
+    if report.state == "finished":
+        ending = f" in {duration(seconds)}" if report.trials else "; nothing to do"
+        out.print(f"{plain_line(progress)}{ending}", highlight=False)
+    if failed:
+        error_line(
+            f"sweep '{name}': {failed} of {progress.runs} runs failed, the first: {progress.first_error}. "
+            f"`grok-sweeps resume {name} --failed` trains them again."
+        )
+    if report.state == "finished":
+        if failed:
+            raise typer.Exit(1)
+        return
+    left = progress.runs - progress.finished
+    if report.state == "interrupted" and report.reason:
+        error_line(f"sweep '{name}' was stopped with {left} runs left: {report.reason}.")
+        raise typer.Exit(STOPPED_FOR_A_REASON)
+    if report.state == "interrupted":
+        error_line(f"sweep '{name}' was stopped with {left} runs left; run the same command again to go on.")
+        raise typer.Exit(130)
+    why = report.errors[0] if report.errors else "their packs ended without a result."
+    if len(report.errors) > 1:
+        why += f" (The first of {len(report.errors)} reasons.)"
+    error_line(
+        f"sweep '{name}': {left} of {progress.runs} runs have no result: {why} Run the same command again to go on."
+    )
+    raise typer.Exit(1)
