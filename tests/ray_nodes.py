@@ -1,10 +1,10 @@
 """A Ray cluster of several real nodes on this one machine: `ray start --block` processes with token authentication.
 
-Every node has a loopback address of its own (Linux), temporary files of its own and a session (`setsid`) of its own. Its
-processes are found by that session, which a worker keeps when its raylet is dead, and by a mark in the environment, which
-the driver of a Ray Job keeps although it has a session of its own. Nothing is ever found by name, so that no other Ray on
-this machine is touched. Dashboard and agents listen on loopback; Ray's own RPC ports listen everywhere and ask for the
-token.
+Every node has a loopback address (Linux), temporary files and a session (`setsid`) of its own. Its processes are found
+by that session, which a worker keeps when its raylet is dead, and by a mark in the environment, which the driver of a
+Ray Job keeps although it has another session. Nothing is ever found by name, so that no other Ray on this machine is
+touched. What speaks HTTP listens on loopback; Ray's own RPC ports listen everywhere, as it gives no choice, and ask for
+the token.
 """
 
 from __future__ import annotations
@@ -239,8 +239,8 @@ def running_cluster(
 ) -> Iterator[RayCluster]:
     """A cluster of a head and `nodes` nodes of `cpus` CPUs; at the end nothing of it is left, whatever has happened.
 
-    `logs` gets the output of every `ray start`. `env` changes the environment of all nodes. A token is made up unless one
-    is given.
+    `logs` gets the output of every `ray start`. `env` changes the environment of these nodes. A token is made up unless
+    one is given.
     """
     first = next(free_ports(3))
     # Sockets lie in there, and their paths may have 107 characters only: not pytest's folder.

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.error
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -30,8 +31,6 @@ time.sleep(600)
 
 def submit(cluster: RayCluster, entrypoint: str) -> str:
     """Submit a job as curl would; returns its id."""
-    import urllib.request
-
     request = urllib.request.Request(
         cluster.jobs_address + "/api/jobs/",
         json.dumps({"entrypoint": entrypoint}).encode(),
