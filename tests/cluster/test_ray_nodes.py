@@ -64,6 +64,8 @@ def test_nodes_join_are_killed_and_frozen_and_nothing_is_left(tmp_path: Path) ->
         second.freeze()
         assert {p.status() for p in second.workers("Holder")} == {psutil.STATUS_STOPPED}
         cluster.wait_until_dead(second)
+        second.thaw()
+        wait_until(lambda: not second.workers("Holder"), "a node that was given up ends its workers by itself")
         assert labelled.node_id in cluster.alive()
         everyone = cluster.processes()
     assert not cluster.processes()
