@@ -7,16 +7,19 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import Any
 
 import click
 import typer
 
 from cluster.cli.app import app
 
-COMMANDS: Mapping[str, click.Command] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS: Mapping[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 """Those of `grok-sweeps`, by name."""
 
 _PROGRAMS = ("grok-sweeps", "ray", "python")
+_BEFORE = re.compile(r"\w+=.*|until|if|while|then|else|do|exec|setsid|nohup|spot-watch")
+"""What may stand before a program: settings of variables, the shell's own words, and what runs the rest of its line."""
 _ENDS = re.compile(r"[;&|()<>]+")
 
 
@@ -28,7 +31,7 @@ def code_blocks(markdown: str, language: str) -> list[str]:
 def commands_in(shell: str) -> Iterator[list[str]]:
     """Yield the calls of `grok-sweeps`, `ray` and `python -m` in a piece of shell, one list of words each.
 
-    What stands before the program on its line (`until`, `nohup`, `docker compose run client`) is left out.
+    What stands before the program (`until`, `nohup`) is left out.
     """
     for line in shell.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
@@ -38,9 +41,10 @@ def commands_in(shell: str) -> Iterator[list[str]]:
             if not _ENDS.fullmatch(word):
                 words.append(word)
                 continue
-            start = next((k for k, w in enumerate(words) if w in _PROGRAMS), None)
-            if start is not None:
-                yield words[start:]
+            while words and _BEFORE.fullmatch(words[0]):
+                words.pop(0)
+            if words and words[0] in _PROGRAMS:
+                yield words
             words = []
 
 
@@ -48,7 +52,7 @@ def check(words: list[str]) -> None:
     """Parse a call as its program would.
 
     Raises:
-        click.UsageError: the command, an option or a value is not the program's.
+        UsageError: an option or a value is not the program's (click's error, or typer's own copy of it).
         AssertionError: there is no such command or module.
     """
     program, *arguments = words
@@ -61,12 +65,16 @@ def check(words: list[str]) -> None:
     if name == "--help":
         return
     assert name in commands, f"{program} has no command {name}"
-    commands[name].make_context(name, rest)
+    command = commands[name]
+    if isinstance(command, click.Group):  # `ray job submit`
+        name, *rest = rest
+        command = command.commands[name]
+    command.make_context(name, rest)
 
 
 @cache
-def _ray_commands() -> Mapping[str, click.Command]:
-    from ray.scripts.scripts import add_command_alias, cli  # noqa: F401
+def _ray_commands() -> Mapping[str, Any]:
+    from ray.scripts.scripts import cli
 
-    commands: Mapping[str, click.Command] = cli.commands
+    commands: Mapping[str, Any] = cli.commands
     return commands
