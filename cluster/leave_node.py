@@ -1,7 +1,7 @@
 """`python -m cluster.leave_node`, on a node that is about to go: have its packs write their states and leave.
 
-For a pod's preStop hook or a spot instance's notice. Ray is told that the node is preempted, so nothing new starts on it;
-its packs see that within a second, write their states and are handed back. Neither Ray nor a kill would wait for that.
+For a pod's preStop hook or a spot instance's notice. Ray is told that the node is preempted, so nothing new starts on
+it; its packs see that within a second, write their states and are handed back. Ray by itself gives them no signal.
 """
 
 from __future__ import annotations

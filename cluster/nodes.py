@@ -122,7 +122,7 @@ def drain(node_id: str, seconds: float) -> None:
         ClusterError: Ray refuses.
     """
     import ray
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined, unused-ignore]
     from ray.core.generated import autoscaler_pb2
 
     reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")

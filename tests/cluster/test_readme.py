@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
+from documented_commands import COMMANDS, check, code_blocks, commands_in
 
-from cluster.cli.app import app
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.spec import parse_spec, preset_names
@@ -19,24 +17,15 @@ from grok_sweeps.store import SweepStore, open_objects
 
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text()
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+CALLS = [words for block in code_blocks(TEXT, "bash") for words in commands_in(block)]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
+@pytest.mark.parametrize("words", CALLS, ids=" ".join)
+def test_every_command_in_the_readme_parses(words: list[str]) -> None:
+    check(words)
 
 
-def command_lines() -> list[str]:
-    return [line for block in blocks("bash") for line in block.splitlines() if line.startswith("grok-sweeps")]
-
-
-@pytest.mark.parametrize("line", command_lines())
-def test_every_command_in_the_readme_parses(line: str) -> None:
-    _, name, *arguments = shlex.split(line)
-    COMMANDS[name].make_context(name, arguments)
-
-
-@pytest.mark.parametrize("text", blocks("yaml"))
+@pytest.mark.parametrize("text", code_blocks(TEXT, "yaml"))
 def test_every_spec_in_the_readme_plans(text: str) -> None:
     assert len(make_plan(parse_spec(text)).runs) > 50
 
@@ -46,7 +35,7 @@ def test_the_python_in_the_readme_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     SweepStore(open_objects("./sweeps"), "small").create(*small_plan())
-    (code,) = blocks("python")
+    (code,) = code_blocks(TEXT, "python")
     names: dict[str, object] = {}
     exec(code, names)
     assert list(names["store"].sweeps().sweep) == ["small"]  # type: ignore[attr-defined]
