@@ -177,6 +177,7 @@ class Monitor:
                 "events": list(self._events),
                 "idle_share": self._idle_steps / lane_steps if lane_steps else None,
                 "extend_to": self._extend_to,
+                "worker_losses": sum(self._losses.values()),
             }
 
     def _rate(self) -> float:

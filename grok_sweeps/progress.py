@@ -50,7 +50,8 @@ class Progress:
     """State of a sweep. `eta_s` and `steps_per_s` are None where no driver is at work.
 
     `idle_share` is the share of the last driver's lane-steps that were done in lanes whose run had ended, `first_error`
-    what is said of the first failed run in the plan's order.
+    what is said of the first failed run in the plan's order; `worker_losses` are those that the driver has seen,
+    `gpu_hours` what its packs have taken.
     """
 
     sweep: str
@@ -69,6 +70,8 @@ class Progress:
     events: tuple[str, ...] = ()
     heartbeat_age_s: float | None = None
     first_error: str | None = None
+    worker_losses: int = 0
+    gpu_hours: float | None = None
 
     @property
     def finished(self) -> int:
@@ -127,6 +130,8 @@ def measure_progress(
         events=tuple(status.get("events", ())),
         heartbeat_age_s=age,
         first_error=_first_error(plan, rows),
+        worker_losses=status.get("worker_losses", 0),
+        gpu_hours=status.get("gpu_hours"),
     )
 
 

@@ -1,0 +1,5 @@
+"""Users' own tools that hear of a sweep: a webhook, Prometheus, MLflow, Weights & Biases. None can break or slow it."""
+
+from cluster.hooks.hooks import Hooks, open_hooks
+
+__all__ = ["Hooks", "open_hooks"]
