@@ -55,12 +55,10 @@ class HookThread:
         self._tell(f"{self.name}: {redacted(text, self._target)[:MOST_CHARACTERS]}")
 
     def _loop(self) -> None:
+        progress: Progress | None = None
+        ending: Ending | None = None
         has_failed = False
         while True:
-            with self._news:
-                self._news.wait_for(lambda: self._progress is not None or self._ending is not None)
-                progress, ending = self._progress, self._ending
-                self._progress = None
             try:
                 self._hook = hook = self._hook or self._open()
                 if ending is not None:
@@ -73,3 +71,10 @@ class HookThread:
                 has_failed = True
             if ending is not None:
                 return
+            progress, ending = self._next()
+
+    def _next(self) -> tuple[Progress | None, Ending | None]:
+        with self._news:
+            self._news.wait_for(lambda: self._progress is not None or self._ending is not None)
+            progress, self._progress = self._progress, None
+            return progress, self._ending

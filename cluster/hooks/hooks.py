@@ -95,7 +95,7 @@ def open_hooks(execution: Execution) -> Hooks:
                     f"execution.{key}: the environment variable {variable} is not set where the driver runs; set it, "
                     f"or do without: --set execution.{key}=null."
                 )
-            check_tool(key, value if key != "metrics_port" or ":" in value else f":{value}", variable)
+            check_tool(key, value, variable)
         package = PACKAGES.get(key)
         if package and find_spec(package) is None:
             raise SpecError(

@@ -10,6 +10,8 @@ FEWEST_CHARACTERS = 3
 
 def redacted(text: str, target: str) -> str:
     """`text` without the secret parts of `target`: user, password, path and query."""
+    if "://" not in target:
+        return text
     try:
         parts = urlsplit(target)
     except ValueError:

@@ -68,5 +68,6 @@ class TrackerProcess:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._tell(line.strip())
+        with self._process.stdout as lines:
+            for line in lines:
+                self._tell(line.strip())

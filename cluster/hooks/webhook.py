@@ -64,6 +64,8 @@ class Webhook:
                 with urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
                     return
             except OSError as error:
+                if isinstance(error, HTTPError):
+                    error.close()
                 refused = isinstance(error, HTTPError) and error.code < FEWEST_RETRIED and error.code != TOO_MANY
                 if refused or attempt + 1 == TRIES or self._wait(BACKOFF_S[attempt]):
                     raise

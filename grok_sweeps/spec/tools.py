@@ -60,8 +60,8 @@ def _is_uri(value: str) -> bool:
 
 
 def _is_address(value: str) -> bool:
-    host, colon, port = value.rpartition(":")
-    return bool(host and colon) and not re.search(r"\s", host) and port.isdecimal() and 1 <= int(port) <= 65535
+    host, _, port = value.rpartition(":")
+    return not re.search(r"\s", host) and bool(re.fullmatch(r"[0-9]{1,5}", port)) and 1 <= int(port) <= 65535
 
 
 _TOOLS: dict[str, tuple[Callable[[str], bool], str]] = {
