@@ -16,10 +16,10 @@ import warnings
 from collections.abc import Callable
 
 from cluster.hooks.catch_up import CatchUp
+from cluster.hooks.hook import MOST_CHARACTERS
 from cluster.hooks.mlflow_tracker import MlflowTracker
 from cluster.hooks.redact import redacted
 from cluster.hooks.tracker import Tracker
-from cluster.hooks.tracker_process import MOST_CHARACTERS
 from cluster.hooks.wandb_tracker import WandbTracker
 from cluster.settings import prepare_trackers
 from grok_sweeps.results import open_store
@@ -28,14 +28,17 @@ from grok_sweeps.train.failed import one_line
 TRACKERS: dict[str, Callable[[str, str], Tracker]] = {"mlflow": MlflowTracker, "wandb": WandbTracker}
 LONGEST_S = 60.0
 """After the end of the sweep."""
-EVERY_SHARE = 1.0
-"""Time between two looks at the store, in the time that one takes."""
+EVERY_S = 10.0
+"""Time between two looks at the store, at least; and as long as the last one took."""
+NICE = 10
+"""The cores are the training's."""
 
 
 def main() -> None:
     """Log until the input ends, once more after that, and end."""
     told, sys.stdout = sys.stdout, sys.stderr  # what a tracker prints is no event
     warnings.simplefilter("ignore")
+    os.nice(NICE)
     asked = json.loads(sys.stdin.readline())
     name, target, sweep = asked["tracker"], asked["target"], asked["sweep"]
     prepare_trackers()
@@ -65,7 +68,7 @@ def main() -> None:
             has_failed = True
         if last:
             break
-        over.wait(EVERY_SHARE * (time.monotonic() - began))
+        over.wait(max(EVERY_S, time.monotonic() - began))
 
 
 def _listen(news: threading.Event, over: threading.Event) -> None:

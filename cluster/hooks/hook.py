@@ -8,6 +8,9 @@ from typing import Protocol
 
 from grok_sweeps.progress import Progress
 
+MOST_CHARACTERS = 400
+"""Of what a tool has to say about its failure."""
+
 Tell = Callable[[str], None]
 """Says in one line what happened, as an event of the sweep."""
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from cluster.hooks.hook import Ending, Hook, Tell
+from cluster.hooks.hook import MOST_CHARACTERS, Ending, Hook, Tell
 from cluster.hooks.redact import redacted
 from grok_sweeps.progress import Progress
 from grok_sweeps.train.failed import one_line
-
-MOST_CHARACTERS = 300
-"""Of what a tool has to say about its failure."""
 
 
 class HookThread:
@@ -26,6 +23,7 @@ class HookThread:
         self._news = threading.Condition()
         self._progress: Progress | None = None
         self._ending: Ending | None = None
+        self._is_left = False
         self._thread = threading.Thread(target=self._loop, name=f"hook {name}", daemon=True)
         self._thread.start()
 
@@ -46,6 +44,7 @@ class HookThread:
         self._thread.join(timeout_s)
         if not self._thread.is_alive():
             return True
+        self._is_left = True
         if self._hook is not None:
             self._hook.abandon()
         return False
@@ -66,7 +65,7 @@ class HookThread:
                 elif progress is not None:
                     hook.progress(progress)
             except Exception as error:  # a tool that fails costs the sweep nothing
-                if not has_failed or ending is not None:
+                if not self._is_left and (not has_failed or ending is not None):
                     self.tell(f"{one_line(error)}; the sweep does without")
                 has_failed = True
             if ending is not None:

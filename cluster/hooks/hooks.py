@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from cluster.hooks.hook import Begin, Ending, Hook, Tell
 from cluster.hooks.hook_thread import HookThread
 from cluster.hooks.metrics import Metrics
-from cluster.hooks.tracker_process import FLUSH_S, TrackerProcess
+from cluster.hooks.tracker_process import TrackerProcess
 from cluster.hooks.webhook import Webhook
 from cluster.monitor import Monitor, View
 from cluster.settings import environment_value
@@ -22,6 +22,8 @@ from grok_sweeps.spec.tools import check_tool, variable_of
 
 KEYS = ("webhook", "metrics_port", "mlflow", "wandb")
 PACKAGES = {"mlflow": "mlflow", "wandb": "wandb"}
+FLUSH_S = 30.0
+"""Longest wait for the hooks at the end, all together."""
 LOST = "it may not have heard of the end"
 LATER = "a resume logs the rest"
 AGAIN = {"webhook": LOST, "metrics_port": LOST, "mlflow": LATER, "wandb": LATER}

@@ -17,9 +17,6 @@ import threading
 from cluster.hooks.hook import Begin, Ending, Tell
 from grok_sweeps.progress import Progress
 
-FLUSH_S = 30.0
-MOST_CHARACTERS = 400
-
 
 class TrackerProcess:
     """Keeps tracker `name` at `target` up to date with a sweep's rows."""
