@@ -1,4 +1,4 @@
-"""Users' own tools that hear of a sweep: a webhook, Prometheus, MLflow, Weights & Biases. None can break or slow it."""
+"""Users' own tools that hear of a sweep: a webhook, Prometheus, MLflow, Weights & Biases. None can break it or keep it waiting."""
 
 from cluster.hooks.hooks import Hooks, open_hooks
 
