@@ -1,4 +1,4 @@
-"""Users' own tools that hear of a sweep: a webhook, Prometheus, MLflow, Weights & Biases. None can break it or keep it waiting."""
+"""Tools of users that hear of a sweep (webhook, Prometheus, MLflow, W&B). None can break it or keep it waiting."""
 
 from cluster.hooks.hooks import Hooks, open_hooks
 
