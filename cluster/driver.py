@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.device_hours import DeviceHours
+from cluster.hooks import open_hooks
 from cluster.local_ray import LocalRay
 from cluster.monitor import Monitor, View
 from cluster.pack_runner import PackRunner
@@ -32,6 +33,7 @@ from grok_sweeps.store.checkpoints import delete_finished, kept_steps
 from grok_sweeps.store.compact import compact
 from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.store.todo import Todo
+from grok_sweeps.train.failed import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +84,19 @@ def run_sweep(
         trainable: the Tune trainable of a pack, `PackTrial` unless given.
 
     Raises:
+        SpecError: a hook that `execution` asks for cannot be called from here.
         SweepConflictError: the store holds other runs under this name.
         StoreError: the store cannot be written.
         CalibrationError: a control did not grok.
     """
+    hooks = open_hooks(execution)
     store.create(spec_text, plan)
     n_again = delete_failed(store) if failed_again else 0
     stopped, hours = StopOnSignal(), DeviceHours(resources.bundle, max_device_hours)
-    monitor = Monitor(store, plan, view, extend_to, hours, submission_id=submission_id)
+    monitor = Monitor(store, plan, hooks.watching(view), extend_to, hours, submission_id=submission_id)
     monitor.start()
     session = session or LocalRay(resources)
+    hooks.begin(monitor, store.objects.uri, store.sweep)
 
     def todo() -> Todo:
         return Todo(plan, extend_to, kept_steps(store) if plan.parents else {})
@@ -127,10 +132,16 @@ def run_sweep(
             if state == "finished":
                 _compact(store, monitor)
     except CalibrationError as error:
+        errors = [str(error)]
         monitor.event(str(error))
+        raise
+    except Exception as error:
+        errors = [one_line(error)]
         raise
     finally:
         progress = monitor.finish(state)
+        if hooks.end(state, progress, errors, idle=state == "finished" and not trials):
+            progress = monitor.finish(state)  # with what they said
     return RunReport(state, progress, tuple(errors), trials, stopped.reason if state == "interrupted" else None)
 
 

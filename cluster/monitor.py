@@ -237,6 +237,7 @@ class Monitor:
                 "extend_to": self._extend_to,
                 "reason": self.reason if self._state == "interrupted" else None,
                 **self._hours.to_status(),
+                "worker_losses": sum(self._losses.values()),
             }
 
     def _rate(self) -> float:

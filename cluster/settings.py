@@ -102,6 +102,24 @@ def use_token(token: str | None) -> None:
         os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token})
 
 
+def environment_value(name: str) -> str | None:
+    """What an environment variable holds that a spec names; None where it is not set or empty."""
+    return os.environ.get(name) or None
+
+
+def prepare_trackers() -> None:
+    """Set what MLflow's client reads in the process that logs runs. A user's own setting stays.
+
+    It waits ten minutes and more for a server that does not answer, and counts usage.
+    """
+    for name, value in (
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "10"),
+        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
+        ("MLFLOW_DISABLE_TELEMETRY", "true"),
+    ):
+        os.environ.setdefault(name, value)
+
+
 def _container_cpus() -> int:
     """CPUs that a container's quota allows (cgroup v2), or no limit."""
     quota = Path("/sys/fs/cgroup/cpu.max")

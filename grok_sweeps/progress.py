@@ -66,7 +66,7 @@ class Progress:
 
     `accuracy` says how well finished cells were foreseen, `idle_share` is the share of the last driver's lane-steps
     that were done in lanes whose run had ended, `first_error` what is said of the first failed run in the plan's order,
-    `reason` why the sweep was stopped.
+    `reason` why the sweep was stopped; `worker_losses` are those that the driver has seen.
     """
 
     sweep: str
@@ -88,6 +88,7 @@ class Progress:
     first_error: str | None = None
     spent: Spent | None = None
     reason: str | None = None
+    worker_losses: int = 0
 
     @property
     def finished(self) -> int:
@@ -140,6 +141,7 @@ def measure_progress(
         first_error=_first_error(plan, rows),
         spent=_spent(status, outlook.steps_done + under_way, outlook.steps_done + left if rate else None),
         reason=status.get("reason") if state == "interrupted" else None,
+        worker_losses=status.get("worker_losses", 0),
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from grok_sweeps.architectures import ARCHITECTURES
 from grok_sweeps.arms import ARMS
 from grok_sweeps.errors import SpecError, did_you_mean
+from grok_sweeps.spec.tools import check_tool
 from grok_sweeps.tasks import TASKS
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
@@ -67,6 +68,16 @@ def _reference(value: str) -> str:
     if value != "control" and not re.fullmatch(NAME_PATTERN[1:-1] + r"/[0-9a-f]{16}", value):
         raise ValueError("it must be 'control', or a run of the store as SWEEP/RUN_ID")
     return value
+
+
+def _tool(key: str) -> AfterValidator:
+    """Where a user's own tool is, as text."""
+
+    def check(value: str) -> str:
+        check_tool(key, value)
+        return value
+
+    return AfterValidator(check)
 
 
 _NonEmpty = Field(min_length=1)
@@ -176,6 +187,12 @@ class Execution(_Frozen):
     checkpoint_every_s: Annotated[_Float, Field(gt=0, le=86_400)] = 60.0
     stall_after_s: Annotated[_Float, Field(gt=0, le=86_400)] = 300.0
     max_failures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 3
+    webhook: Annotated[str, _tool("webhook")] | None = None
+    metrics_port: Annotated[int, Field(strict=True, ge=1, le=65535)] | Annotated[str, _tool("metrics_port")] | None = (
+        None
+    )
+    mlflow: Annotated[str, _tool("mlflow")] | None = None
+    wandb: Annotated[str, _tool("wandb")] | None = None
 
 
 class SweepSpec(_Frozen):

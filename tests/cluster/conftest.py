@@ -1,4 +1,4 @@
-"""A `grok-sweeps` in the background that does not outlive its test."""
+"""A `grok-sweeps` in the background that does not outlive its test, and tools that listen to it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pytest
 from cluster_processes import Sweeping
+from tool_servers import MlflowServer, Received, webhook_server
 
 
 @pytest.fixture
@@ -25,3 +26,18 @@ def sweeping(tmp_path: Path) -> Iterator[Callable[..., Sweeping]]:
     for sweep in started:
         with contextlib.suppress(psutil.NoSuchProcess):
             sweep.kill_everything()
+
+
+@pytest.fixture
+def webhook() -> Iterator[Received]:
+    """A receiver of webhooks."""
+    with webhook_server() as received:
+        yield received
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """MLflow's own server."""
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    yield server
+    server.stop()

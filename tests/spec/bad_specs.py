@@ -189,6 +189,16 @@ BAD_SPECS: dict[str, BadSpec] = {
     "comments only": _text("# nothing\n", "mapping", "name, runs, blocks and execution"),
     "a list": _text("- 1\n", "mapping"),
     "a word": _text("hello\n", "mapping"),
+    # users' tools
+    "webhook that is no URL": _execution("webhook: hooks", "execution.webhook", "http:// or https:// URL", "$NAME"),
+    "webhook with a password": _execution("webhook: 'https://a:b@h/'", "execution.webhook", "credentials", "$NAME"),
+    "webhook that is a number": _execution("webhook: 5", "execution.webhook", "5", "text"),
+    "variable that is no name": _execution("mlflow: $1", "execution.mlflow", "'$'", "$MY_MLFLOW"),
+    "metrics port too high": _execution("metrics_port: 65536", "execution.metrics_port", "65536", "at most 65535"),
+    "metrics address without a port": _execution("metrics_port: host", "execution.metrics_port", "HOST:PORT"),
+    "tracking URI with a password": _execution("mlflow: 'http://a:b@h'", "execution.mlflow", "credentials", "$NAME"),
+    "tracking URI that is broken": _execution("mlflow: 'http://[::1'", "execution.mlflow", "tracking URI"),
+    "project with two slashes": _execution("wandb: a/b/c", "execution.wandb", "ENTITY/PROJECT"),
     # names
     "name with a slash": _text("name: a/b\n", "name", "'a/b'", "letters, digits"),
     "name is the parent folder": _text("name: ..\n", "name", "'..'", "letters, digits"),
