@@ -35,7 +35,6 @@ from cluster.resources import choose_cluster_resources
 from cluster.settings import jobs_address, ray_token
 from grok_sweeps.errors import ClusterError, SpecError
 from grok_sweeps.plan import Plan, make_plan
-from grok_sweeps.plan.rates import Pool
 from grok_sweeps.provenance import git_sha
 from grok_sweeps.results import Store
 from grok_sweeps.spec import Execution, load_spec, with_execution
@@ -74,9 +73,12 @@ def submit(
     opened = store_at(store)
     planned = make_plan(sweep, stored_ancestry(opened.objects))
     server = JobsServer(where, ray_token(token_file))
-    _say_cost(server, planned, sweep.execution, opened, price, wait_for_nodes)
+    _look_at_nodes(server, planned, sweep.execution, opened, price, wait_for_nodes)
     sweep_store = SweepStore(opened.objects, sweep.name)
     sweep_store.create(text, planned)
+    if Reader(sweep_store).read().state == "finished":
+        console().print(f"{sweep.name} is finished: nothing was submitted", highlight=False)
+        return
     hand_over(
         sweep_store,
         server,
@@ -127,7 +129,7 @@ def hand_over(
     say(f"stop it:    grok-sweeps cancel {store.sweep} {at}")
 
 
-def _say_cost(
+def _look_at_nodes(
     server: JobsServer, planned: Plan, execution: Execution, store: Store, price: float | None, wait_for_nodes_s: float
 ) -> None:
     """Print what the sweep would cost on the nodes that are there.
@@ -142,8 +144,7 @@ def _say_cost(
         if not wait_for_nodes_s:
             raise
         return
-    pool: Pool = pool_of(nodes, resources.bundle)
-    for line in cost_lines(planned, pool, execution, store, price=price):
+    for line in cost_lines(planned, pool_of(nodes, resources.bundle), execution, store, price=price):
         console().print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -55,6 +55,7 @@ class Metrics:
         progress = self._progress
         if progress is None:
             return
+        spent = progress.spent
         gauges: dict[str, tuple[str, float | None]] = {
             "runs_planned": ("Runs of the sweep.", progress.runs),
             "run_steps_expected": (
@@ -64,10 +65,7 @@ class Metrics:
             "steps_per_second": ("Run-steps a second.", progress.steps_per_s),
             "seconds_left": ("Expected time left.", progress.eta_s),
             "lanes_active": ("Lanes that train a run.", progress.lanes_active),
-            "device_hours": (
-                "GPU-hours that packs have held, core-hours on CPUs.",
-                progress.spent and progress.spent.hours,
-            ),
+            "device_hours": ("GPU-hours that packs have held, or core-hours.", spent.hours if spent else None),
             "heartbeat_timestamp_seconds": ("When the driver last looked at the sweep.", self._heard_at),
         }
         for name, (meaning, value) in gauges.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,6 +106,9 @@ class JobsServer:
 
 def _client(address: str, headers: Mapping[str, str]) -> Any:
     from ray.job_submission import JobSubmissionClient
+
+    for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # every package that is uploaded
 
     class Bounded(JobSubmissionClient):
         """Ray's own waits for an answer without end."""

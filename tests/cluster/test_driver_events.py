@@ -12,22 +12,31 @@ import pytest
 
 import cluster.driver
 import cluster.monitor
+from cluster.local_ray import LocalRay
 from cluster.monitor import Monitor
 from cluster.pack_queue import PackQueue
+from cluster.resources import Resources
+from cluster.stalls import Stalls
 from cluster.tune_callback import PackProgress
 from grok_sweeps.store import SweepStore
 
 WAIT_S = 60.0
 
 
+def progress(monitor: Monitor, queue: PackQueue, **parts: Any) -> PackProgress:
+    """What hears of trials, on a machine with one node."""
+    session = parts.get("session") or LocalRay(Resources(1, None, "cpu", None))
+    return PackProgress(monitor, queue, frozenset, parts.get("stalls") or Stalls(300.0), session)
+
+
 @pytest.mark.parametrize(
     ("last", "becomes"),
-    [({"ends_sweep": "no space"}, {"pending": 1}), ({"stopped": True}, {"pending": 1}), ({}, {"done": 1})],
+    [({"stopped": True}, {"pending": 1}), ({}, {"done": 1})],
 )
 def test_a_pack_whose_attempt_ended_early_still_waits(last: dict[str, Any], becomes: dict[str, int]) -> None:
     monitor = Mock(spec=Monitor)
     trial = SimpleNamespace(trial_id="t", config={"pack": "pack"}, last_result=last)
-    PackProgress(monitor, Mock(spec=PackQueue), frozenset).on_trial_complete(1, [trial], trial)
+    progress(monitor, Mock(spec=PackQueue)).on_trial_complete(1, [trial], trial)
     monitor.pack_ended.assert_called_once_with("pack", **becomes)
 
 

@@ -24,6 +24,8 @@ WAIT_S = 60.0
 @pytest.fixture(autouse=True)
 def _no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster.trial, "is_requested", lambda _: False)
+    monkeypatch.setattr(cluster.trial, "this_node", lambda: "node")
+    monkeypatch.setattr(cluster.trial, "drains", lambda _: False)
     monkeypatch.setattr(cluster.trial, "REPORT_EVERY_S", 0.05)
 
 
@@ -64,10 +66,10 @@ def test_an_engine_that_does_not_work_here_ends_the_sweep_and_fails_no_run(
     trial = begin(engine=engine)
     said = trial.step()
     trial.cleanup()
-    assert set(said) == {"ends_sweep", "done"}
-    assert why in said["ends_sweep"]
-    assert "use execution.engine=auto" in said["ends_sweep"]
-    assert "\n" not in said["ends_sweep"]
+    assert set(said) == {"useless", "files_written", "node"}
+    assert why in said["useless"]
+    assert "use execution.engine=auto" in said["useless"]
+    assert "\n" not in said["useless"]
     log = RowLog(SweepStore(open_objects(str(tmp_path / "store")), "tried"))
     log.refresh()
     assert not log.rows
@@ -77,6 +79,7 @@ def test_what_is_being_written_while_a_pack_raises_counts(
     begin: Callable[..., PackTrial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = begin(checkpoint_every_s=0.0)
+    trial._begin()
     trainer = trial._trainer
     assert trainer is not None
     writing, released = threading.Event(), threading.Event()
