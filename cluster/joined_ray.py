@@ -38,6 +38,7 @@ class JoinedRay:
         self._nodes: list[Node] = []
         self._looked_at = float("-inf")
         self.scratch = ""
+        self.bad_nodes: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """Join.
@@ -92,7 +93,7 @@ class JoinedRay:
 
     def workers(self) -> int:
         """See `RaySession`."""
-        fit = max(1, packs_that_fit(self.nodes(), self._bundle))
+        fit = max(1, packs_that_fit(self.nodes(), self._bundle, self.bad_nodes))
         return fit if self._most is None else min(fit, self._most)
 
     def most_taken(self) -> int:
@@ -102,7 +103,7 @@ class JoinedRay:
 
     def has_room_without(self, nodes: frozenset[str]) -> bool:
         """See `RaySession`."""
-        return packs_that_fit(self.nodes(), self._bundle, nodes) > 0
+        return packs_that_fit(self.nodes(), self._bundle, nodes | self.bad_nodes) > 0
 
 
 def _reachable(address: str) -> None:

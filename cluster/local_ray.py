@@ -16,6 +16,7 @@ class LocalRay:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self.scratch = ""
+        self.bad_nodes: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """Start Ray with as many CPUs and GPUs as the workers take."""

@@ -14,7 +14,6 @@ from grok_sweeps.plan.rates import CPU, Pool
 GIB = 1 << 30
 TYPE = "accelerator_type:"
 """What the resources that stand for a GPU's type begin with."""
-_SHOWN = ("CPU", "GPU", "memory")
 _NODES_SHOWN = 6
 
 
@@ -68,11 +67,12 @@ def describe_bundle(bundle: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
-def describe_nodes(nodes: Sequence[Node]) -> str:
-    """What nodes offer, equal ones counted: `2 nodes with 8 CPU, 1 GPU, 30 GiB memory, H100`."""
+def describe_nodes(nodes: Sequence[Node], bundle: Mapping[str, float]) -> str:
+    """What nodes offer that a bundle may ask for, equal ones counted: `2 nodes with 8 CPU, 1 GPU, H100`."""
+    kinds = ["CPU", "GPU", *(["memory"] if "memory" in bundle else [])]
     offers: dict[str, int] = {}
     for node in nodes:
-        shown = {name: node.resources[name] for name in _SHOWN if node.resources.get(name)}
+        shown = {name: node.resources[name] for name in kinds if node.resources.get(name)}
         types = {name: 1.0 for name in node.resources if name.startswith(TYPE)}
         offer = describe_bundle({**shown, **types}) or "nothing"
         offer += " (draining)" if node.draining else ""

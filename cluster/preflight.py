@@ -13,7 +13,7 @@ from typing import Any
 
 from cluster.doctor.store import PROBE_FOLDER
 from cluster.joined_ray import JoinedRay
-from cluster.nodes import Node, describe_bundle
+from cluster.nodes import Node, describe_bundle, packs_that_fit
 from cluster.resources import Resources, choose_cluster_resources
 from grok_sweeps.errors import ClusterError, StoreError
 from grok_sweeps.provenance import package_version
@@ -55,29 +55,31 @@ def wait_for_room(
             time.sleep(LOOK_EVERY_S)
 
 
-def check_nodes(nodes: Sequence[Node], resources: Resources, store: SweepStore, tell: Callable[[str], None]) -> str:
+def check_nodes(session: JoinedRay, resources: Resources, store: SweepStore, tell: Callable[[str], None]) -> str:
     """Have each node that can hold a pack use the store; return what was found in a few words.
 
-    What does not work on some nodes is told, and the packs go elsewhere.
+    Where it does not work is told, and no pack goes there.
 
     Raises:
         ClusterError: no node works.
     """
+    nodes = session.nodes()
     able = [node for node in nodes if node.packs(resources.bundle)]
     probed = able[:MOST_PROBED]
     answers = _ask(probed, store)
-    wrong = {node.host: answer["error"] for node, answer in zip(probed, answers, strict=True) if "error" in answer}
+    wrong = [(node, answer["error"]) for node, answer in zip(probed, answers, strict=True) if "error" in answer]
     if len(wrong) == len(probed):
-        host, why = next(iter(wrong.items()))
-        raise ClusterError(f"no node can train: on {host}, {why}")
-    for host, why in wrong.items():
-        tell(f"packs avoid node {host}: {why}")
+        raise ClusterError(f"no node can train: on {wrong[0][0].host}, {wrong[0][1]}")
+    for node, why in wrong:
+        tell(f"no pack goes to node {node.host}: {why}")
+    session.bad_nodes = frozenset(node.node_id for node, _ in wrong)
     torches = Counter(answer["torch"] for answer in answers if "torch" in answer)
     if len(torches) > 1:
         tell(f"nodes differ in torch ({', '.join(sorted(torches))}): a run's last bits depend on where it trains")
-    room = sum(node.packs(resources.bundle) for node in able)
+    room = packs_that_fit(able, resources.bundle, session.bad_nodes)
+    on = f"{len(able) - len(wrong)} of {len(nodes)} nodes"
     return (
-        f"room for {room} packs of {describe_bundle(resources.bundle)} on {len(able)} of {len(nodes)} nodes; "
+        f"room for {room} packs of {describe_bundle(resources.bundle)} on {on}; "
         f"{len(probed) - len(wrong)} of {len(probed)} read and write {store.objects.uri}"
     )
 

@@ -9,6 +9,8 @@ class RaySession(Protocol):
     """A Ray to train packs on. `scratch` is a folder for what Tune wants to write, there once it is started."""
 
     scratch: str
+    bad_nodes: frozenset[str]
+    """Nodes on which no pack can train."""
 
     def start(self) -> None:
         """Be connected; again is nothing."""

@@ -84,8 +84,8 @@ def choose_cluster_resources(execution: Execution, nodes: Sequence[Node]) -> Res
     if not fit:
         raise ClusterError(
             f"no node can hold a pack: one asks for {describe_bundle(resources.bundle)}, and there are "
-            f"{describe_nodes(nodes)}. Ask for less (execution.device, threads, gpus_per_pack, accelerator_type, "
-            "memory_gb), or, where nodes are added on demand, wait for them with --wait-for-nodes SECONDS."
+            f"{describe_nodes(nodes, resources.bundle)}. Ask for less (execution.device, threads, gpus_per_pack, "
+            "accelerator_type, memory_gb), or, where nodes come on demand, wait for them: --wait-for-nodes SECONDS."
         )
     return replace(resources, workers=fit if execution.workers == "auto" else min(fit, execution.workers))
 

@@ -71,7 +71,8 @@ class PackSearch(_Unpickled, Searcher):
             self._monitor.sweep_failed(str(error))
             self._queue.close()
             return str(Searcher.FINISHED)
-        avoid = attempt.avoid if self._session.has_room_without(attempt.avoid) else ()
+        avoid = self._session.bad_nodes
+        avoid |= attempt.avoid if self._session.has_room_without(attempt.avoid) else frozenset()
         return {"pack": attempt.pack.pack_id, "is_last": attempt.is_last, "avoid": sorted(avoid)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

@@ -11,8 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+VERSION = "0.1.0"
+"""This package's version. It stands here since a cluster's workers have its code without having it installed."""
 
-def package_version(name: str = "grok-sweeps") -> str | None:
+
+def package_version(name: str) -> str | None:
     """Installed version of a package, or None."""
     try:
         return version(name)
@@ -36,7 +39,7 @@ def git_sha() -> str | None:
 def provenance(commit: str | None) -> dict[str, Any]:
     """Provenance columns a worker knows by itself, with the driver's `commit`."""
     return {
-        "version": package_version(),
+        "version": VERSION,
         "git_sha": commit,
         "torch": package_version("torch"),
         "ray": package_version("ray"),

@@ -159,16 +159,17 @@ def cancel(
     token_file: TokenFileOption = None,
 ) -> None:
     """Stop a sweep, wherever it is driven: its states are written first, and a resume goes on from them."""
-    opened = store_at(store)
-    one = opened.sweep(sweep)
+    one = store_at(store).sweep(sweep)
     reader, out = Reader(one), console()
     driver = (one.load_status() or {}).get("driver")
-    if reader.read().state == "running" and driver:
+    stops_itself = False
+    if driver is not None and reader.read().state == "running":
         one.ask_to_stop(driver["id"], f"cancelled by {getpass.getuser()} on {socket.gethostname()}")
         until = time.monotonic() + wait
         while reader.read().state == "running" and time.monotonic() < until:
             time.sleep(_LOOK_EVERY_S)
-    over = _end_job(one, address, ray_token(token_file), wait)
+        stops_itself = reader.read().state != "running"
+    over = _end_job(one, address, ray_token(token_file), wait, stops_itself=stops_itself)
     progress = reader.read()
     out.print(
         f"{sweep}: {progress.state}, {progress.finished:,}/{progress.runs:,} runs finished; {over}"
@@ -181,7 +182,7 @@ def cancel(
         raise ClusterError(f"sweep '{sweep}' still runs after {wait:g} s; cancel it again with a longer --wait.")
 
 
-def _end_job(store: SweepStore, address: str | None, token: str | None, wait_s: float) -> str:
+def _end_job(store: SweepStore, address: str | None, token: str | None, wait_s: float, *, stops_itself: bool) -> str:
     """Have the sweep's job end, if it has one and its cluster is there; return what became of it."""
     job = store.load_job()
     if job is None:
@@ -189,19 +190,16 @@ def _end_job(store: SweepStore, address: str | None, token: str | None, wait_s: 
     try:
         server = JobsServer(address or jobs_address() or job["address"], token)
         live = live_job(server, store.objects.uri, store.sweep)
-    except ClusterError as error:
-        return f"its cluster is gone ({error})"
-    if live is None:
-        return "its job has ended"
-    until = time.monotonic() + wait_s
-    asked = False
-    while time.monotonic() < until:
-        found = server.job(live.submission_id)
-        if found is None or found.is_over:
+        if live is None:
             return "its job has ended"
-        if not asked and store.load_status() is not None and Reader(store).read().state == "running":
+        if not stops_itself:
             server.stop(live.submission_id)
-            asked = True
-        time.sleep(_LOOK_EVERY_S)
-    server.stop(live.submission_id)
-    return f"its job {live.submission_id} was told to end"
+        until = time.monotonic() + wait_s
+        while (now := server.job(live.submission_id)) is not None and not now.is_over:
+            if time.monotonic() >= until:
+                server.stop(live.submission_id)
+                return f"its job {live.submission_id} was told to end"
+            time.sleep(_LOOK_EVERY_S)
+    except ClusterError as error:
+        return f"its cluster is gone ({str(error).rstrip('.')})"
+    return "its job has ended"

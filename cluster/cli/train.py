@@ -187,7 +187,7 @@ def _session(
         wait_s = request.wait_for_nodes_s
         resources = wait_for_room(session, spec.execution, wait_s, lambda why: tell(f"{WAITING}, {why}"))
         session.train_with(resources)
-        tell(f"{PREFLIGHT_PASSED}: {check_nodes(session.nodes(), resources, store, tell)}")
+        tell(f"{PREFLIGHT_PASSED}: {check_nodes(session, resources, store, tell)}")
     except BaseException:
         session.close()
         raise

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from cluster.doctor.check import Check, failure, ok, warning
 from cluster.settings import has_nvidia_driver, this_machine
-from grok_sweeps.provenance import package_version
+from grok_sweeps.provenance import VERSION, package_version
 
 _INSTALL = "install grok-sweeps again: pip install -c constraints.txt -e ."
 
 
 def check_machine() -> Iterator[Check]:
     """Yield one check after the other; importing torch and compiling the kernels for the first time take seconds."""
-    yield ok("grok-sweeps", f"{package_version()} on Python {platform.python_version()}")
+    yield ok("grok-sweeps", f"{VERSION} on Python {platform.python_version()}")
     yield version_check("ray", package_version("ray"))
     yield version_check("torch", package_version("torch"))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -11,13 +12,18 @@ import pyarrow as pa
 import pytest
 
 import cluster.driver
+import cluster.driver_log
 import cluster.monitor
+from cluster.driver_log import DriverLog
 from cluster.local_ray import LocalRay
 from cluster.monitor import Monitor
 from cluster.pack_queue import PackQueue
 from cluster.resources import Resources
 from cluster.stalls import Stalls
 from cluster.tune_callback import PackProgress
+from grok_sweeps.plan import make_plan
+from grok_sweeps.plan.packs import pack_of
+from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore
 
 WAIT_S = 60.0
@@ -82,3 +88,80 @@ def test_the_monitor_goes_on_after_any_exception(
     view.event.side_effect = None
     monitor.finish("interrupted")
     assert broken == "the view" or any("a broken pipe" in text for text in told)
+
+
+class Clock:
+    """Seconds that a test moves on."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_pack_has_stalled_when_its_steps_stand_still_however_often_it_reports() -> None:
+    clock = Clock()
+    stalls = Stalls(10.0, clock)
+    stalls.began("starts")
+    stalls.began("trains")
+    for k in range(4):
+        clock.now += 4.0
+        stalls.reported("trains", k)
+        stalls.reported("reports", 7)
+    assert sorted(stalls.stalled()) == ["reports", "starts"]
+    assert stalls.stalled() == [], "each is told once"
+    stalls.ended("starts")
+    clock.now += 11.0
+    assert sorted(stalls.stalled()) == ["reports", "trains"]
+
+
+def test_a_machine_that_cannot_train_ends_the_sweep_only_where_there_is_no_other() -> None:
+    for elsewhere in (False, True):
+        monitor, session = Mock(spec=Monitor), Mock()
+        monitor.has_written.return_value = False
+        session.has_room_without.return_value = elsewhere
+        (run,) = make_plan(parse_spec("name: made\nruns: {p: 5, seeds: 1}\n")).runs
+        queue = PackQueue([pack_of([run], 1)], 3)
+        attempt = queue.take()
+        assert attempt is not None
+        hears = PackProgress(monitor, queue, partial(frozenset, {run.run_id}), Stalls(300.0), session)
+        trial = Mock(trial_id="t", config={"pack": attempt.pack.pack_id}, last_result={"node": "a"})
+        hears.on_trial_start(1, [trial], trial)
+        hears.on_trial_result(2, [trial], trial, {"useless": "no access", "files_written": 0, "node": "a"})
+        hears.on_trial_error(3, [trial], trial)
+        session.has_room_without.assert_called_with(frozenset({"a"}))
+        assert monitor.sweep_failed.called is not elsewhere
+        again = queue.take()
+        assert (again is not None and again.avoid == {"a"}) is elsewhere
+
+
+def test_a_request_to_stop_reaches_the_driver_that_it_names_and_no_other(sweep_store: SweepStore) -> None:
+    plan = sweep_store.load_plan()
+    assert plan is not None
+    asked: dict[str, list[str]] = {"named": [], "other": []}
+    monitors = {name: Monitor(sweep_store, plan, Mock()) for name in asked}
+    for name, monitor in monitors.items():
+        monitor.stop_with(asked[name].append)
+    sweep_store.ask_to_stop(monitors["named"]._driver["id"], "cancelled by a test")
+    for monitor in monitors.values():
+        monitor._refresh(force=True)
+        monitor._refresh(force=True)
+    assert asked == {"named": ["cancelled by a test"], "other": []}
+    log = sweep_store.objects.get(sweep_store.layout.log(monitors["named"]._driver["id"]))
+    assert log is not None
+    assert b"stopping: cancelled by a test" in log
+
+
+def test_a_log_keeps_its_last_lines_and_says_how_many_are_gone(
+    sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster.driver_log, "MOST_LINES", 3)
+    log = DriverLog(sweep_store, {"id": "20260101T000000-aaaaaa"})
+    log.write()
+    assert sweep_store.load_log() is None
+    for k in range(5):
+        log.add(f"line {k}")
+    log.write()
+    kept = (sweep_store.load_log() or "").splitlines()
+    assert kept[0] == "(2 earlier lines are not kept)"
+    assert [line.split(" ", 1)[1] for line in kept[1:]] == ["line 2", "line 3", "line 4"]

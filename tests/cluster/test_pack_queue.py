@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.pack_queue import HOPELESS, Next, PackQueue
+from cluster.pack_queue import BAD_NODE, HOPELESS, Next, PackQueue
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.packs import pack_of
 from grok_sweeps.plan.plan import PlannedRun
@@ -194,4 +194,58 @@ def test_a_pack_that_failed_after_its_last_row_is_over() -> None:
     attempt = queue.take()
     assert attempt is not None
     assert queue.raised(attempt.pack.pack_id, "at the very end", set(), progressed=True) is Next.OVER
+    assert queue.is_over
+
+
+def test_a_pack_that_failed_without_progress_avoids_its_node_and_so_do_its_halves() -> None:
+    queue = queue_of(4, max_failures=1)
+    first = queue.take()
+    assert first is not None
+    assert first.avoid == frozenset()
+    assert queue.lost(first.pack.pack_id, "gone", None, progressed=False, node="a") is Next.AGAIN
+    second = queue.take()
+    assert second is not None
+    assert second.avoid == {"a"}
+    assert queue.lost(second.pack.pack_id, "gone", None, progressed=True, node="b") is Next.AGAIN
+    third = queue.take()
+    assert third is not None
+    assert third.avoid == {"a"}, "b let it get on"
+    assert queue.lost(third.pack.pack_id, "gone", None, progressed=False, node="c") is Next.AGAIN
+    fourth = queue.take()
+    assert fourth is not None
+    assert queue.lost(fourth.pack.pack_id, "gone", None, progressed=False, node="d") is Next.HALVES
+    halves = [queue.take(), queue.take()]
+    assert [half.avoid for half in halves if half] == [{"a", "c", "d"}] * 2
+
+
+def test_a_node_where_nothing_gets_on_is_avoided_by_all_packs_until_one_does() -> None:
+    queue = queue_of(*[1] * (BAD_NODE + 2), max_failures=3)
+    for _ in range(BAD_NODE):
+        attempt = queue.take()
+        assert attempt is not None
+        queue.lost(attempt.pack.pack_id, "gone", None, progressed=False, node="bad")
+    waiting = [queue.take() for _ in range(BAD_NODE + 2)]
+    assert all(attempt is not None and "bad" in attempt.avoid for attempt in waiting)
+    queue = queue_of(*[1] * (BAD_NODE + 2), max_failures=3)
+    for k in range(BAD_NODE):
+        attempt = queue.take()
+        assert attempt is not None
+        queue.lost(attempt.pack.pack_id, "gone", None, progressed=k == 1, node="good")
+    last = [queue.take() for _ in range(BAD_NODE + 2)][-1]
+    assert last is not None
+    assert last.avoid == frozenset()
+
+
+def test_a_pack_that_is_handed_back_waits_again_and_has_not_failed() -> None:
+    queue = queue_of(2, max_failures=0)
+    for _ in range(3 * HOPELESS):
+        attempt = queue.take()
+        assert attempt is not None
+        assert (attempt.lost, attempt.raised, attempt.avoid) == (0, 0, frozenset())
+        assert queue.taken == 1
+        assert queue.handed_back(attempt.pack.pack_id, None) is Next.AGAIN
+        assert queue.taken == 0
+    attempt = queue.take()
+    assert attempt is not None
+    assert queue.handed_back(attempt.pack.pack_id, frozenset()) is Next.OVER
     assert queue.is_over

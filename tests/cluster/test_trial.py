@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import tune
 
 import cluster.trial
 from cluster.trial import PackTrial
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import cpu_name
 from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.checkpoints import load_newest
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train import native
 from grok_sweeps.train.work import pack_content
@@ -140,3 +142,29 @@ def test_a_row_says_what_kind_of_device_trained_it_and_how_much_of_it(
     (row,) = log.rows.values()
     assert row["device_name"] == cpu_name()
     assert row["gpu_share"] == share
+
+
+def test_a_pack_on_a_node_that_is_about_to_go_writes_its_states_and_is_handed_back(
+    begin: Callable[..., PackTrial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = begin()
+    while (before := trial.step())["run_steps"] == 0:
+        assert not before["preempted"]
+    monkeypatch.setattr(cluster.trial, "drains", lambda node: node == "node")
+    said = trial.step()
+    assert (said["preempted"], said["done"], said["node"]) == (True, False, "node")
+    store = SweepStore(open_objects(str(tmp_path / "store")), "tried")
+    (state,) = load_newest(store, [run["run_id"] for run in store.load_pack("pack")["runs"]]).values()
+    assert state.step == said["run_steps"] >= before["run_steps"]
+    with pytest.raises(RuntimeError, match="not used again"):
+        trial.step()
+    trial.cleanup()
+
+
+def test_a_pack_avoids_nodes_by_ray_s_label_of_them() -> None:
+    config = {"bundle": {"CPU": 1.0}, "avoid": ["a", "b"]}
+    elsewhere = PackTrial.default_resource_request(config)
+    assert elsewhere == tune.PlacementGroupFactory(
+        [{"CPU": 1.0}], bundle_label_selector=[{"ray.io/node-id": "!in(a,b)"}]
+    )
+    assert PackTrial.default_resource_request({**config, "avoid": []}) == tune.PlacementGroupFactory([{"CPU": 1.0}])
