@@ -74,7 +74,7 @@ def submit(
         live = live_job(server, store.objects.uri, store.sweep)
         if live is not None:
             return Submission(live.submission_id, joined=True, said=f"job {live.submission_id} is {live.state}")
-        elsewhere = _driver_elsewhere(store, tell)
+        elsewhere = None if _ended_here(server, store) else _driver_elsewhere(store, tell)
         if elsewhere is not None:
             return Submission("", joined=True, said=elsewhere)
         prefix = job_prefix(store.objects.uri, store.sweep)
@@ -117,6 +117,19 @@ def _first_words(server: JobsServer, submission_id: str) -> str:
         if time.monotonic() >= until:
             return f"job {submission_id} is {job.state} since {WAIT_S:.0f} s and has said nothing yet"
         time.sleep(_LOOK_EVERY_S)
+
+
+def _ended_here(server: JobsServer, store: SweepStore) -> bool:
+    """Whether the last driver was a job of this cluster that is over: then no heartbeat needs to grow old.
+
+    Another cluster may have had a job of the same id, so the address counts too.
+    """
+    driver = (store.load_status() or {}).get("driver") or {}
+    last = store.load_job()
+    if last is None or last["address"] != server.address or last["submission_id"] != driver.get("submission_id"):
+        return False
+    job = server.job(last["submission_id"])
+    return job is not None and job.is_over
 
 
 def _driver_elsewhere(store: SweepStore, tell: Callable[[str], None]) -> str | None:

@@ -37,6 +37,7 @@ class Scene:
     node: RayNode | None = None
     """The node that was hurt, to be replaced."""
     resubmission: subprocess.Popen[str] | None = None
+    leaving: subprocess.Popen[str] | None = None
     told_at: int = 0
 
     def pick(self) -> RayNode:
@@ -88,14 +89,13 @@ def _kill_raylet(scene: Scene) -> None:
 
 def _leave(scene: Scene) -> None:
     node = scene.pick()
-    leaving = scene.site.python(scene.cluster, "-m", "tests.leave_node_at", node.ip)
-    scene.opened.callback(leaving.kill)
-    scene.leaving = leaving  # type: ignore[attr-defined]
+    scene.leaving = scene.site.python(scene.cluster, "-m", "tests.leave_node_at", node.ip)
 
 
 def _gone(scene: Scene) -> None:
-    ended(scene.leaving)  # type: ignore[attr-defined]
+    assert scene.leaving is not None
     assert scene.node is not None
+    ended(scene.leaving)
     scene.node.terminate()
 
 
