@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
 from tests.s3_servers import free_ports
 
 WAIT_S = 120.0

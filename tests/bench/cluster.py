@@ -120,9 +120,9 @@ def trials(site: Site, n_runs: int, repeats: int) -> Table:
             found["a trial each"].append(drive(site, cluster, f"each-{k}", n_runs, "--set=execution.pack_runs=1"))
             found["in packs"].append(drive(site, cluster, f"packs-{k}", n_runs))
     note = (
-        f"Runs of {STEPS} steps at p = 23, d_model 32, hidden 64; a head and {NODES} nodes of one CPU each. Training: the sum of "
-        f"what the rows say, in worker-seconds. Overhead a trial: the time from the first step to the last, less training "
-        f"over {NODES} workers, by trials. Memory: peaks of the driver's process, sampled."
+        f"Runs of {STEPS} steps at p = 23, d_model 32, hidden 64; a head and {NODES} nodes of one CPU each. Training: "
+        "the sum of what the rows say, in worker-seconds. Overhead a trial: the time from the first step to the last, "
+        f"less training over {NODES} workers, by trials. Memory: peaks of the driver's process, sampled."
     )
     columns = (
         "runs",

@@ -11,8 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import psutil
 
@@ -62,7 +61,7 @@ def nothing(scene: Scene) -> None:
 class Fault:
     """`inflict` it, find out when it was `noticed`, `recover` from it where a person has to, and `undo` it.
 
-    `workers` train at once, of which all but `trains_less` do when it happens.
+    It happens when `packs` train and have states, and `row_files` are in the store; `options` are those of `submit`.
     """
 
     name: str
@@ -173,7 +172,6 @@ class Recovery:
     wall_s: float
     repeated: float
     losses: Losses
-    more: dict[str, Any] = field(default_factory=dict)
 
 
 def suffer(fault: Fault, site: Site, cluster: RayCluster, name: str, expected: Results) -> Recovery:
@@ -236,11 +234,11 @@ def recovery(site: Site, repeats: int, faults: Sequence[Fault] = FAULTS) -> Tabl
                 found[fault.name].append(suffer(fault, site, cluster, f"fault-{k}-{n}", expected))
                 print(f"  {found[fault.name][-1]}", flush=True)
     note = (
-        f"{len(expected.planned)} runs of {sweep.max_steps:,} steps in packs of two, two at once on {NODES} nodes of one CPU "
-        "each (three at once where a node joins), states every 0.5 s. Noticed: the driver says so; where the driver is "
-        "lost, the job is FAILED or the jobs server does not answer. Trains again: a new worker trains. Steps repeated: "
-        "trained by all workers over those of the rows, minus 1. Health checks every second, a node is given up after "
-        "three that fail."
+        f"{len(expected.planned)} runs of {sweep.max_steps:,} steps in packs of two, two at once on {NODES} nodes of one "
+        "CPU each (three at once where a node joins), states every 0.5 s. Noticed: the driver says so; where the driver "
+        "is lost, the job is FAILED or the jobs server does not answer. Trains again: a new worker trains. Steps "
+        "repeated: trained by all workers over those of the rows, minus 1. Health checks every second; a node is given "
+        "up after three that fail."
     )
     columns = ("fault", "noticed, s", "trains again, s", "sweep in all, s", "steps repeated", "runs not once", "differ")
     return Table("recovery", "Recovery", columns, tuple(_row(name, many) for name, many in found.items()), note)
