@@ -133,7 +133,11 @@ FAULTS = (
     Fault("a node is frozen", lambda scene: scene.pick().freeze(), undo=_thaw),
     Fault("the raylet alone is killed", _kill_raylet),
     Fault("a node leaves in good order", _leave, noticed=lambda scene: scene.says("left its node"), undo=_gone),
-    Fault("SIGTERM of `ray start`", lambda scene: scene.pick().terminate()),
+    Fault(
+        "SIGTERM of `ray start`",
+        lambda scene: scene.pick().terminate(),
+        noticed=lambda scene: scene.says("lost its worker") or scene.says("left its node"),
+    ),
     Fault(
         f"a worker is frozen, stall_after_s {STALL_AFTER_S:g}",
         _freeze_worker,
@@ -185,11 +189,11 @@ def suffer(fault: Fault, site: Site, cluster: RayCluster, name: str, expected: R
         known, scene.told_at = set(site.steps.by_process()), len(sweep.log(cluster))
         hurt = time.monotonic()
         fault.inflict(scene)
-        noticed_s = _seconds_until(lambda: fault.noticed(scene), hurt, f"{fault.name}: noticed")
+        noticed_s = _seconds_until(lambda: fault.noticed(scene), hurt, scene, f"{fault.name}: noticed")
         fault.recover(scene)
         again_s = None
         if fault.inflict is not nothing:
-            again_s = _seconds_until(lambda: _new_trains(site, known), hurt, f"{fault.name}: trains again")
+            again_s = _seconds_until(lambda: _new_trains(site, known), hurt, scene, f"{fault.name}: trains again")
         fault.undo(scene)
         if scene.resubmission is not None:
             ended(scene.resubmission)
@@ -216,8 +220,8 @@ def _new_trains(site: Site, known: set[str]) -> bool:
     return any(steps for name, steps in site.steps.by_process().items() if name not in known)
 
 
-def _seconds_until(condition: Callable[[], object], since: float, what: str) -> float:
-    wait_until(condition, what, within_s=WATCH_S)
+def _seconds_until(condition: Callable[[], object], since: float, scene: Scene, what: str) -> float:
+    wait_until(condition, what, lambda: scene.sweep.log(scene.cluster), within_s=WATCH_S)
     return time.monotonic() - since
 
 
@@ -234,11 +238,11 @@ def recovery(site: Site, repeats: int, faults: Sequence[Fault] = FAULTS) -> Tabl
                 found[fault.name].append(suffer(fault, site, cluster, f"fault-{k}-{n}", expected))
                 print(f"  {found[fault.name][-1]}", flush=True)
     note = (
-        f"{len(expected.planned)} runs of {sweep.max_steps:,} steps in packs of two, two at once on {NODES} nodes of one "
-        "CPU each (three at once where a node joins), states every 0.5 s. Noticed: the driver says so; where the driver "
-        "is lost, the job is FAILED or the jobs server does not answer. Trains again: a new worker trains. Steps "
-        "repeated: trained by all workers over those of the rows, minus 1. Health checks every second; a node is given "
-        "up after three that fail."
+        f"{len(expected.planned)} runs of {sweep.max_steps:,} steps in packs of two, two at once on {NODES} nodes of "
+        "one CPU each (three at once where a node joins), states every 0.5 s. Noticed: the driver says so; where the "
+        "driver is lost, the job is FAILED or the jobs server does not answer. Trains again: a new worker trains. "
+        "Steps repeated: trained by all workers over those of the rows, minus 1. Health checks every second; a node is "
+        "given up after three that fail."
     )
     columns = ("fault", "noticed, s", "trains again, s", "sweep in all, s", "steps repeated", "runs not once", "differ")
     return Table("recovery", "Recovery", columns, tuple(_row(name, many) for name, many in found.items()), note)
