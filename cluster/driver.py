@@ -119,7 +119,7 @@ def run_sweep(
                 if stage:
                     _calibrate(store, plan, monitor)
                 runs = todo().runs(monitor.log.rows, stage)
-                packs = stage_packs(runs, replace(resources, workers=session.workers()))
+                packs = stage_packs(runs, replace(resources, workers=max(1, session.workers())))
                 trials += runner.run_stage(stage, packs, left, extend_to)
                 monitor.log.refresh()
                 _delete_finished(store, monitor)

@@ -93,12 +93,12 @@ class JoinedRay:
 
     def workers(self) -> int:
         """See `RaySession`."""
-        fit = max(1, packs_that_fit(self.nodes(), self._bundle, self.bad_nodes))
+        fit = packs_that_fit(self.nodes(), self._bundle, self.bad_nodes)
         return fit if self._most is None else min(fit, self._most)
 
     def most_taken(self) -> int:
         """See `RaySession`."""
-        most = 2 * self.workers()
+        most = 2 * max(1, self.workers())
         return most if self._most is None else min(most, self._most)
 
     def has_room_without(self, nodes: frozenset[str]) -> bool:

@@ -137,7 +137,8 @@ class Monitor:
         with self._lock:
             before, self._workers = self._workers, n_workers
         if before not in (None, n_workers):
-            self.event(f"room for {n_workers} packs at once, {before} before")
+            waits = "; waiting for nodes" if not n_workers else ""
+            self.event(f"room for {n_workers} packs at once, {before} before{waits}")
 
     def pack_started(self, pack_id: str) -> None:
         """A pack's trial began."""

@@ -68,7 +68,7 @@ class PackRunner:
         )
         self._session.start()
         self._stopped.listen()  # Ray takes SIGTERM for itself
-        queue = PackQueue(packs, self._execution.max_failures, self._session.workers())
+        queue = PackQueue(packs, self._execution.max_failures, max(1, self._session.workers()))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"ray\.")  # its own deprecations
             results = self._tuner(queue, left, extend_to).fit()

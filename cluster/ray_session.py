@@ -19,7 +19,7 @@ class RaySession(Protocol):
         """Leave, and clean up."""
 
     def workers(self) -> int:
-        """How many packs could train at once now, at least 1."""
+        """How many packs can train at once now."""
 
     def most_taken(self) -> int:
         """How many packs may be taken at once, those included that wait for a worker."""

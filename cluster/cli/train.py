@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from cluster.cli.common import (
-    AddressOption,
     BudgetOption,
     EnvOption,
     SetOption,
@@ -52,6 +51,15 @@ DriveAddressOption = Annotated[
     str | None,
     typer.Option(
         "--address", metavar="ADDRESS", help="Train on the Ray cluster of this machine, `auto`, or of HOST:PORT."
+    ),
+]
+
+ResumeAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="A jobs server, http://HOST:8265, to hand the sweep over to; or as for `run`. Without it, this machine.",
     ),
 ]
 
@@ -104,7 +112,7 @@ def resume(
         int | None, typer.Option("--packs", metavar="N", min=1, help="Most runs of a pack: execution.pack_runs.")
     ] = None,
     settings: SetOption = None,
-    address: AddressOption = None,
+    address: ResumeAddressOption = None,
     token_file: TokenFileOption = None,
     wait_for_nodes: WaitForNodesOption = 0.0,
     variables: EnvOption = None,

@@ -26,6 +26,7 @@ WAITING = "waiting for room"
 """The driver prints a line that begins so while the cluster has no room and is given time to make some."""
 WAIT_S = 60.0
 """Longest wait for either."""
+HEARTBEAT_WAIT_S = 20.0
 _TRIES = 5
 _LOOK_EVERY_S = 0.5
 
@@ -87,7 +88,10 @@ def submit(
         if server.submit(submission_id, entrypoint, runtime_env, metadata):
             now = datetime.now(UTC).isoformat()
             store.put_job({"submission_id": submission_id, "address": server.address, "submitted_at": now})
-            return Submission(submission_id, joined=False, said=_first_words(server, submission_id))
+            said = _first_words(server, submission_id)
+            if said.startswith(PREFLIGHT_PASSED):
+                _wait_for_heartbeat(server, store, submission_id)
+            return Submission(submission_id, joined=False, said=said)
     raise ClusterError(f"the cluster at {server.address} took another job of this sweep {_TRIES} times; try again.")
 
 
@@ -130,6 +134,17 @@ def _ended_here(server: JobsServer, store: SweepStore) -> bool:
         return False
     job = server.job(last["submission_id"])
     return job is not None and job.is_over
+
+
+def _wait_for_heartbeat(server: JobsServer, store: SweepStore, submission_id: str) -> None:
+    """Wait until the store tells of the driver: who looks there next is to see it, and not the one before."""
+    until = time.monotonic() + HEARTBEAT_WAIT_S
+    while time.monotonic() < until:
+        driver = (store.load_status() or {}).get("driver") or {}
+        job = server.job(submission_id)
+        if driver.get("submission_id") == submission_id or job is None or job.is_over:
+            return
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _driver_elsewhere(store: SweepStore, tell: Callable[[str], None]) -> str | None:

@@ -35,8 +35,8 @@ def test_two_drivers_of_one_sweep_finish_it_with_one_row_a_run(
         "shared", {"workers": 1, "pack_runs": 2, "checkpoint_every_s": 0.2}, rho=[1.0, 1.1], seeds=4
     )
     (tmp_path / "shared.yaml").write_text(text)
-    both = [sweeping("run", "shared.yaml", "--store", "store") for _ in range(2)]
-    wait_until(lambda: all(driver.workers("train") for driver in both), "workers of both drivers")
+    meeting = (str(Path(__file__).with_name("meeting_driver.py")),)
+    both = [sweeping("run", "shared.yaml", "--store", "store", program=meeting) for _ in range(2)]
     for driver in both:
         assert driver.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
     assert "Traceback" not in (tmp_path / "run.log").read_text()
