@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from s3_servers import free_ports
+
+from tests.s3_servers import free_ports
 
 WAIT_S = 120.0
 """Bound on every wait for a condition; a slow machine needs a fraction of it."""
@@ -256,11 +257,13 @@ def running_cluster(
         cluster.kill()
 
 
-def wait_until(condition: Callable[[], object], what: str, detail: Callable[[], str] = str) -> None:
+def wait_until(
+    condition: Callable[[], object], what: str, detail: Callable[[], str] = str, within_s: float = WAIT_S
+) -> None:
     """Wait for a condition, bounded; `detail` says more where it does not come."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < deadline, f"did not happen in {WAIT_S:.0f} s: {what} {detail()}"
+        assert time.monotonic() < deadline, f"did not happen in {within_s:.0f} s: {what} {detail()}"
         time.sleep(0.1)
 
 

@@ -23,5 +23,9 @@ class CountedSteps:
 
     def total(self) -> int:
         """Run-steps trained until now."""
-        whole = [data for file in self._folder.iterdir() if len(data := file.read_bytes()) == 8]
-        return sum(struct.unpack("=Q", data)[0] for data in whole)
+        return sum(self.by_process().values())
+
+    def by_process(self) -> dict[str, int]:
+        """Run-steps that each process has trained until now."""
+        whole = {file.name: data for file in self._folder.iterdir() if len(data := file.read_bytes()) == 8}
+        return {name: struct.unpack("=Q", data)[0] for name, data in whole.items()}
