@@ -25,7 +25,7 @@ from cluster.ray_state import drains, this_node
 from cluster.stop_request import is_requested
 from grok_sweeps.errors import EngineError, GrokSweepsError, StoreError, StoreWarning
 from grok_sweeps.provenance import provenance
-from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 from grok_sweeps.train.failed import one_line, write_failed
 from grok_sweeps.train.work import PackWork, load_work
 
@@ -45,6 +45,7 @@ class PackTrial(tune.Trainable):
 
     _trainer: PackTrainer | None = None
     _work: PackWork | None = None
+    _objects: ObjectStore | None = None
     _content: dict[str, Any]
     _attempt: str
     _notes: list[str]
@@ -185,7 +186,9 @@ class PackTrial(tune.Trainable):
         return {"useless": str(error), "files_written": 0, "node": self._node}
 
     def _store(self) -> SweepStore:
-        return SweepStore(open_objects(self.config["store"]), self.config["sweep"])
+        if self._objects is None:  # kept from pack to pack: a bucket's client costs more than a short run
+            self._objects = open_objects(self.config["store"])
+        return SweepStore(self._objects, self.config["sweep"])
 
     def _leave(self) -> list[str]:
         """Write the lanes' states; return what is to be told. No failure is the next pack's: the older state stays."""

@@ -168,3 +168,22 @@ def test_a_pack_avoids_nodes_by_ray_s_label_of_them() -> None:
         [{"CPU": 1.0}], bundle_label_selector=[{"ray.io/node-id": "!in(a,b)"}]
     )
     assert PackTrial.default_resource_request({**config, "avoid": []}) == tune.PlacementGroupFactory([{"CPU": 1.0}])
+
+
+def test_a_worker_opens_its_store_once_for_all_its_packs(
+    begin: Callable[..., PackTrial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    def counted(uri: str) -> Any:
+        opened.append(uri)
+        return open_objects(uri)
+
+    trial = begin()
+    monkeypatch.setattr(cluster.trial, "open_objects", counted)
+    for _ in range(2):
+        while not trial.step()["done"]:
+            pass
+        assert trial.reset_config(trial.config)
+    assert opened == [trial.config["store"]]
+    trial.cleanup()
