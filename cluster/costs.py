@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cluster.driver import stage_packs
-from cluster.resources import Resources, choose_resources
+from cluster.resources import Resources, choose_resources, stage_packs
 from cluster.settings import Machine, this_machine
 from cluster.views import duration, hours
 from grok_sweeps.errors import SpecError
@@ -99,7 +98,10 @@ def _resources_on(pool: Pool, execution: Execution) -> Resources:
             f"execution.device: '{execution.device}' does not train on --cluster {pool.devices}x{pool.kind}; "
             "use --set execution.device=auto."
         )
-    return choose_resources(execution, Machine(pool.devices, 0 if pool.is_cpu else pool.devices))
+    machine = Machine(pool.devices, 0 if pool.is_cpu else pool.devices)
+    all_of_it = choose_resources(execution.model_copy(update={"workers": "auto"}), machine)
+    wanted = all_of_it.workers if execution.workers == "auto" else execution.workers
+    return replace(all_of_it, workers=min(wanted, all_of_it.workers))
 
 
 def _here(execution: Execution) -> tuple[Resources, Pool]:

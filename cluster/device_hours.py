@@ -16,19 +16,29 @@ class DeviceHours:
     """The device-hours of a sweep whose packs each hold `bundle` (Ray resources).
 
     Args:
-        bundle: what a pack holds.
+        bundle: what a pack holds; None while that is not known.
         most: the budget, in GPU-hours or core-hours; None: no limit.
         clock: monotonic seconds; replaced in tests.
     """
 
     def __init__(
-        self, bundle: Mapping[str, float], most: float | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        bundle: Mapping[str, float] | None = None,
+        most: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._kind = "gpu" if bundle.get("GPU") else "core"
-        self._a_pack = bundle.get("GPU") or bundle.get("CPU", 0.0)
+        self._kind: str | None = None
+        self._a_pack = 0.0
         self._most, self._clock = most, clock
         self._hours = {"gpu": 0.0, "core": 0.0}
         self._packs, self._at = 0, clock()
+        if bundle is not None:
+            self.hold_each(bundle)
+
+    def hold_each(self, bundle: Mapping[str, float]) -> None:
+        """Say what each pack holds, where that was not known at first."""
+        self._kind = "gpu" if bundle.get("GPU") else "core"
+        self._a_pack = bundle.get("GPU") or bundle.get("CPU", 0.0)
 
     def go_on_from(self, status: Mapping[str, Any] | None) -> None:
         """Add what earlier drivers counted, as it stands in the sweep's last heartbeat."""
@@ -49,12 +59,13 @@ class DeviceHours:
     def over(self) -> str | None:
         """That the budget is spent, in words; None while it is not."""
         self._count()
-        if self._most is None or self._hours[self._kind] < self._most:
+        if self._most is None or self._kind is None or self._hours[self._kind] < self._most:
             return None
         name = {"gpu": "GPU-hours", "core": "core-hours"}[self._kind]
         return f"the budget of {self._most:g} {name} is spent; resume with a larger --max-gpu-hours"
 
     def _count(self) -> None:
         now = self._clock()
-        self._hours[self._kind] += self._packs * self._a_pack * (now - self._at) / 3600
+        if self._kind is not None:
+            self._hours[self._kind] += self._packs * self._a_pack * (now - self._at) / 3600
         self._at = now

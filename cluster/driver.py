@@ -8,24 +8,22 @@ store what is missing, packs that, and hands the packs to Tune by id; what becom
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
 from cluster.device_hours import DeviceHours
 from cluster.hooks import open_hooks
-from cluster.local_ray import LocalRay
 from cluster.monitor import Monitor, View
 from cluster.pack_runner import PackRunner
 from cluster.ray_session import RaySession
-from cluster.resources import Resources
 from cluster.stopping import StopOnSignal
 from grok_sweeps.calibration import resolve_control
-from grok_sweeps.errors import CalibrationError, StoreError
-from grok_sweeps.plan import Pack, Plan, PlannedRun, make_packs
+from grok_sweeps.errors import CalibrationError, ClusterError, StoreError
+from grok_sweeps.plan import Plan
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
@@ -55,13 +53,12 @@ def run_sweep(
     spec_text: str,
     plan: Plan,
     execution: Execution,
-    resources: Resources,
+    session: RaySession,
     view: View,
     extend_to: int | None = None,
     *,
     failed_again: bool = False,
     max_device_hours: float | None = None,
-    session: RaySession | None = None,
     submission_id: str | None = None,
     commit: str | None = None,
     trainable: type | None = None,
@@ -73,12 +70,11 @@ def run_sweep(
         spec_text: the spec as submitted.
         plan: what it trains.
         execution: how.
-        resources: what a pack takes.
+        session: the Ray to train on; it is closed in the end.
         view: shows progress.
         extend_to: a longer budget for censored runs, which go on from their final states.
         failed_again: delete the rows of failed runs first, so that they are trained again.
         max_device_hours: the budget of `cluster.device_hours`, over all drivers of the sweep.
-        session: the Ray to train on; one of this machine alone unless given.
         submission_id: the Ray job that this process is, if it is one.
         commit: that of the code.
         trainable: the Tune trainable of a pack, `PackTrial` unless given.
@@ -87,15 +83,15 @@ def run_sweep(
         SpecError: a hook that `execution` asks for cannot be called from here.
         SweepConflictError: the store holds other runs under this name.
         StoreError: the store cannot be written.
+        ClusterError: the cluster cannot train it.
         CalibrationError: a control did not grok.
     """
     hooks = open_hooks(execution)
     store.create(spec_text, plan)
     n_again = delete_failed(store) if failed_again else 0
-    stopped, hours = StopOnSignal(), DeviceHours(resources.bundle, max_device_hours)
+    stopped, hours = StopOnSignal(), DeviceHours(most=max_device_hours)
     monitor = Monitor(store, plan, hooks.watching(view), extend_to, hours, submission_id=submission_id)
     monitor.start()
-    session = session or LocalRay(resources)
     hooks.begin(monitor, store.objects.uri, store.sweep)
 
     def todo() -> Todo:
@@ -114,13 +110,11 @@ def run_sweep(
         _delete_finished(store, monitor)
         with stopped, closing(session):
             monitor.stop_with(stopped.ask)
-            runner = PackRunner(store, plan, execution, resources, session, monitor, stopped, commit, trainable)
+            runner = PackRunner(store, plan, execution, session, monitor, stopped, hours, commit, trainable)
             for stage in range(plan.n_stages):
                 if stage:
                     _calibrate(store, plan, monitor)
-                runs = todo().runs(monitor.log.rows, stage)
-                packs = stage_packs(runs, replace(resources, workers=max(1, session.workers())))
-                trials += runner.run_stage(stage, packs, left, extend_to)
+                trials += runner.run_stage(stage, todo().runs(monitor.log.rows, stage), left, extend_to)
                 monitor.log.refresh()
                 _delete_finished(store, monitor)
                 if stopped.is_set() or todo().runs(monitor.log.rows, stage):
@@ -131,7 +125,7 @@ def run_sweep(
             state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
             if state == "finished":
                 _compact(store, monitor)
-    except CalibrationError as error:
+    except (CalibrationError, ClusterError) as error:
         errors = [str(error)]
         monitor.event(str(error))
         raise
@@ -143,11 +137,6 @@ def run_sweep(
         if hooks.end(state, progress, errors, idle=state == "finished" and not trials):
             progress = monitor.finish(state)  # with what they said
     return RunReport(state, progress, tuple(errors), trials, stopped.reason if state == "interrupted" else None)
-
-
-def stage_packs(runs: Sequence[PlannedRun], resources: Resources) -> list[Pack]:
-    """The packs of runs that can start together."""
-    return make_packs(runs, workers=resources.workers, lanes=resources.lanes_of, pack_runs=resources.pack_runs)
 
 
 def _blocked_errors(blocked: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:

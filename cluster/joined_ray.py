@@ -1,7 +1,8 @@
 """A Ray cluster that is there already, joined by the driver for as long as its sweep takes.
 
-Nodes come and go meanwhile, so what there is room for is asked again and again. As many packs again as train wait for a
-worker: they are what makes an autoscaler add nodes, and what a new node finds to do at once; more would only sit there.
+Nodes come and go meanwhile, so what there is room for is asked again and again, and each new node is tried out. As many
+packs again as train wait for a worker: they are what makes an autoscaler add nodes, and what a new node finds to do at
+once; more would only sit there.
 """
 
 from __future__ import annotations
@@ -11,14 +12,23 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from cluster.nodes import Node, alive_nodes, packs_that_fit
-from cluster.resources import Resources
+from cluster.node_probes import NodeProbes
+from cluster.nodes import Node, describe_bundle, packs_that_fit
+from cluster.ray_session import Tell
+from cluster.ray_state import alive_nodes, ask_for
+from cluster.resources import Resources, choose_cluster_resources, wanted_resources
 from cluster.settings import prepare_ray
 from grok_sweeps.errors import ClusterError
+from grok_sweeps.spec import Execution
+from grok_sweeps.store import SweepStore
 
+PREFLIGHT_PASSED = "preflight passed"
+"""What is told begins so when there is room and nodes can use the store; `submit` waits for it."""
+WAITING = "waiting for room"
+"""What is told begins so while the cluster has no room and is given time to make some."""
 CONNECT_S = 5.0
 LOOK_EVERY_S = 2.0
 
@@ -29,22 +39,59 @@ class JoinedRay:
     Args:
         address: `auto`, the cluster that this machine is a node of, or HOST:PORT of its head.
         runtime_env: Ray's runtime environment of the workers.
-        most_workers: packs that train at once at most; None is no bound.
+        wait_for_nodes_s: how long a cluster without room may take to make some.
     """
 
-    def __init__(self, address: str, runtime_env: Mapping[str, Any], most_workers: int | None = None) -> None:
-        self._address, self._runtime_env, self._most = address, runtime_env, most_workers
+    def __init__(self, address: str, runtime_env: Mapping[str, Any], wait_for_nodes_s: float = 0.0) -> None:
+        self._address, self._runtime_env, self._wait_s = address, runtime_env, wait_for_nodes_s
         self._bundle: Mapping[str, float] = {"CPU": 1.0}
+        self._most: int | None = None
         self._nodes: list[Node] = []
+        self._probes: NodeProbes | None = None
         self._looked_at = float("-inf")
         self.scratch = ""
         self.bad_nodes: frozenset[str] = frozenset()
+
+    def prepare(
+        self, execution: Execution, store: SweepStore, tell: Tell, stopped: Callable[[], bool]
+    ) -> Resources | None:
+        """Join the cluster, wait until it has room for a pack, and have its nodes use the store."""
+        self.start()
+        self._most = None if execution.workers == "auto" else execution.workers
+        resources = self._wait_for_room(execution, tell, stopped)
+        if resources is None:
+            return None
+        self._bundle = resources.bundle
+        self._probes = NodeProbes(store.objects.uri, store.sweep, tell)
+        found = self._probes.first_look(self.nodes(), resources.bundle)
+        self.bad_nodes = self._probes.bad_nodes
+        room = packs_that_fit(self.nodes(), resources.bundle, self.bad_nodes)
+        tell(f"{PREFLIGHT_PASSED}: room for {room} packs of {describe_bundle(resources.bundle)}; {found}")
+        return resources
+
+    def _wait_for_room(self, execution: Execution, tell: Tell, stopped: Callable[[], bool]) -> Resources | None:
+        until, asked = time.monotonic() + self._wait_s, None
+        try:
+            while not stopped():
+                try:
+                    return choose_cluster_resources(execution, self.nodes())
+                except ClusterError as error:
+                    if time.monotonic() >= until:
+                        raise
+                    if asked is None:
+                        tell(f"{WAITING}, up to {self._wait_s:g} s: {error}")
+                        asked = ask_for(wanted_resources(execution, self.nodes()).bundle)
+                time.sleep(LOOK_EVERY_S)
+            return None
+        finally:
+            if asked is not None:
+                asked.withdraw()
 
     def start(self) -> None:
         """Join.
 
         Raises:
-            ClusterError: no cluster is reached, or it wants another token.
+            ClusterError: no cluster is reached, or it wants another token or version.
         """
         if self.scratch:
             return
@@ -65,10 +112,10 @@ class JoinedRay:
                 f"the cluster at {self._address} refuses the token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or "
                 "RAY_AUTH_TOKEN_PATH to the cluster's."
             ) from error
-        except ConnectionError as error:
+        except (ConnectionError, RuntimeError) as error:
             raise ClusterError(
-                f"no Ray cluster at '{self._address}': {' '.join(str(error).split())} Give `auto` on one of its "
-                "nodes, or http://HOST:8265 to submit from outside."
+                f"the cluster at '{self._address}' is not joined: {' '.join(str(error).split())} Give `auto` on one of "
+                "its nodes, or http://HOST:8265 to submit from outside."
             ) from error
         self.scratch = tempfile.mkdtemp(prefix="grok-sweeps-")
 
@@ -81,14 +128,13 @@ class JoinedRay:
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.scratch = ""
 
-    def train_with(self, resources: Resources) -> None:
-        """Say what a pack takes."""
-        self._bundle = resources.bundle
-
     def nodes(self) -> list[Node]:
         """The nodes that are alive, as of some seconds ago at most."""
         if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
             self._nodes, self._looked_at = alive_nodes(), time.monotonic()
+            if self._probes is not None:
+                self._probes.look(self._nodes, self._bundle)
+                self.bad_nodes = self._probes.bad_nodes
         return self._nodes
 
     def workers(self) -> int:

@@ -10,11 +10,10 @@ import sys
 import time
 
 from cluster.joined_ray import JoinedRay
-from cluster.nodes import drain, this_node, trials_on
+from cluster.ray_state import drain, this_node, trials_on
+from cluster.stopping import STATES_WAIT_S
 from grok_sweeps.errors import ClusterError
 
-WAIT_S = 90.0
-"""Longest wait for the packs; a pod is given some more before it is killed."""
 _LOOK_EVERY_S = 0.5
 
 
@@ -28,8 +27,8 @@ def main() -> int:
         return 1
     try:
         node = this_node()
-        drain(node, WAIT_S)
-        until = time.monotonic() + WAIT_S
+        drain(node, STATES_WAIT_S)
+        until = time.monotonic() + STATES_WAIT_S
         while (left := trials_on(node)) and time.monotonic() < until:
             time.sleep(_LOOK_EVERY_S)
     finally:

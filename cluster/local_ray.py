@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable
 
+from cluster.ray_session import Tell
 from cluster.resources import Resources
 from cluster.settings import prepare_ray
+from grok_sweeps.spec import Execution
+from grok_sweeps.store import SweepStore
 
 
 class LocalRay:
@@ -17,6 +21,16 @@ class LocalRay:
         self._resources = resources
         self.scratch = ""
         self.bad_nodes: frozenset[str] = frozenset()
+
+    def prepare(
+        self,
+        execution: Execution,  # noqa: ARG002
+        store: SweepStore,  # noqa: ARG002
+        tell: Tell,  # noqa: ARG002
+        stopped: Callable[[], bool],  # noqa: ARG002
+    ) -> Resources:
+        """This machine was looked at before."""
+        return self._resources
 
     def start(self) -> None:
         """Start Ray with as many CPUs and GPUs as the workers take."""

@@ -95,9 +95,10 @@ class Monitor:
     def stop_with(self, ask: Callable[[str], None]) -> None:
         """From now on `ask` for a stop, with the reason, when the budget is spent or the store holds a request."""
         self._ask_to_stop = ask
-        self._check_budget()
+        self.check_budget()
 
-    def _check_budget(self) -> None:
+    def check_budget(self) -> None:
+        """Ask for a stop if the budget of device-hours is spent."""
         with self._lock:
             over = self._hours.over()
         if over:
@@ -131,6 +132,11 @@ class Monitor:
             self._summaries.clear()
             self._packs = {"pending": n_packs, "running": 0, "done": 0, "failed": 0}
             self._hours.hold(0)
+
+    def packs_added(self, n_packs: int) -> None:
+        """What waits was cut into so many packs more."""
+        with self._lock:
+            self._packs["pending"] += n_packs
 
     def workers_changed(self, n_workers: int) -> None:
         """There is room for so many packs at once now."""
@@ -194,7 +200,7 @@ class Monitor:
             wait = max(REFRESH_S, REFRESH_SHARE * (time.monotonic() - began))  # a large sweep takes longer to sum up
 
     def _refresh(self, *, force: bool = False) -> Progress:
-        self._check_budget()
+        self.check_budget()
         try:
             self.log.refresh()
         except StoreError as error:

@@ -19,11 +19,12 @@ row or a newer state written.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from grok_sweeps.plan.packs import Pack, pack_of
+from grok_sweeps.plan.plan import PlannedRun
 
 HOPELESS = 5
 """Attempts in a row without progress of any pack after which all are given up, a worker and a try."""
@@ -63,14 +64,14 @@ class PackQueue:
     Args:
         packs: what is to be trained, the heaviest first.
         max_failures: see above; with 0 nothing is tried again as it is.
-        workers: how many take packs at once.
+        workers: how many take packs at once; may change.
     """
 
     def __init__(self, packs: Sequence[Pack], max_failures: int, workers: int = 1) -> None:
         self._waiting = deque(Attempt(pack) for pack in packs)
         self._under_way: dict[str, Attempt] = {}
         self._max_failures = max_failures
-        self._hopeless = HOPELESS * workers * (max_failures + 1)
+        self.workers = workers
         self._fruitless = 0
         self._fruitless_on: Counter[str] = Counter()
         self._closed = False
@@ -99,6 +100,25 @@ class PackQueue:
         self._under_way[attempt.pack.pack_id] = attempt
         return attempt
 
+    def recut(self, cut: Callable[[Sequence[PlannedRun]], Sequence[Pack]]) -> int:
+        """Have other packs of the runs that wait and have not failed; return how many packs there are more."""
+        fresh = [attempt for attempt in self._waiting if attempt == Attempt(attempt.pack)]
+        packs = cut([run for attempt in fresh for run in attempt.pack.runs])
+        if len(packs) <= len(fresh):
+            return 0
+        self._waiting = deque(a for a in self._waiting if a not in fresh)
+        self._waiting.extend(Attempt(pack) for pack in packs)
+        return len(packs) - len(fresh)
+
+    def got_on(self, node: str | None) -> None:
+        """An attempt on this node has written a row or a newer state."""
+        self._fruitless = 0
+        self._fruitless_on.pop(node or "", None)
+
+    def abandoned(self, pack_id: str) -> None:
+        """An attempt that avoids nodes found no room elsewhere: the pack waits again, for any node."""
+        self._waiting.appendleft(replace(self._under_way.pop(pack_id), avoid=frozenset()))
+
     def close(self) -> None:
         """Let nothing be taken any more."""
         self._waiting.clear()
@@ -107,15 +127,21 @@ class PackQueue:
     def ended(self, pack_id: str, node: str | None = None) -> None:
         """An attempt ended by itself, on this node."""
         del self._under_way[pack_id]
-        self._fruitless = 0
-        self._fruitless_on.pop(node or "", None)
+        self.got_on(node)
 
     def handed_back(self, pack_id: str, left: Collection[str] | None) -> Next:
         """An attempt left its node, with its states written; `left` is that of `lost`."""
         return self._next(self._under_way.pop(pack_id), "", left, enough=False)
 
     def lost(
-        self, pack_id: str, why: str, left: Collection[str] | None, *, progressed: bool, node: str | None = None
+        self,
+        pack_id: str,
+        why: str,
+        left: Collection[str] | None,
+        *,
+        progressed: bool,
+        node: str | None = None,
+        stalled: bool = False,
     ) -> Next:
         """An attempt lost its worker.
 
@@ -125,8 +151,11 @@ class PackQueue:
             left: run_ids that are still to do, or None where that is not known.
             progressed: whether it wrote a row or a newer state.
             node: id of the node where it was, if known.
+            stalled: whether it stood still there; it is tried on another whatever it wrote before.
         """
         attempt = self._failed(pack_id, progressed, node)
+        if stalled and node is not None:
+            attempt = replace(attempt, avoid=attempt.avoid | {node})
         attempt = replace(attempt, lost=0 if progressed else attempt.lost + 1)
         why = f"its worker was lost {attempt.lost} times in a row without progress: {why}"
         return self._next(attempt, why, left, enough=attempt.lost > self._max_failures)
@@ -146,8 +175,7 @@ class PackQueue:
     def _failed(self, pack_id: str, progressed: bool, node: str | None) -> Attempt:
         attempt = self._under_way.pop(pack_id)
         if progressed:
-            self._fruitless = 0
-            self._fruitless_on.pop(node or "", None)
+            self.got_on(node)
             return attempt
         self._fruitless += 1
         if node is None:
@@ -161,7 +189,7 @@ class PackQueue:
             return Next.OVER
         if self._closed:
             return Next.LEFT
-        hopeless = self._fruitless >= self._hopeless
+        hopeless = self._fruitless >= HOPELESS * self.workers * (self._max_failures + 1)
         if hopeless:
             self.close()
             why = f"no pack got on in {self._fruitless} attempts in a row, the last because {why}"

@@ -6,14 +6,16 @@ import logging
 import secrets
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+from cluster.device_hours import DeviceHours
 from cluster.monitor import Monitor
 from cluster.pack_queue import PackQueue
 from cluster.ray_session import RaySession
-from cluster.resources import Resources
+from cluster.resources import Resources, stage_packs
 from cluster.stopping import StopOnSignal
-from grok_sweeps.plan import Pack, Plan
+from grok_sweeps.plan import Pack, Plan, PlannedRun
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.todo import horizon
@@ -21,7 +23,7 @@ from grok_sweeps.train.work import pack_content
 
 
 class PackRunner:
-    """Trains the packs of one sweep's stages, one stage a call.
+    """Trains the runs of one sweep's stages, one stage a call; the first that has any makes the session ready.
 
     `errors` say why packs were given up, one line each.
     """
@@ -31,39 +33,40 @@ class PackRunner:
         store: SweepStore,
         plan: Plan,
         execution: Execution,
-        resources: Resources,
         session: RaySession,
         monitor: Monitor,
         stopped: StopOnSignal,
+        hours: DeviceHours,
         commit: str | None = None,
         trainable: type | None = None,
     ) -> None:
-        self._store, self._plan, self._execution, self._resources = store, plan, execution, resources
-        self._session, self._monitor, self._stopped, self._commit = session, monitor, stopped, commit
-        self._trainable = trainable
+        self._store, self._plan, self._execution, self._session = store, plan, execution, session
+        self._monitor, self._stopped, self._hours = monitor, stopped, hours
+        self._commit, self._trainable = commit, trainable
+        self._chosen: Resources | None = None
         self.errors: list[str] = []
 
     def run_stage(
         self,
         stage: int,
-        packs: Sequence[Pack],
+        runs: Sequence[PlannedRun],
         left: Callable[[], frozenset[str]],
         extend_to: int | None = None,
     ) -> int:
-        """Train `packs`; return how many trials were started.
+        """Train `runs` in packs; return how many trials were started.
 
         Args:
             stage: their stage.
-            packs: what to train, the heaviest first.
+            runs: what is to be trained.
             left: the run_ids that are still to do, asked when an attempt has failed.
             extend_to: a longer budget for all runs.
         """
-        if not packs or self._stopped.is_set():
+        if not runs or self._stopped.is_set() or not self._ready():
             return 0
-        n_runs = sum(len(pack.runs) for pack in packs)
+        packs = self._cut(runs)
         self._monitor.packs_planned(len(packs))
         self._monitor.event(
-            f"stage {stage}: {n_runs} runs in {len(packs)} packs on {self._session.workers()} "
+            f"stage {stage}: {len(runs)} runs in {len(packs)} packs on {self._session.workers()} "
             f"{self._resources.device} workers"
         )
         self._session.start()
@@ -74,6 +77,27 @@ class PackRunner:
             results = self._tuner(queue, left, extend_to).fit()
         self.errors += queue.given_up
         return len(results)
+
+    def _ready(self) -> bool:
+        """Whether packs can train, at the latest now; not where a stop was asked for before they could."""
+        if self._chosen is None:
+            prepared = self._session.prepare(self._execution, self._store, self._monitor.event, self._stopped.is_set)
+            if prepared is None:
+                return False
+            self._chosen = prepared
+            self._hours.hold_each(prepared.bundle)
+            self._monitor.check_budget()
+        return not self._stopped.is_set()
+
+    @property
+    def _resources(self) -> Resources:
+        assert self._chosen is not None
+        return self._chosen
+
+    def _cut(self, runs: Sequence[PlannedRun]) -> list[Pack]:
+        """Packs for the workers that there are, and for those that are wanted: on a cluster, they may come."""
+        wanted = 0 if self._execution.workers == "auto" else self._execution.workers
+        return stage_packs(runs, replace(self._resources, workers=max(1, wanted, self._session.workers())))
 
     def _publish(self, pack: Pack, extend_to: int | None) -> None:
         """Write what a worker needs to train a pack."""
@@ -94,15 +118,18 @@ class PackRunner:
     def _tuner(self, queue: PackQueue, left: Callable[[], frozenset[str]], extend_to: int | None) -> Any:
         from ray import tune
 
+        from cluster.pack_progress import PackProgress
+        from cluster.pack_search import PackSearch
         from cluster.stalls import Stalls
+        from cluster.stop_after_states import StopAfterStates
         from cluster.stop_request import StopRequest
         from cluster.trial import PackTrial
-        from cluster.tune_callback import PackProgress, PackSearch, StopAfterStates
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line
         request = StopRequest(f"grok-sweeps-stop-{secrets.token_hex(8)}")
         stalls = Stalls(self._execution.stall_after_s)
-        progress = PackProgress(self._monitor, queue, left, stalls, self._session)
+        search = PackSearch(queue, lambda pack: self._publish(pack, extend_to), self._monitor, self._session)
+        progress = PackProgress(self._monitor, queue, left, stalls, self._session, search.pinned, self._cut)
         return tune.Tuner(
             self._trainable or PackTrial,
             param_space={
@@ -112,14 +139,14 @@ class PackRunner:
                 "stop_request": request.name,
             },
             tune_config=tune.TuneConfig(
-                search_alg=PackSearch(queue, lambda pack: self._publish(pack, extend_to), self._monitor, self._session),
+                search_alg=search,
                 num_samples=-1,  # until the queue is over
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
                 storage_path=self._session.scratch,
                 verbose=0,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # it would need shared storage
                 callbacks=[progress],
                 stop=StopAfterStates(
                     lambda: self._stopped.is_set() or bool(self._monitor.sweep_errors),

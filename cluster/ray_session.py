@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
+
+from cluster.resources import Resources
+from grok_sweeps.spec import Execution
+from grok_sweeps.store import SweepStore
+
+Tell = Callable[[str], None]
 
 
 class RaySession(Protocol):
@@ -11,6 +18,15 @@ class RaySession(Protocol):
     scratch: str
     bad_nodes: frozenset[str]
     """Nodes on which no pack can train."""
+
+    def prepare(
+        self, execution: Execution, store: SweepStore, tell: Tell, stopped: Callable[[], bool]
+    ) -> Resources | None:
+        """Make sure that packs can train, and say what each takes; None where a stop was asked for meanwhile.
+
+        Raises:
+            ClusterError: they cannot.
+        """
 
     def start(self) -> None:
         """Be connected; again is nothing."""

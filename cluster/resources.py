@@ -10,6 +10,7 @@ from cluster.settings import Machine
 from grok_sweeps.config import RunConfig
 from grok_sweeps.engines import ENGINES
 from grok_sweeps.errors import ClusterError, SpecError
+from grok_sweeps.plan import Pack, PlannedRun, make_packs
 from grok_sweeps.plan.width import auto_lanes
 from grok_sweeps.spec import Execution
 
@@ -76,10 +77,7 @@ def choose_cluster_resources(execution: Execution, nodes: Sequence[Node]) -> Res
     Raises:
         ClusterError: no node holds one pack.
     """
-    kind = execution.accelerator_type
-    has_gpus = any(node.resources.get("GPU") for node in nodes)
-    wants_cuda = execution.device == "cuda" or (execution.device == "auto" and (has_gpus or kind is not None))
-    resources = _resources(execution, "cuda" if wants_cuda else "cpu", 1)
+    resources = wanted_resources(execution, nodes)
     fit = packs_that_fit(nodes, resources.bundle)
     if not fit:
         raise ClusterError(
@@ -88,6 +86,19 @@ def choose_cluster_resources(execution: Execution, nodes: Sequence[Node]) -> Res
             "accelerator_type, memory_gb), or, where nodes come on demand, wait for them: --wait-for-nodes SECONDS."
         )
     return replace(resources, workers=fit if execution.workers == "auto" else min(fit, execution.workers))
+
+
+def wanted_resources(execution: Execution, nodes: Sequence[Node]) -> Resources:
+    """What one pack would take of such a cluster, whether or not there is room for it."""
+    has_gpus = any(node.resources.get("GPU") for node in nodes)
+    gpus = has_gpus or execution.accelerator_type is not None
+    wants_cuda = execution.device == "cuda" or (execution.device == "auto" and gpus)
+    return _resources(execution, "cuda" if wants_cuda else "cpu", 1)
+
+
+def stage_packs(runs: Sequence[PlannedRun], resources: Resources) -> list[Pack]:
+    """The packs of runs that can start together."""
+    return make_packs(runs, workers=resources.workers, lanes=resources.lanes_of, pack_runs=resources.pack_runs)
 
 
 def _threads(execution: Execution) -> int:

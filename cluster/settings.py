@@ -142,6 +142,7 @@ def prepare_ray() -> None:
         {
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
             "TUNE_DISABLE_SIGINT_HANDLER": "1",
+            "TUNE_MAX_PENDING_TRIALS_PG": "100000",  # how many packs wait is the driver's own bound
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_AIR_NEW_OUTPUT": "0",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -6,6 +6,9 @@ import signal
 from threading import Event
 from typing import Any
 
+STATES_WAIT_S = 90.0
+"""Longest wait of a driver that stops for the packs under way to write their states."""
+
 
 class StopOnSignal:
     """The first SIGINT or SIGTERM asks for an orderly stop; the second acts as it would without us."""

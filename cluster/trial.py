@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from cluster.nodes import drains, this_node
+from cluster.ray_state import drains, this_node
 from cluster.stop_request import is_requested
 from grok_sweeps.errors import EngineError, GrokSweepsError, StoreError, StoreWarning
 from grok_sweeps.provenance import provenance

@@ -75,6 +75,10 @@ class ClusterError(GrokSweepsError):
     """A Ray cluster that is not reached, refuses, or has no room for a pack."""
 
 
+class ClusterGoneError(ClusterError):
+    """Nothing answers where the cluster was."""
+
+
 class QueryError(GrokSweepsError):
     """A query that DuckDB refuses, or a sweep that is not in the store."""
 

@@ -33,7 +33,7 @@ AddressOption = Annotated[
     typer.Option(
         "--address",
         metavar="URL",
-        help="A Ray jobs server, http://HOST:8265; default $RAY_API_SERVER_ADDRESS or, of a sweep, its last job's.",
+        help="A Ray jobs server, http://HOST:8265; default for submit $RAY_API_SERVER_ADDRESS, else the sweep's last.",
     ),
 ]
 TokenFileOption = Annotated[

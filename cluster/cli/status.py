@@ -12,9 +12,9 @@ from rich.table import Table
 
 from cluster.cli.common import AddressOption, StoreOption, SweepArgument, TokenFileOption, app, console, store_at
 from cluster.jobs import JobsServer
-from cluster.settings import jobs_address, ray_token
+from cluster.settings import ray_token
 from cluster.views import duration, panel, plain_line
-from grok_sweeps.errors import ClusterError, QueryError
+from grok_sweeps.errors import ClusterError, ClusterGoneError, QueryError
 from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.store import SweepStore
@@ -54,7 +54,7 @@ def status(
 def list_sweeps(store: StoreOption = None, address: AddressOption = None, token_file: TokenFileOption = None) -> None:
     """List the sweeps of a store, and what their clusters say of the jobs that drive them."""
     opened = store_at(store)
-    servers = _Servers(address or jobs_address(), ray_token(token_file))
+    servers = _Servers(address, ray_token(token_file))
     table = Table("sweep", "state", "runs", "outcomes", "driver", "heartbeat", "job")
     for name in opened.sweep_names():
         one = opened.sweep(name)
@@ -119,7 +119,7 @@ class _Servers:
 
     def __init__(self, address: str | None, token: str | None) -> None:
         self._address, self._token = address, token
-        self._found: dict[str, Mapping[str, str] | None] = {}
+        self._found: dict[str, Mapping[str, str] | str] = {}
 
     def describe(self, job: Mapping[str, Any] | None) -> str:
         """A job and its state, or that its cluster is gone."""
@@ -129,11 +129,13 @@ class _Servers:
         if address not in self._found:
             try:
                 self._found[address] = {j.submission_id: j.state for j in JobsServer(address, self._token).jobs()}
-            except ClusterError:
-                self._found[address] = None
+            except ClusterGoneError:
+                self._found[address] = "does not answer"
+            except ClusterError as error:
+                self._found[address] = str(error)
         states = self._found[address]
-        if states is None:
-            return f"{job['submission_id']}: {address} does not answer"
+        if isinstance(states, str):
+            return f"{job['submission_id']}: {address} {states}"
         return f"{job['submission_id']}: {states.get(job['submission_id'], 'not known')} on {address}"
 
 

@@ -33,7 +33,8 @@ from cluster.jobs.submit import submit as submit_job
 from cluster.nodes import pool_of
 from cluster.resources import choose_cluster_resources
 from cluster.settings import jobs_address, ray_token
-from grok_sweeps.errors import ClusterError, SpecError
+from cluster.stopping import STATES_WAIT_S
+from grok_sweeps.errors import ClusterError, ClusterGoneError, SpecError, StoreError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.provenance import git_sha
 from grok_sweeps.results import Store
@@ -41,7 +42,7 @@ from grok_sweeps.spec import Execution, load_spec, with_execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.ancestry import stored_ancestry
 
-CANCEL_WAIT_S = 90.0
+CANCEL_WAIT_S = STATES_WAIT_S + 10
 _LOOK_EVERY_S = 1.0
 
 
@@ -122,6 +123,12 @@ def hand_over(
     at = f"--store '{store.objects.uri}'"
     if done.joined:
         say(f"{store.sweep} is under way already: {done.said}; nothing was submitted")
+        asked = [part for part in arguments if not part.startswith(("--git-sha", "--wait-for-nodes"))]
+        if asked:
+            raise ClusterError(
+                f"sweep '{store.sweep}' goes on as it was submitted, without {' '.join(asked)}; cancel it first and "
+                "resume it with these."
+            )
     else:
         say(f"{store.sweep} is job {done.submission_id}: {done.said}")
     say(f"watch it:   grok-sweeps status {store.sweep} --watch {at}")
@@ -144,8 +151,19 @@ def _look_at_nodes(
         if not wait_for_nodes_s:
             raise
         return
-    for line in cost_lines(planned, pool_of(nodes, resources.bundle), execution, store, price=price):
+    try:
+        lines = cost_lines(planned, pool_of(nodes, resources.bundle), execution, store, price=price)
+    except StoreError as error:
+        lines = [f"cost: not known: {error}"]
+    for line in lines:
         console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "somebody"
 
 
 @app.command()
@@ -153,7 +171,7 @@ def cancel(
     sweep: SweepArgument,
     store: StoreOption = None,
     wait: Annotated[
-        float, typer.Option("--wait", metavar="SECONDS", min=0.0, help="How long the states may take to be written.")
+        float, typer.Option("--wait", metavar="SECONDS", min=0.0, help="How long to wait here for it to have stopped.")
     ] = CANCEL_WAIT_S,
     address: AddressOption = None,
     token_file: TokenFileOption = None,
@@ -161,10 +179,10 @@ def cancel(
     """Stop a sweep, wherever it is driven: its states are written first, and a resume goes on from them."""
     one = store_at(store).sweep(sweep)
     reader, out = Reader(one), console()
-    driver = (one.load_status() or {}).get("driver")
+    last = one.load_status() or {}
     stops_itself = False
-    if driver is not None and reader.read().state == "running":
-        one.ask_to_stop(driver["id"], f"cancelled by {getpass.getuser()} on {socket.gethostname()}")
+    if last.get("state") == "running" and last.get("driver"):  # however old by this clock
+        one.ask_to_stop(last["driver"]["id"], f"cancelled by {_user()} on {socket.gethostname()}")
         until = time.monotonic() + wait
         while reader.read().state == "running" and time.monotonic() < until:
             time.sleep(_LOOK_EVERY_S)
@@ -188,7 +206,7 @@ def _end_job(store: SweepStore, address: str | None, token: str | None, wait_s: 
     if job is None:
         return "it has no job on a cluster"
     try:
-        server = JobsServer(address or jobs_address() or job["address"], token)
+        server = JobsServer(address or job["address"], token)
         live = live_job(server, store.objects.uri, store.sweep)
         if live is None:
             return "its job has ended"
@@ -200,6 +218,10 @@ def _end_job(store: SweepStore, address: str | None, token: str | None, wait_s: 
                 server.stop(live.submission_id)
                 return f"its job {live.submission_id} was told to end"
             time.sleep(_LOOK_EVERY_S)
-    except ClusterError as error:
+    except ClusterGoneError as error:
         return f"its cluster is gone ({str(error).rstrip('.')})"
+    except ClusterError as error:
+        if not stops_itself:
+            raise
+        return f"its job ends by itself ({str(error).rstrip('.')})"
     return "its job has ended"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,12 +27,10 @@ from cluster.cli.submit import hand_over, is_jobs_server
 from cluster.driver import RunReport, run_sweep
 from cluster.jobs import JobsServer
 from cluster.jobs.shipping import shipped
-from cluster.jobs.submit import PREFLIGHT_PASSED, WAITING
 from cluster.joined_ray import JoinedRay
 from cluster.local_ray import LocalRay
-from cluster.preflight import check_nodes, wait_for_room
 from cluster.ray_session import RaySession
-from cluster.resources import Resources, choose_resources
+from cluster.resources import choose_resources
 from cluster.settings import ALLOCATOR, is_ray_job, ray_token, this_machine, use_token
 from cluster.views import duration, open_view, plain_line
 from grok_sweeps.errors import SpecError
@@ -149,57 +146,36 @@ def resume(
 
 
 def _drive(spec: SweepSpec, text: str, store: Store, planned: Plan, request: Request) -> None:
-    sweep_store = SweepStore(store.objects, spec.name)
-    session, resources = _session(spec, text, sweep_store, planned, request)
     out = console()
     began = time.monotonic()
-    with closing(session), open_view(out) as view:
+    with open_view(out) as view:
         report = run_sweep(
-            sweep_store,
+            SweepStore(store.objects, spec.name),
             text,
             planned,
             spec.execution,
-            resources,
+            _session(spec, request),
             view,
             request.extend_to,
             failed_again=request.failed_again,
             max_device_hours=request.max_gpu_hours,
-            session=session,
             submission_id=request.submission_id,
             commit=request.git_sha or git_sha(),
         )
     _conclude(spec.name, report, time.monotonic() - began)
 
 
-def _session(
-    spec: SweepSpec, text: str, store: SweepStore, planned: Plan, request: Request
-) -> tuple[RaySession, Resources]:
-    """The Ray that the packs train on, and what each takes of it; a cluster is looked over first."""
+def _session(spec: SweepSpec, request: Request) -> RaySession:
+    """The Ray that the packs train on."""
     if request.address is None:
-        resources = choose_resources(spec.execution, this_machine(look_for_gpus=spec.execution.device != "cpu"))
-        return LocalRay(resources), resources
+        machine = this_machine(look_for_gpus=spec.execution.device != "cpu")
+        return LocalRay(choose_resources(spec.execution, machine))
     use_token(ray_token(request.token_file))
-    most = None if spec.execution.workers == "auto" else spec.execution.workers
-    runtime_env: dict[str, Any] = (
-        {} if request.submission_id else {"env_vars": ALLOCATOR} if is_ray_job() else shipped()
-    )
-    session = JoinedRay(request.address, runtime_env, most)
-    out = console()
-
-    def tell(line: str) -> None:
-        out.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    try:
-        store.create(text, planned)
-        session.start()
-        wait_s = request.wait_for_nodes_s
-        resources = wait_for_room(session, spec.execution, wait_s, lambda why: tell(f"{WAITING}, {why}"))
-        session.train_with(resources)
-        tell(f"{PREFLIGHT_PASSED}: {check_nodes(session, resources, store, tell)}")
-    except BaseException:
-        session.close()
-        raise
-    return session, resources
+    if request.submission_id is not None:  # the job has shipped all of it
+        runtime_env: dict[str, Any] = {}
+    else:
+        runtime_env = {"env_vars": ALLOCATOR} if is_ray_job() else shipped()
+    return JoinedRay(request.address, runtime_env, request.wait_for_nodes_s)
 
 
 def _conclude(name: str, report: RunReport, seconds: float) -> None:

@@ -9,10 +9,13 @@ from http.client import HTTPException
 from urllib.parse import SplitResult, urlsplit
 
 from cluster.doctor.check import Check, failure, ok, warning
+from cluster.no_redirect import NoRedirect
 
 TIMEOUT_S = 5.0
 _NAME = "Ray jobs server"
 _MOST_BYTES = 64 << 10
+NOT_REACHED = "is not reached"
+"""Said of a server that does not answer at all, which is all that one hears of a cluster that is gone."""
 
 
 def check_jobs_server(address: str, token: str | None, ray_version: str | None, timeout_s: float = TIMEOUT_S) -> Check:
@@ -33,7 +36,7 @@ def check_jobs_server(address: str, token: str | None, ray_version: str | None, 
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     request = urllib.request.Request(f"{shown}{parts.path.rstrip('/')}/api/version", headers=headers)  # noqa: S310
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout_s) as answer:
+        with urllib.request.build_opener(NoRedirect).open(request, timeout=timeout_s) as answer:
             version = json.loads(answer.read(_MOST_BYTES))["ray_version"]
     except urllib.error.HTTPError as error:
         error.close()
@@ -42,19 +45,12 @@ def check_jobs_server(address: str, token: str | None, ray_version: str | None, 
         return failure(_NAME, f"{shown} answers HTTP {error.code}", "give the address of Ray's dashboard")
     except OSError as error:
         why = getattr(error, "reason", error)
-        return failure(_NAME, f"{shown} is not reached: {why}", "check address, port and firewall")
+        return failure(_NAME, f"{shown} {NOT_REACHED}: {why}", "check address, port and firewall")
     except (HTTPException, ValueError, KeyError, TypeError):
         return failure(_NAME, f"{shown} is no Ray dashboard", "give the address of Ray's dashboard")
     if version != ray_version:
         return warning(_NAME, f"{shown} runs Ray {version}, this machine has {ray_version}", "install the same version")
     return ok(_NAME, f"{shown} runs Ray {version}")
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Goes nowhere else: another host would get the token too."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Nothing: the redirection is the answer."""
 
 
 def _parts(address: str) -> SplitResult | None:

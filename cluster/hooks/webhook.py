@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
+from urllib.request import Request, build_opener
 
 from cluster.hooks.hook import Begin, Ending
+from cluster.no_redirect import NoRedirect
 from grok_sweeps.progress import Progress
 
 TRIES = 3
@@ -61,7 +62,7 @@ class Webhook:
         for attempt in range(TRIES):
             try:
                 request = Request(self._url, body, self._headers)  # noqa: S310 checked by the spec
-                with urlopen(request, timeout=TIMEOUT_S):  # noqa: S310
+                with build_opener(NoRedirect).open(request, timeout=TIMEOUT_S):
                     return
             except OSError as error:
                 if isinstance(error, HTTPError):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster.doctor.check import Level
-from cluster.doctor.jobs import check_jobs_server
+from cluster.doctor.jobs import NOT_REACHED, check_jobs_server
 from cluster.nodes import Node
-from grok_sweeps.errors import ClusterError
+from grok_sweeps.errors import ClusterError, ClusterGoneError
 from grok_sweeps.provenance import package_version
 from grok_sweeps.train.failed import one_line
 
@@ -43,13 +43,15 @@ class JobsServer:
     """The jobs server at `address` (http://HOST:8265), asked with the cluster's `token` if it has one.
 
     Raises:
-        ClusterError: it is not reached, refuses the token, or runs another version of Ray.
+        ClusterGoneError: it is not reached.
+        ClusterError: it refuses the token, or runs another version of Ray.
     """
 
     def __init__(self, address: str, token: str | None = None) -> None:
         check = check_jobs_server(address, token, package_version("ray"))
         if check.level is not Level.ok:
-            raise ClusterError(f"{check.text}; {check.fix}.")
+            gone = NOT_REACHED in check.text
+            raise (ClusterGoneError if gone else ClusterError)(f"{check.text}; {check.fix}.")
         self.address = address.rstrip("/")
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         with _told(self.address):

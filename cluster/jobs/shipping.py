@@ -10,8 +10,9 @@ import analysis
 import cluster
 import grok_sweeps
 from cluster.settings import ALLOCATOR, environment_values
+from cluster.stopping import STATES_WAIT_S
 
-STOP_WAIT_S = 90
+STOP_WAIT_S = int(STATES_WAIT_S) + 30
 """How long Ray waits for a job to end after SIGTERM: longer than the driver waits for its workers' states."""
 
 

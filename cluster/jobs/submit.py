@@ -16,17 +16,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cluster.jobs.server import Job, JobsServer
+from cluster.joined_ray import PREFLIGHT_PASSED, WAITING
 from grok_sweeps.errors import ClusterError
 from grok_sweeps.progress import HEARTBEAT_S, STALE_S, heartbeat_age_s
 from grok_sweeps.store import SweepStore
 
-PREFLIGHT_PASSED = "preflight passed"
-"""The driver prints a line that begins so when it has room and every node it looked at can train."""
-WAITING = "waiting for room"
-"""The driver prints a line that begins so while the cluster has no room and is given time to make some."""
 WAIT_S = 60.0
-"""Longest wait for either."""
-HEARTBEAT_WAIT_S = 20.0
+"""Longest wait for what the driver says of its cluster."""
+OLD_S = 600.0
+"""Age of a heartbeat that no difference of clocks explains."""
 _TRIES = 5
 _LOOK_EVERY_S = 0.5
 
@@ -88,10 +86,7 @@ def submit(
         if server.submit(submission_id, entrypoint, runtime_env, metadata):
             now = datetime.now(UTC).isoformat()
             store.put_job({"submission_id": submission_id, "address": server.address, "submitted_at": now})
-            said = _first_words(server, submission_id)
-            if said.startswith(PREFLIGHT_PASSED):
-                _wait_for_heartbeat(server, store, submission_id)
-            return Submission(submission_id, joined=False, said=said)
+            return Submission(submission_id, joined=False, said=_first_words(server, submission_id))
     raise ClusterError(f"the cluster at {server.address} took another job of this sweep {_TRIES} times; try again.")
 
 
@@ -100,27 +95,35 @@ def _is_ours(job: Job, prefix: str) -> bool:
 
 
 def _first_words(server: JobsServer, submission_id: str) -> str:
-    """Wait until the driver has looked at its cluster, and return what it says of it."""
+    """Wait until the driver has looked at its cluster, and return what it said of it.
+
+    Raises:
+        ClusterError: it has ended without that; the error is the driver's own.
+    """
     until = time.monotonic() + WAIT_S
     while True:
         job = server.job(submission_id)
         lines = server.logs(submission_id).splitlines()
+        if job is None or job.is_over:
+            return _last_words(submission_id, job, lines)
         for line in lines:
             if line.startswith((PREFLIGHT_PASSED, WAITING)):
                 return line
-        if job is None or job.is_over:
-            errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-            if errors:
-                raise ClusterError(errors[-1])
-            if job is not None and job.state == "SUCCEEDED":
-                return lines[-1] if lines else "nothing to do"
-            why = job.message.strip().splitlines() if job is not None else []
-            raise ClusterError(
-                f"job {submission_id} {job.state if job else 'is gone'}: {why[-1] if why else 'it gives no reason'}"
-            )
         if time.monotonic() >= until:
             return f"job {submission_id} is {job.state} since {WAIT_S:.0f} s and has said nothing yet"
         time.sleep(_LOOK_EVERY_S)
+
+
+def _last_words(submission_id: str, job: Job | None, lines: Sequence[str]) -> str:
+    if job is not None and job.state == "SUCCEEDED":
+        return lines[-1] if lines else "it has ended"
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if errors:
+        raise ClusterError(errors[-1])
+    why = job.message.strip().splitlines() if job is not None else []
+    raise ClusterError(
+        f"job {submission_id} {job.state if job else 'is gone'}: {why[-1] if why else 'no reason is known'}"
+    )
 
 
 def _ended_here(server: JobsServer, store: SweepStore) -> bool:
@@ -136,35 +139,25 @@ def _ended_here(server: JobsServer, store: SweepStore) -> bool:
     return job is not None and job.is_over
 
 
-def _wait_for_heartbeat(server: JobsServer, store: SweepStore, submission_id: str) -> None:
-    """Wait until the store tells of the driver: who looks there next is to see it, and not the one before."""
-    until = time.monotonic() + HEARTBEAT_WAIT_S
-    while time.monotonic() < until:
-        driver = (store.load_status() or {}).get("driver") or {}
-        job = server.job(submission_id)
-        if driver.get("submission_id") == submission_id or job is None or job.is_over:
-            return
-        time.sleep(_LOOK_EVERY_S)
-
-
 def _driver_elsewhere(store: SweepStore, tell: Callable[[str], None]) -> str | None:
     """The driver that is at work on the sweep, on another cluster or machine, in words; None without one.
 
-    A young heartbeat may be the last of a driver that has just died with its cluster, so another one is waited for.
+    A heartbeat may be the last of a driver that has just died with its cluster, and the clocks of two machines differ:
+    so a next one is waited for, unless this one is old by any clock.
     """
     status = store.load_status()
     age = heartbeat_age_s(status)
-    if status is None or status["state"] != "running" or age is None or age > STALE_S:
+    if status is None or status["state"] != "running" or age is None or age > OLD_S:
         return None
-    tell(f"a driver on {status['driver']['host']} was at work {age:.0f} s ago; looking whether it still is")
-    until = time.monotonic() + STALE_S - age
+    tell(f"a driver was at work on {(status.get('driver') or {}).get('host')}; looking whether it still is")
+    until = time.monotonic() + STALE_S
     while time.monotonic() < until:
         time.sleep(HEARTBEAT_S / 2)
         now = store.load_status() or {}
         if now.get("state") != "running":
             return None
         if now["heartbeat_at"] != status["heartbeat_at"]:
-            who = now["driver"]
-            what = f"job {who['submission_id']}" if who["submission_id"] else "a driver"
-            return f"{what} on {who['host']} is at work on it"
+            who = now.get("driver") or {}
+            what = f"job {who['submission_id']}" if who.get("submission_id") else "a driver"
+            return f"{what} on {who.get('host')} is at work on it"
     return None

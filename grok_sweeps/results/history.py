@@ -19,7 +19,7 @@ _COLUMNS = ", ".join(f"any_value({name}) AS {name}" for name in CONFIG_COLUMNS)
 _SEEN = f"""
     SELECT cell_id, {_COLUMNS},
            count(*) FILTER (outcome = 'grokked') AS n_grokked,
-           coalesce(avg(ln(greatest(grokked_step, 1))), 0) AS ln_grokked,
+           coalesce(avg(ln(greatest(grokked_step, 1))) FILTER (outcome = 'grokked'), 0) AS ln_grokked,
            count(*) FILTER (outcome = 'censored') AS n_censored,
            coalesce(avg(ln(greatest(steps_run, 1))) FILTER (outcome = 'censored'), 0) AS ln_horizon,
            min(epoch(finished_at)) AS first_at

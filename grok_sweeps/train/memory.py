@@ -61,7 +61,8 @@ def shared_meter(device: torch.device, share: float) -> CudaMeter | None:
     """
     if device.type != "cuda" or share >= 1:
         return None
-    torch.cuda.set_per_process_memory_fraction(share, device)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    torch.cuda.set_per_process_memory_fraction(share, index)
     return CudaMeter(device, share)
 
 

@@ -38,6 +38,11 @@ from grok_sweeps.train.writer import Writer
 IDLE_SHARE = {"cpu": 0.0, "cuda": 0.05}
 """Share of lanes that may be idle before the stack shrinks: on a GPU shrinking costs the capture of a new graph."""
 
+AT_ONCE_S = 1.0
+"""Time after which the loop looks up, however far the next reading is: to report, write states, or stop."""
+FIRST_STEPS = 32
+"""Steps before it is known how long they take."""
+
 
 @dataclass(frozen=True, slots=True)
 class PackSummary:
@@ -128,6 +133,7 @@ class PackTrainer:
     _memory: LaneMemory | None = None
     _steps_in_store: int = 0
     _files_written: int = 0
+    _steps_at_once: int = FIRST_STEPS
 
     def __post_init__(self) -> None:
         if self.meter is None and self.engine.device.type == "cuda":
@@ -302,12 +308,12 @@ class PackTrainer:
         return list(zip(self._lanes, self._stack.steps, strict=True)) if self._stack else []
 
     def _to_next_reading(self) -> None:
-        """Train to the nearest reading of any lane, and take the readings that are due."""
+        """Train to the nearest reading of any lane, or towards it for a while, and take the readings that are due."""
         stack = self._stack
         assert stack is not None
         began = self.clock()
         due = {k: lane.record.next_reading(step) for k, (lane, step) in enumerate(self._placed()) if not lane.idle}
-        n_steps = min(at - stack.steps[k] for k, at in due.items())
+        n_steps = min(self._steps_at_once, *(at - stack.steps[k] for k, at in due.items()))
         stack.advance(n_steps)
         if stack.engine is not self.engine:
             self.engine = stack.engine
@@ -315,7 +321,10 @@ class PackTrainer:
         to_read = [k for k, at in due.items() if stack.steps[k] == at]
         for k, values in zip(to_read, stack.read(to_read), strict=True):
             self._lanes[k].record.add(stack.steps[k], values)
-        share = (self.clock() - began) / len(due)
+        elapsed = self.clock() - began
+        if n_steps and elapsed > 0:
+            self._steps_at_once = max(1, int(n_steps * AT_ONCE_S / elapsed))
+        share = elapsed / len(due)
         for k in due:
             self._lanes[k].record.wall_s += share
         self._run_steps += n_steps * len(due)

@@ -11,6 +11,7 @@ import tempfile
 import time
 
 from cluster.driver import run_sweep
+from cluster.local_ray import LocalRay
 from cluster.resources import choose_resources
 from cluster.settings import this_machine
 from grok_sweeps.plan import make_plan
@@ -56,7 +57,7 @@ def main() -> None:
     resources = choose_resources(spec.execution, this_machine(look_for_gpus=False))
     with tempfile.TemporaryDirectory() as folder:
         store = SweepStore(open_objects(folder), spec.name)
-        report = run_sweep(store, text, plan, spec.execution, resources, Silent(), trainable=NullTrial)
+        report = run_sweep(store, text, plan, spec.execution, LocalRay(resources), Silent(), trainable=NullTrial)
     found |= {"done_mb": peak_bytes() / 1e6, "all_s": time.monotonic() - began}
     if report.state != "finished" or report.progress.finished != n_runs:
         sys.exit(f"the sweep is {report.state} with {report.progress.finished} of {n_runs} runs: {report.errors}")

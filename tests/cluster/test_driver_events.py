@@ -17,10 +17,10 @@ import cluster.monitor
 from cluster.driver_log import DriverLog
 from cluster.local_ray import LocalRay
 from cluster.monitor import Monitor
+from cluster.pack_progress import PackProgress
 from cluster.pack_queue import PackQueue
 from cluster.resources import Resources
 from cluster.stalls import Stalls
-from cluster.tune_callback import PackProgress
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.packs import pack_of
 from grok_sweeps.spec import parse_spec
@@ -118,6 +118,7 @@ def test_a_pack_has_stalled_when_its_steps_stand_still_however_often_it_reports(
 def test_a_machine_that_cannot_train_ends_the_sweep_only_where_there_is_no_other() -> None:
     for elsewhere in (False, True):
         monitor, session = Mock(spec=Monitor), Mock()
+        session.workers.return_value = 1
         monitor.has_written.return_value = False
         session.has_room_without.return_value = elsewhere
         (run,) = make_plan(parse_spec("name: made\nruns: {p: 5, seeds: 1}\n")).runs

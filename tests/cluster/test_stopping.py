@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cluster.pack_queue import PackQueue
+from cluster.stop_after_states import StopAfterStates
 from cluster.stop_request import StopRequest
-from cluster.tune_callback import STOP_WAIT_S, StopAfterStates
+from cluster.stopping import STATES_WAIT_S
 from grok_sweeps.plan import Pack
 
 WAITS = Pack("waits", (), 0.0, 1)
@@ -71,9 +72,9 @@ def test_a_pack_that_begins_after_the_stop_is_not_waited_for() -> None:
 def test_a_worker_that_does_not_answer_is_waited_for_no_longer_than_the_bound() -> None:
     case = Case(asked=True)
     assert not case.ends()
-    case.now = STOP_WAIT_S - 1
+    case.now = STATES_WAIT_S - 1
     assert not case.ends()
-    case.now = STOP_WAIT_S
+    case.now = STATES_WAIT_S
     assert case.ends()
 
 

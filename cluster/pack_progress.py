@@ -1,27 +1,27 @@
-"""Where Tune meets the driver: where its packs come from, who hears what becomes of them, and what a stop waits for."""
+"""What becomes of each trial, for the monitor and the queue; and what is done about trials that do not get on."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray import tune
 from ray.tune import Callback
-from ray.tune.search import Searcher
 
 from cluster.monitor import Monitor
-from cluster.nodes import node_of
 from cluster.pack_queue import Next, PackQueue
 from cluster.ray_session import RaySession
+from cluster.ray_state import node_of
 from cluster.stalls import Stalls
-from cluster.stop_request import StopRequest
+from cluster.unpickled import Unpickled
 from grok_sweeps.errors import StoreError
-from grok_sweeps.plan import Pack
+from grok_sweeps.plan import Pack, PlannedRun
 
-STOP_WAIT_S = 60.0
-"""Longest wait for the packs under way to write their states before Tune ends them."""
+PINNED_S = 60.0
+"""How long a trial that avoids nodes waits for room on others."""
+HELD_S = 30.0
+"""How long packs wait, and none trains, until that is said."""
 MOST_CHARACTERS = 300
 """Of what Ray says about a lost worker."""
 _BECOMES: dict[Next, dict[str, int]] = {
@@ -40,56 +40,21 @@ _SAYS = {
 }
 
 
-class _Unpickled:
-    """Tune pickles what it is given for a restore that this project never does; what it holds stays here."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class PackSearch(_Unpickled, Searcher):
-    """Gives each new trial the next pack of a queue, as many as the session has use for.
-
-    `publish` writes the pack to the store; a store that refuses it closes the queue, and the monitor knows.
-    """
-
-    def __init__(
-        self, queue: PackQueue, publish: Callable[[Pack], None], monitor: Monitor, session: RaySession
-    ) -> None:
-        super().__init__()
-        self._queue, self._publish, self._monitor, self._session = queue, publish, monitor, session
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next pack as a trial's config."""
-        full = not self._queue.is_over and self._queue.taken >= self._session.most_taken()
-        attempt = None if full else self._queue.take()
-        if attempt is None:
-            return str(Searcher.FINISHED) if self._queue.is_over else None
-        try:
-            self._publish(attempt.pack)
-        except StoreError as error:
-            self._monitor.sweep_failed(str(error))
-            self._queue.close()
-            return str(Searcher.FINISHED)
-        avoid = self._session.bad_nodes
-        avoid |= attempt.avoid if self._session.has_room_without(attempt.avoid) else frozenset()
-        return {"pack": attempt.pack.pack_id, "is_last": attempt.is_last, "avoid": sorted(avoid)}
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: the callback tells the queue, since it knows the pack."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the store knows what is left."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the store knows what is left."""
-
-
-class PackProgress(_Unpickled, Callback):
+class PackProgress(Unpickled, Callback):
     """Tells the monitor and the queue what becomes of each trial.
 
-    `left` gives the run_ids that are still to do; `under_way` are the trials that train now. A trial that has stalled
-    is ended here, and its pack starts elsewhere.
+    A trial that has stalled is ended here, and its pack starts elsewhere. One that avoids nodes and finds no room on
+    others is given up, and its pack may go anywhere. `under_way` are the trials that train now.
+
+    Args:
+        monitor: is told.
+        queue: is told.
+        left: the run_ids that are still to do.
+        stalls: judges who gets on.
+        session: knows the nodes.
+        pinned: see `PackSearch`.
+        cut: makes packs for the workers that there are now.
+        clock: monotonic seconds; replaced in tests.
     """
 
     def __init__(
@@ -99,24 +64,63 @@ class PackProgress(_Unpickled, Callback):
         left: Callable[[], frozenset[str]],
         stalls: Stalls,
         session: RaySession,
+        pinned: dict[str, tuple[str, float]] | None = None,
+        cut: Callable[[Sequence[PlannedRun]], Sequence[Pack]] = lambda _: (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._monitor, self._queue, self._left, self._stalls, self._session = monitor, queue, left, stalls, session
+        self._pinned, self._cut, self._clock = {} if pinned is None else pinned, cut, clock
         self._failed: dict[str, dict[str, Any]] = {}
+        self._written: dict[str, int] = {}
         self._preempted: set[str] = set()
+        self._abandoned: set[str] = set()
         self._stalled: dict[str, str | None] = {}
+        self._workers = session.workers()
+        self._idle_since: float | None = None
         self.under_way: set[str] = set()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune has dealt with an event, or waited for one for a while."""
+        self._end_stalled(trials)
+        self._give_up_waiting()
+        self._look_at_workers()
+
+    def _end_stalled(self, trials: Sequence[Any]) -> None:
         stalled = set(self._stalls.stalled())
         for trial in trials if stalled else ():
             if trial.trial_id in stalled and trial.temporary_state.ray_actor is not None:
                 self._stalled[trial.trial_id] = node_of(trial.temporary_state.ray_actor)
                 ray.kill(trial.temporary_state.ray_actor)
-        self._monitor.workers_changed(self._session.workers())
+
+    def _give_up_waiting(self) -> None:
+        for trial_id, (pack_id, since) in list(self._pinned.items()):
+            if self._clock() - since > PINNED_S:
+                del self._pinned[trial_id]
+                self._abandoned.add(trial_id)
+                self._queue.abandoned(pack_id)
+
+    def _look_at_workers(self) -> None:
+        before, self._workers = self._workers, self._session.workers()
+        self._monitor.workers_changed(self._workers)
+        self._queue.workers = max(1, self._workers)
+        if self._workers > before and (more := self._queue.recut(self._cut)):
+            self._monitor.packs_added(more)
+        if self.under_way or not self._queue.taken or not self._workers:
+            self._idle_since = None
+        elif self._idle_since is None:
+            self._idle_since = self._clock()
+        elif self._clock() - self._idle_since > HELD_S:
+            self._monitor.event(
+                f"no pack has begun in {HELD_S:g} s: others hold what the nodes have, or workers are slow to start"
+            )
+            self._idle_since = self._clock()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has a pack."""
+        if trial.trial_id in self._abandoned:  # its pack is another trial's by now
+            ray.kill(trial.temporary_state.ray_actor)
+            return
+        self._pinned.pop(trial.trial_id, None)
         self.under_way.add(trial.trial_id)
         self._stalls.began(trial.trial_id)
         self._monitor.pack_started(trial.config["pack"])
@@ -129,6 +133,9 @@ class PackProgress(_Unpickled, Callback):
             self._failed[trial.trial_id] = result
         elif "run_steps" in result:
             self._stalls.reported(trial.trial_id, result["run_steps"])
+            if result.get("files_written", 0) > self._written.get(trial.trial_id, 0):
+                self._written[trial.trial_id] = result["files_written"]
+                self._queue.got_on(result.get("node"))
             if result.get("preempted"):
                 self._preempted.add(trial.trial_id)
             self._monitor.pack_reported(trial.config["pack"], result)
@@ -137,14 +144,16 @@ class PackProgress(_Unpickled, Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A pack's attempt ended by itself."""
-        self._over(trial)
+        if self._over(trial):
+            return
         self._queue.ended(trial.config["pack"], trial.last_result.get("node"))
         left = trial.last_result.get("stopped", False)
         self._monitor.pack_ended(trial.config["pack"], **{"pending" if left else "done": 1})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """What a worker ran has raised, or the worker is lost."""
-        self._over(trial)
+        if self._over(trial):
+            return
         pack_id = trial.config["pack"]
         try:
             left = self._left()
@@ -171,54 +180,18 @@ class PackProgress(_Unpickled, Callback):
         else:
             stalled = trial.trial_id in self._stalled
             why = f"no step in {self._stalls.after_s:g} s" if stalled else _last_line(trial.get_error())
-            then = self._queue.lost(pack_id, why, left, progressed=progressed, node=node)
+            then = self._queue.lost(pack_id, why, left, progressed=progressed, node=node, stalled=stalled)
             said = f"made {why}" if stalled else f"lost its worker{self._monitor.pack_lost(pack_id)}"
         self._monitor.pack_ended(pack_id, **_BECOMES[then])
         self._monitor.event(f"pack {pack_id} {said}{_SAYS[then]}")
 
-    def _over(self, trial: Any) -> None:
+    def _over(self, trial: Any) -> bool:
+        """A trial is over; whether it was abandoned before, so that its end means nothing."""
         self.under_way.discard(trial.trial_id)
+        self._written.pop(trial.trial_id, None)
+        self._pinned.pop(trial.trial_id, None)
         self._stalls.ended(trial.trial_id)
-
-
-class StopAfterStates(_Unpickled, tune.Stopper):
-    """Ends the experiment once it should stop and the packs under way have written their states, or had time to.
-
-    Args:
-        should_stop: asked between Tune's events.
-        queue: closed by the stop.
-        request: how the workers are told.
-        under_way: the trials that train now.
-        clock: monotonic seconds; replaced in tests.
-    """
-
-    def __init__(
-        self,
-        should_stop: Callable[[], bool],
-        queue: PackQueue,
-        request: StopRequest,
-        under_way: Callable[[], set[str]],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._should_stop, self._queue, self._request = should_stop, queue, request
-        self._under_way, self._clock = under_way, clock
-        self._waits_for: frozenset[str] | None = None
-        self._until = 0.0
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is stopped for itself."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether the experiment ends now."""
-        if self._waits_for is None:
-            if not self._should_stop():
-                return False
-            self._queue.close()
-            self._request.make()
-            self._waits_for = frozenset(self._under_way())
-            self._until = self._clock() + STOP_WAIT_S
-        return not self._waits_for & self._under_way() or self._clock() >= self._until
+        return trial.trial_id in self._abandoned
 
 
 def _last_line(error: BaseException | None) -> str:
