@@ -103,7 +103,7 @@ class PackQueue:
     def recut(self, cut: Callable[[Sequence[PlannedRun]], Sequence[Pack]]) -> int:
         """Have other packs of the runs that wait and have not failed; return how many packs there are more."""
         fresh = [attempt for attempt in self._waiting if attempt == Attempt(attempt.pack)]
-        packs = cut([run for attempt in fresh for run in attempt.pack.runs])
+        packs = cut([run for attempt in fresh for run in attempt.pack.runs]) if fresh else ()
         if len(packs) <= len(fresh):
             return 0
         self._waiting = deque(a for a in self._waiting if a not in fresh)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cluster.pack_queue import BAD_NODE, HOPELESS, Next, PackQueue
 from grok_sweeps.plan import make_plan
-from grok_sweeps.plan.packs import pack_of
+from grok_sweeps.plan.packs import Pack, pack_of
 from grok_sweeps.plan.plan import PlannedRun
 from grok_sweeps.spec import parse_spec
 
@@ -249,3 +249,66 @@ def test_a_pack_that_is_handed_back_waits_again_and_has_not_failed() -> None:
     assert attempt is not None
     assert queue.handed_back(attempt.pack.pack_id, frozenset()) is Next.OVER
     assert queue.is_over
+
+
+def test_packs_that_wait_are_cut_anew_as_room_grows_and_those_that_failed_are_not() -> None:
+    queue = queue_of(8, 8, 8, max_failures=3)
+    failed = queue.take()
+    assert failed is not None
+    queue.lost(failed.pack.pack_id, "gone", None, progressed=False)
+    asked: list[int] = []
+
+    def quarters(runs: Sequence[PlannedRun]) -> list[Pack]:
+        asked.append(len(runs))
+        return [pack_of(runs[k::4], 2) for k in range(4)]
+
+    assert queue.recut(quarters) == 2
+    assert asked == [16]
+    taken = [queue.take() for _ in range(5)]
+    assert [len(attempt.pack.runs) for attempt in taken if attempt] == [8, 4, 4, 4, 4]
+    assert {run.run_id for attempt in taken if attempt for run in attempt.pack.runs} == {
+        run.run_id for run in RUNS[:24]
+    }
+    assert queue.recut(quarters) == 0, "nothing waits"
+
+
+def test_fewer_or_equal_packs_are_no_reason_to_cut_anew() -> None:
+    queue = queue_of(2, 2)
+    assert queue.recut(lambda runs: [pack_of(runs, 2)]) == 0
+    assert [len(attempt.pack.runs) for attempt in (queue.take(), queue.take()) if attempt] == [2, 2]
+
+
+def test_a_pack_that_finds_no_room_elsewhere_may_go_anywhere() -> None:
+    queue = queue_of(2, max_failures=3)
+    attempt = queue.take()
+    assert attempt is not None
+    queue.lost(attempt.pack.pack_id, "gone", None, progressed=False, node="a")
+    pinned = queue.take()
+    assert pinned is not None
+    assert pinned.avoid == {"a"}
+    queue.abandoned(pinned.pack.pack_id)
+    free = queue.take()
+    assert free is not None
+    assert (free.avoid, free.lost) == (frozenset(), 1)
+
+
+def test_a_stalled_pack_goes_elsewhere_even_if_it_had_got_on() -> None:
+    queue = queue_of(2, max_failures=3)
+    attempt = queue.take()
+    assert attempt is not None
+    queue.lost(attempt.pack.pack_id, "no step", None, progressed=True, node="a", stalled=True)
+    again = queue.take()
+    assert again is not None
+    assert (again.avoid, again.lost) == ({"a"}, 0)
+
+
+def test_losses_are_not_hopeless_while_another_pack_gets_on() -> None:
+    queue = queue_of(2, 2, max_failures=0)
+    steady = queue.take()
+    for _ in range(3 * HOPELESS):
+        attempt = queue.take()
+        assert attempt is not None
+        queue.got_on("good")
+        queue.lost(attempt.pack.pack_id, "gone", None, progressed=True)
+    assert steady is not None
+    assert not queue.given_up

@@ -195,6 +195,9 @@ def test_what_cannot_be_submitted_is_one_line_with_the_fix_and_leaves_no_job(
     said = client("submit", "refused.yaml", *at, "--wait-for-nodes", "600")
     assert "waiting for room, up to 600 s: no node can hold a pack" in said
     assert "refused: running" in client("status")
+    groups = ray_cluster.get("/api/v0/placement_groups?detail=1")["data"]["result"]["result"]
+    waiting = [group["bundles"] for group in groups if group["state"] in ("PENDING", "INFEASIBLE")]
+    assert any(bundle["unit_resources"].get("CPU") == 64 for bundles in waiting for bundle in bundles), groups
     assert "waiting for room" in client("logs", "refused")
     assert "its job has ended" in client("cancel", "refused")
     server = JobsServer(ray_cluster.jobs_address, TOKEN)

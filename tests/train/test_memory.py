@@ -16,7 +16,7 @@ from grok_sweeps.store.checkpoints import delete_finished, load_newest
 from grok_sweeps.train import pack as packs
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.lanes import LaneStack
-from grok_sweeps.train.memory import LaneMemory, measure_lane, most_lanes
+from grok_sweeps.train.memory import LaneMemory, measure_lane, most_lanes, shared_meter
 from grok_sweeps.train.pack import PackTrainer
 
 Make = Callable[..., RunConfig]
@@ -172,3 +172,23 @@ def test_one_lane_that_does_not_fit_ends_the_pack(
     monkeypatch.setattr(LaneStack, "advance", full)
     with pytest.raises(torch.OutOfMemoryError):
         trainer([small_config(0)], lanes=1).advance(1.0)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_process_with_a_share_of_a_gpu_has_that_share_of_its_memory(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[tuple[float, int]] = []
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda *given: limits.append(given), raising=False)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (60, 80))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 10)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 5)
+    meter = shared_meter(torch.device(device), 0.5)
+    assert meter is not None
+    assert limits == [(0.5, 1 if device == "cuda:1" else 0)]
+    assert meter.free_bytes() == 35, "half of 80 less what it has"
+    assert shared_meter(torch.device(device), 1.0) is None
+    assert shared_meter(torch.device("cpu"), 0.5) is None
+    assert len(limits) == 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from packs import complete, rows
 
+import grok_sweeps.train.pack
 from grok_sweeps.config import RunConfig
 from grok_sweeps.results import Store
 from grok_sweeps.schema import READING_NAMES
@@ -140,3 +142,21 @@ def test_a_stop_request_writes_the_states_before_the_call_returns(
         pack.advance(0.05)
     pack.advance(60.0, stop=lambda: True)
     assert list(sweep_store.objects.list(sweep_store.layout.checkpoints))
+
+
+def test_a_far_reading_keeps_nobody_waiting_and_changes_no_number(
+    small_config: Make, trainer: Trainer, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [small_config(seed, eval_every=1000, max_steps=1000) for seed in range(2)]
+    whole, cut = new_sweep("whole"), new_sweep("cut")
+    complete(trainer(configs, lanes=2, store=whole))
+    monkeypatch.setattr(grok_sweeps.train.pack, "AT_ONCE_S", 1e-3)
+    pack = trainer(configs, lanes=2, store=cut)
+    steps = []
+    while not (summary := pack.advance(1e-3)).done:
+        steps.append(summary.run_steps)
+    between = [step for step in steps if 0 < step < 2000]
+    assert between, "calls return on the way to the reading"
+    assert pack.run_steps == 2000
+    for run_id, row in rows(cut).items():
+        assert row["final_state_sha256"] == rows(whole)[run_id]["final_state_sha256"]
