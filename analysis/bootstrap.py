@@ -71,8 +71,7 @@ def seed_table(cells: Sequence[Cell]) -> SeedTable:
     repeated = sum(len(c.runs) - len({r.seed for r in c.runs}) for c in cells)
     if repeated and not problem:
         problem = f"{repeated} runs repeat the seed of another run of their cell, so seeds are not the unit to resample"
-    return SeedTable(*values, problem=problem)
-
+    return SeedTable(values[0], values[1], values[2], values[3], problem)
 
 
 def draw(n_seeds: int, resamples: int, seed: int) -> Ints:

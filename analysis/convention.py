@@ -1,8 +1,8 @@
 """The two conventions by which a cell or a run becomes a point: `paper` and `runs`.
 
 `paper` (as published in arXiv:2606.18465): one point a cell; T is the median over the seeds that grokked, L the seed
-mean at the logged step nearest to that median. `runs`: one point a run that grokked, T and L its own. A run that did not
-grok is in neither: an estimate says how many there are, and the survival model is what keeps them.
+mean at the logged step nearest to that median. `runs`: one point a run that grokked, T and L its own. A run that did
+not grok is in neither: an estimate says how many there are, and the survival model is what keeps them.
 
 Without curves there is no logged L; `paper` then takes the mean over seeds of L at each run's own grokking step, in all
 cells alike, and says so.

@@ -31,7 +31,8 @@ def with_logged_scale(cells: Sequence[Cell], curves: pd.DataFrame, loss: str | N
     if known.empty:
         return tuple(cells)
     every = LOGGED_EVERY.get(loss or "", LOGGED_EVERY_ELSE)
-    by_run = dict(list(known.sort_values("step")[["run_id", "step", "logit_scale"]].groupby("run_id", sort=False)))
+    readings = known.sort_values("step")[["run_id", "step", "logit_scale"]]
+    by_run = {str(run_id): table for run_id, table in readings.groupby("run_id", sort=False)}
     return tuple(_read(cell, by_run, every) for cell in cells)
 
 
@@ -41,9 +42,7 @@ def _read(cell: Cell, by_run: dict[str, pd.DataFrame], every: int) -> Cell:
     if at is None:
         return cell
     scales = {run_id: _last(table, at) for run_id, table in readings.items()}
-    return replace(
-        cell, logged_step=at, runs=tuple(replace(r, logged_scale=scales.get(r.run_id)) for r in cell.runs)
-    )
+    return replace(cell, logged_step=at, runs=tuple(replace(r, logged_scale=scales.get(r.run_id)) for r in cell.runs))
 
 
 def _step(cell: Cell, readings: dict[str, pd.DataFrame], every: int) -> float | None:

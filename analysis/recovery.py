@@ -177,7 +177,7 @@ def _statistic(table: SeedTable, seeds: Seeds, convention: str, *, drawn: bool) 
 
 
 def crossing(scales: Floats, level: Floats) -> tuple[Floats, Ints]:
-    """Weights [B, K] of the tau cells at which L(tau) [B, K] equals the level [B, 1], and at how many places [B] it does.
+    """Weights [B, K] of the tau cells where L(tau) [B, K] equals the level [B, 1], and at how many places [B] it does.
 
     L is piecewise linear; of several places the weights are those of the last.
     """

@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 COLLINEAR = 1e-10
 """Two regressors with 1 - r^2 below this are one."""
 
+_PAIRS = (np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2]))
+
 
 @dataclass(frozen=True, eq=False)
 class Fits:
@@ -56,8 +58,22 @@ class Fits:
 def closed_form(y: Floats, a: Floats, b: Floats) -> Fits:
     """All three fits of y [..., C] on a and b (broadcast against y) by their correlations."""
     y, a, b = (v - v.mean(axis=-1, keepdims=True) for v in (y, a, b))
-    yy, aa, bb = ((v * v).sum(axis=-1) for v in (y, a, b))
-    ya, yb, ab = (y * a).sum(axis=-1), (y * b).sum(axis=-1), (a * b).sum(axis=-1)
+    return fits_of(moments(y, a, b).sum(axis=-2))
+
+
+def moments(y: Floats, a: Floats, b: Floats) -> Floats:
+    """Count, sums and products of each point, [..., 10]: 1, y, a, b, yy, aa, bb, ya, yb, ab; they add over points.
+
+    Centre y, a and b first: sums of large numbers lose the digits that squared deviations need.
+    """
+    y, a, b = np.broadcast_arrays(y, a, b)
+    return np.stack([np.ones_like(y), y, a, b, y * y, a * a, b * b, y * a, y * b, a * b], axis=-1)
+
+
+def fits_of(total: Floats) -> Fits:
+    """The three fits from summed moments [..., 10]."""
+    about = about_mean(total)
+    yy, aa, bb, ya, yb, ab = np.moveaxis(about, -1, 0)
     determinant = aa * bb - ab * ab
     determinant = np.where(determinant > COLLINEAR * aa * bb, determinant, np.nan)
     slope_a_given_b, slope_b_given_a = (ya * bb - yb * ab) / determinant, (yb * aa - ya * ab) / determinant
@@ -70,6 +86,14 @@ def closed_form(y: Floats, a: Floats, b: Floats) -> Fits:
         slope_a_given_b=slope_a_given_b,
         slope_b_given_a=slope_b_given_a,
     )
+
+
+def about_mean(total: Floats, at: Floats | None = None) -> Floats:
+    """Products yy, aa, bb, ya, yb, ab of summed moments [..., 10] about `at` [..., 3], by default about their mean."""
+    n, s, products = total[..., :1], total[..., 1:4], total[..., 4:]
+    at = s / np.where(n > 0, n, np.nan) if at is None else at
+    i, j = _PAIRS
+    return products - at[..., i] * s[..., j] - at[..., j] * s[..., i] + n * at[..., i] * at[..., j]
 
 
 def least_squares(y: Floats, a: Floats, b: Floats) -> Fits:

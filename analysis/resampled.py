@@ -75,7 +75,7 @@ def estimated(
     left_out: tuple[str, ...] = (),
 ) -> Estimate:
     """The statistic with its interval; `undefined` is the reason where it has no value on all seeds."""
-    text = f"{method} {BCA if bca else PERCENTILE}"
+    text = method if "Interval:" in method else f"{method} {BCA if bca else PERCENTILE}"
     value = float(statistic(seeds.whole)[0]) if seeds.n else np.nan
     if not np.isfinite(value):
         return absent(name, unit, text, undefined, n_runs=n_runs, n_cells=n_cells, left_out=left_out)

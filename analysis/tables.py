@@ -176,7 +176,9 @@ def _check_outcome(table: pd.DataFrame, missing: frozenset[str], notes: list[str
 
 
 def _clean_curves(curves: pd.DataFrame, runs: pd.DataFrame, sweep: str, notes: list[str]) -> pd.DataFrame:
-    empty = pd.DataFrame({"run_id": pd.Series(dtype=object), **{c: pd.Series(dtype=float) for c in ("step", *READ, *READ_IF_THERE)}})
+    empty = pd.DataFrame(
+        {"run_id": pd.Series(dtype=object), **{c: pd.Series(dtype=float) for c in ("step", *READ, *READ_IF_THERE)}}
+    )
     lacking = [c for c in ("run_id", "step", *READ) if c not in curves.columns]
     if lacking:
         notes.append(f"curves: no column {', '.join(lacking)}, so no accuracy curves")
