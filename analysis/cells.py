@@ -52,7 +52,8 @@ class Spread:
 class Cell:
     """One cell. `runs` are those counted (grokked, censored, diverged); `superseded` says why another is used.
 
-    `gamma` is None but for the arm allocation; `logged_step` is the step of the runs' `logged_scale`.
+    `gamma` is None but for the arm allocation; `fork_step` but for fork. `logged_step` is the step
+    of the runs' `logged_scale`.
     """
 
     cell_id: str
@@ -75,6 +76,7 @@ class Cell:
     superseded: str = ""
     w_c: float | None = None
     logged_step: float | None = None
+    fork_step: float | None = None
 
     @property
     def held_norm(self) -> float | None:
@@ -181,6 +183,7 @@ def _cell(group: pd.DataFrame, missing: frozenset[str]) -> Cell:
         spread=Spread(*(None if no_grokked else order_statistic(grokked, q) for q in (0.0, 0.25, 0.75, 1.0))),
         runs=points,
         w_c=float(norms.median()) if len(norms) else None,
+        fork_step=None if forked_at is None else float(forked_at),
     )
 
 

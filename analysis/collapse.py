@@ -38,7 +38,9 @@ CAVEAT = (
 )
 
 _CELLS = "Over cells of arm clamp in which a majority of the counted runs grokked"
-_PREDICTION = "Root mean square error of ln T in a cell predicted from ordinary least squares on all other cells, regressor{s} {of}."
+_PREDICTION = (
+    "Root mean square error of ln T in a cell predicted from ordinary least squares on all other cells, on {of}."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +86,10 @@ QUANTITIES = (
 
 @dataclass(frozen=True, slots=True)
 class Collapse:
-    """Estimates of convention `paper` in the order of QUANTITIES, the cells they rest on, and what they share in method.
+    """Estimates of convention `paper` in the order of QUANTITIES, the cells they rest on, and their shared method.
 
-    `runs` are the same quantities by convention `runs` and `difference` runs minus paper, with an interval from the same
-    resamples; their names end in `_runs` and `_runs_minus_paper`. `prediction` is by both conventions.
+    `runs` are the same quantities by convention `runs`, `difference` is runs minus paper, with an interval from the
+    same resamples; their names end in `_runs` and `_runs_minus_paper`. `prediction` is by both conventions.
     """
 
     estimates: tuple[Estimate, ...]
@@ -228,7 +230,7 @@ def _difference(
 def _prediction(fitted: _Fitted, model: str, seeds: Seeds) -> Estimate:
     name = f"prediction_error_{model}" + ("" if fitted.points.convention == PAPER else "_runs")
     of = {"logit_scale": "L", "rho": "rho", "both": "L and rho"}[model]
-    method = f"{_PREDICTION.format(s='s' if model == 'both' else '', of=of)} {fitted.method}"
+    method = f"{_PREDICTION.format(of=of)} {fitted.method}"
     n_runs, n_cells, left_out = fitted.n_runs, len(fitted.points.rho), fitted.left_out
     if fitted.problem or (fitted.no_rho and model != "logit_scale"):
         reason = fitted.problem or fitted.no_rho
