@@ -76,14 +76,14 @@ def estimated(
 ) -> Estimate:
     """The statistic with its interval; `undefined` is the reason where it has no value on all seeds."""
     text = method if "Interval:" in method else f"{method} {BCA if bca else PERCENTILE}"
-    value = float(statistic(seeds.whole)[0]) if seeds.n else np.nan
+    value = float(_defined(statistic, seeds.whole)[0]) if seeds.n else np.nan
     if not np.isfinite(value):
         return absent(name, unit, text, undefined, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
     interval, why = None, seeds.reason
     if not why:
-        drawn = statistic(seeds.lists)
+        drawn = _defined(statistic, seeds.lists)
         interval, why = (
-            bca_interval(drawn, value, statistic(seeds.left_one_out), level)
+            bca_interval(drawn, value, _defined(statistic, seeds.left_one_out), level)
             if bca
             else percentile_interval(drawn, level)
         )
@@ -100,3 +100,10 @@ def estimated(
         interval_reason=why,
         resampling=seeds.text,
     )
+
+
+def _defined(statistic: Statistic, lists: Ints) -> Floats:
+    """The statistic of each list, NaN where it divides by zero or takes the logarithm of none."""
+    with np.errstate(all="ignore"):
+        values = statistic(lists)
+    return np.where(np.isfinite(values), values, np.nan)

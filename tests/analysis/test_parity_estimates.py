@@ -40,9 +40,7 @@ def families(runs):
     table["run_id"] = [f"run {i}" for i in range(len(table))]
     table["cell_id"] = [f"{p}-{r}-{t}" for p, r, t in zip(table.p, table.rho, table.tau, strict=True)]
     cleaned = clean(table, pd.DataFrame(), "made")
-    return {
-        str(dict(key.config)["p"]): make_cells(rows, cleaned.missing) for key, rows in split(cleaned.runs)
-    }
+    return {str(dict(key.config)["p"]): make_cells(rows, cleaned.missing) for key, rows in split(cleaned.runs)}
 
 
 COLLAPSE = [

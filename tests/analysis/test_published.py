@@ -1,7 +1,7 @@
 """Numbers printed in arXiv:2606.18465, from its released p = 59 tables alone, to the last printed digit.
 
-Every row of the printed table that these tables determine is asked; which are, is derived from the table itself, so that
-a row cannot be forgotten. Not determined: other moduli, the collapse fits (eight of their twelve cells are not
+Every row of the printed table that these tables determine is asked; which are, is derived from the table itself, so
+that a row cannot be forgotten. Not determined: other moduli, the collapse fits (eight of their twelve cells are not
 released), and the float64 audit, whose runs are not those of the dose sweep.
 """
 
