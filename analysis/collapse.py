@@ -17,12 +17,12 @@ from math import comb
 
 import numpy as np
 
-from analysis.bootstrap import Floats, percentile_interval, seed_table
+from analysis.bootstrap import Floats, Ints, percentile_interval, seed_table
 from analysis.cells import Cell
 from analysis.convention import PAPER, PAPER_T, RUNS, RUNS_T, not_grokked, scale_sentence, usable
 from analysis.estimate import Estimate, absent
 from analysis.mixed import mixed_model
-from analysis.points import MODELS, Points, prediction_error
+from analysis.points import MODELS, Points, prediction_errors
 from analysis.regression import Fits, least_squares
 from analysis.resampled import PERCENTILE, Seeds, estimated, seeds_of
 from analysis.spline import spline_check
@@ -117,6 +117,7 @@ class _Fitted:
     points: Points
     fits: Fits | None
     resampled: Fits | None
+    errors: Callable[[Ints], dict[str, Floats]]
     problem: str
     no_rho: str
     method: str
@@ -169,9 +170,26 @@ def _fit(points: Points, seeds: Seeds, method: str, n_cells: int, left_out: tupl
         )
     no_rho = "" if len(set(rho)) > 1 else "all usable cells have the same rho"
     resampled = None if problem or seeds.reason else points.fits(seeds.lists)
+    kept: dict[bytes, dict[str, Floats]] = {}
+
+    def errors(lists: Ints) -> dict[str, Floats]:
+        """Of all three models at once, since they share everything but the slopes."""
+        key = lists.tobytes()
+        if key not in kept:
+            kept[key] = prediction_errors(points.moments(lists))
+        return kept[key]
+
     n_runs = int(np.isfinite(points.table.grokked_step).sum()) if points.convention == PAPER else len(y)
     return _Fitted(
-        points, None if problem else least_squares(y, scale, rho), resampled, problem, no_rho, method, n_runs, left_out
+        points,
+        None if problem else least_squares(y, scale, rho),
+        resampled,
+        errors,
+        problem,
+        no_rho,
+        method,
+        n_runs,
+        left_out,
     )
 
 
@@ -239,7 +257,7 @@ def _prediction(fitted: _Fitted, model: str, seeds: Seeds) -> Estimate:
         name,
         "ln step",
         method,
-        lambda lists: prediction_error(fitted.points.moments(lists), model),
+        lambda lists: fitted.errors(lists)[model],
         seeds,
         undefined="without one of the cells the others do not determine the fit",
         n_runs=n_runs,

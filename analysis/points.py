@@ -64,19 +64,17 @@ def counts(lists: Ints, n_seeds: int) -> Floats:
     return np.bincount(places.ravel(), minlength=len(lists) * n_seeds).reshape(len(lists), n_seeds).astype(np.float64)
 
 
-def prediction_error(cells: Floats, model: str) -> Floats:
+def prediction_errors(cells: Floats) -> dict[str, Floats]:
     """Root mean square error [B] of predicting y in each cell from a fit on all others, from moments [B, C, 10]."""
     total = cells.sum(axis=1, keepdims=True)
     rest = total - cells
     fit = fits_of(rest)
-    zero = np.zeros_like(fit.slope_a)
-    slope_a, slope_b = {
-        "logit_scale": (fit.slope_a, zero),
-        "rho": (zero, fit.slope_b),
-        "both": (fit.slope_a_given_b, fit.slope_b_given_a),
-    }[model]
     mean = rest[..., 1:4] / np.where(rest[..., :1] > 0, rest[..., :1], np.nan)
     yy, aa, bb, ya, yb, ab = np.moveaxis(about_mean(cells, mean), -1, 0)
-    squares = yy - 2 * slope_a * ya - 2 * slope_b * yb + slope_a**2 * aa + slope_b**2 * bb + 2 * slope_a * slope_b * ab
-    error = np.maximum(squares, 0.0).sum(axis=1) / total[:, 0, 0]
-    return np.asarray(np.sqrt(error), dtype=np.float64)
+    a, b = fit.slope_a_given_b, fit.slope_b_given_a
+    squares = {
+        "logit_scale": yy - 2 * fit.slope_a * ya + fit.slope_a**2 * aa,
+        "rho": yy - 2 * fit.slope_b * yb + fit.slope_b**2 * bb,
+        "both": yy - 2 * a * ya - 2 * b * yb + a**2 * aa + b**2 * bb + 2 * a * b * ab,
+    }
+    return {model: np.sqrt(np.maximum(s, 0.0).sum(axis=1) / total[:, 0, 0]) for model, s in squares.items()}
