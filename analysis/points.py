@@ -70,7 +70,7 @@ def prediction_errors(cells: Floats) -> dict[str, Floats]:
     rest = total - cells
     fit = fits_of(rest)
     mean = rest[..., 1:4] / np.where(rest[..., :1] > 0, rest[..., :1], np.nan)
-    yy, aa, bb, ya, yb, ab = np.moveaxis(about_mean(cells, mean), -1, 0)
+    yy, aa, bb, ya, yb, ab = about_mean(cells, mean)
     a, b = fit.slope_a_given_b, fit.slope_b_given_a
     squares = {
         "logit_scale": yy - 2 * fit.slope_a * ya + fit.slope_a**2 * aa,

@@ -19,7 +19,8 @@ Floats = NDArray[np.float64]
 COLLINEAR = 1e-10
 """Two regressors with 1 - r^2 below this are one."""
 
-_PAIRS = (np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2]))
+_PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+"""Which of y, a and b each of the six products is of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +73,7 @@ def moments(y: Floats, a: Floats, b: Floats) -> Floats:
 
 def fits_of(total: Floats) -> Fits:
     """The three fits from summed moments [..., 10]."""
-    about = about_mean(total)
-    yy, aa, bb, ya, yb, ab = np.moveaxis(about, -1, 0)
+    yy, aa, bb, ya, yb, ab = about_mean(total)
     determinant = aa * bb - ab * ab
     determinant = np.where(determinant > COLLINEAR * aa * bb, determinant, np.nan)
     slope_a_given_b, slope_b_given_a = (ya * bb - yb * ab) / determinant, (yb * aa - ya * ab) / determinant
@@ -88,12 +88,16 @@ def fits_of(total: Floats) -> Fits:
     )
 
 
-def about_mean(total: Floats, at: Floats | None = None) -> Floats:
+def about_mean(total: Floats, at: Floats | None = None) -> tuple[Floats, ...]:
     """Products yy, aa, bb, ya, yb, ab of summed moments [..., 10] about `at` [..., 3], by default about their mean."""
-    n, s, products = total[..., :1], total[..., 1:4], total[..., 4:]
-    at = s / np.where(n > 0, n, np.nan) if at is None else at
-    i, j = _PAIRS
-    return products - at[..., i] * s[..., j] - at[..., j] * s[..., i] + n * at[..., i] * at[..., j]
+    n, *rest = np.moveaxis(total, -1, 0)
+    sums, products = rest[:3], rest[3:]
+    known = np.where(n > 0, n, np.nan)
+    about = [s / known for s in sums] if at is None else list(np.moveaxis(at, -1, 0))
+    return tuple(
+        product - about[i] * sums[j] - about[j] * sums[i] + n * about[i] * about[j]
+        for product, (i, j) in zip(products, _PAIRS, strict=True)
+    )
 
 
 def least_squares(y: Floats, a: Floats, b: Floats) -> Fits:
