@@ -1,9 +1,9 @@
 """Accelerated failure time models by maximum likelihood: ln T = x·β + σ·ε where T is known to lie in an interval.
 
-ε is normal (lognormal T) or minimum-Gumbel (Weibull T). In δ = β/σ and θ = 1/σ the log-likelihood of exact, interval- and
-right-censored times is concave (Olsen 1978, Econometrica 46:1211; Burridge 1981, JRSS B 43:41), so Newton's method with
-step halving finds its maximum wherever there is one. There is none where the censored times can be pushed to infinity or
-where every interval is met exactly (σ = 0); then `fit` returns the reason.
+ε is normal (lognormal T) or minimum-Gumbel (Weibull T). In δ = β/σ and θ = 1/σ the log-likelihood of exact, interval-
+and right-censored times is concave (Olsen 1978, Econometrica 46:1211; Burridge 1981, JRSS B 43:41), so Newton's method
+with step halving finds its maximum wherever there is one. There is none where the censored times can be pushed to
+infinity or where every interval is met exactly (σ = 0); then `fit` returns the reason.
 
 Shapes: n times, k regressors; parameters are (δ, θ), [k + 1].
 """
@@ -20,7 +20,7 @@ from analysis.bootstrap import Floats, Ints
 
 MAX_ITERATIONS = 100
 _LARGEST = 1e6
-"""σ below this times smaller than the spread of ln T, or a slope this many σ long, is a maximum at infinity."""
+"""A spread of ln T this many σ wide means that σ goes to zero: the maximum is at infinity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,6 @@ class Law:
     slope: Callable[[Floats], Floats]
     log_beyond: Callable[[Floats], Floats]
     log_between: Callable[[Floats, Floats], Floats]
-    median: float
 
 
 def _normal_between(low: Floats, high: Floats) -> Floats:
@@ -53,7 +52,6 @@ LOGNORMAL = Law(
     lambda z: -z,
     lambda z: np.asarray(log_ndtr(-z)),
     _normal_between,
-    0.0,
 )
 WEIBULL = Law(
     "Weibull",
@@ -61,7 +59,6 @@ WEIBULL = Law(
     lambda z: 1 - np.exp(np.minimum(z, 700.0)),
     lambda z: -np.exp(np.minimum(z, 700.0)),
     _gumbel_between,
-    float(np.log(np.log(2))),
 )
 
 

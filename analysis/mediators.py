@@ -1,4 +1,4 @@
-"""Is it L, or another quantity that the dose moves? Gradient and update norm, turn angle, pre-activation scale against L.
+"""Is it L, or another quantity that the dose moves? Gradient, update, turn angle, pre-activation scale against L.
 
 Each is read at grokking like L and takes its logarithm. For every rival: the partial R² of the rival given L and of L
 given the rival in ln T; for all together: the Shapley (LMG) share of R². A share is a description: the readings are

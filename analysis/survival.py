@@ -179,8 +179,8 @@ def _accelerated(sample: _Sample, law: Law) -> tuple[Estimate, ...]:
 
 def _cox(sample: _Sample) -> tuple[Estimate, ...]:
     method = (
-        "Cox proportional hazards (statsmodels PHReg, Efron's ties), steps taken as exact: ln of the hazard ratio; below "
-        f"zero is slower. {_TIMES}"
+        "Cox proportional hazards (statsmodels PHReg, Efron's ties), steps taken as exact: ln of the hazard ratio, below "
+        f"0 is slower. {_TIMES}"
     )
     problem = _problem(sample) or ("" if sample.grokked.any() else "no run grokked")
     beta, spread = np.array([]), np.array([])
@@ -202,8 +202,8 @@ def _cox(sample: _Sample) -> tuple[Estimate, ...]:
     n_seeds = int(sample.seed.max(initial=0)) + 1
     width = t.ppf((1 + LEVEL) / 2, n_seeds - 1) * np.sqrt(n_seeds / (n_seeds - 1)) if robust else t.ppf(0.975, np.inf)
     made = []
-    for name, unit in _UNITS.items():
-        unit = unit.replace("ln step", "ln hazard")
+    for name, step_unit in _UNITS.items():
+        unit = step_unit.replace("ln step", "ln hazard")
         reason = problem or ("" if name in sample.names else f"{name} does not vary")
         if reason:
             made.append(_absent(f"cox_{name}", unit, method, reason, sample))
