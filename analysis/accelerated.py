@@ -19,6 +19,12 @@ from scipy.special import log_ndtr
 from analysis.bootstrap import Floats, Ints
 
 MAX_ITERATIONS = 100
+_CERTAIN = 1e-6
+"""Intervals are met with certainty above minus this log-likelihood, which only σ = 0 can do."""
+
+_FLAT = 1e12
+"""Condition of the information above which some direction is flat: a slope goes to infinity."""
+
 _LARGEST = 1e6
 """A spread of ln T this many σ wide means that σ goes to zero: the maximum is at infinity."""
 
@@ -112,7 +118,7 @@ def fit(times: Times, design: Floats, law: Law) -> Fit | str:
             if not np.isfinite(decrement) or at[-1] * max(np.ptp(start), 1.0) > _LARGEST:
                 return _NO_MAXIMUM
             if decrement < 1e-12:
-                return _finish(at, value, scores, hessian)
+                return _finish(at, value, scores, hessian, times)
             size = 1.0
             while size > 1e-10:
                 trial = at + size * step
@@ -121,7 +127,7 @@ def fit(times: Times, design: Floats, law: Law) -> Fit | str:
                     break
                 size /= 2
             else:
-                return _finish(at, value, scores, hessian) if decrement < 1e-6 else _NO_MAXIMUM
+                return _finish(at, value, scores, hessian, times) if decrement < 1e-6 else _NO_MAXIMUM
             at, (value, scores, hessian) = trial, tried
     return _NO_MAXIMUM
 
@@ -129,10 +135,11 @@ def fit(times: Times, design: Floats, law: Law) -> Fit | str:
 _NO_MAXIMUM = "the likelihood has no maximum: the times show no spread, or censored runs alone stand at one end"
 
 
-def _finish(at: Floats, value: float, scores: Floats, hessian: Floats) -> Fit | str:
+def _finish(at: Floats, value: float, scores: Floats, hessian: Floats, times: Times) -> Fit | str:
     theta = at[-1]
     information = -hessian
-    if np.linalg.cond(information) > 1e14:
+    certain = value > -_CERTAIN and not (times.low == times.high).any()
+    if certain or np.linalg.cond(information) > _FLAT:
         return _NO_MAXIMUM
     inverse = np.linalg.inv(information)
     jacobian = np.eye(len(at)) / theta

