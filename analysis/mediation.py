@@ -14,17 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.regression.linear_model import OLS
-from statsmodels.stats.mediation import Mediation as Simulation
 
 from analysis.bootstrap import Floats, expanded_level, percentile_interval
 from analysis.cells import Cell
 from analysis.collapse import usable
 from analysis.estimate import Estimate, absent
+from analysis.mediation_check import simulated
 from analysis.pathways import Effects, M, X, Y, Z, effects
 from analysis.products import covariance
 from analysis.recovery import RHO_UP
-from analysis.samples import SENTENCES, Sample, cell_sample, logit_scale, run_sample
+from analysis.samples import RUNS, SENTENCES, Sample, cell_sample, logit_scale, run_sample
 
 CAVEAT = (
     "L is endogenous. It is measured at the grokking step, after the process that ends in grokking began and at a time "
@@ -43,7 +42,6 @@ WEAK_F = 10.0
 CURVE = tuple(round(0.1 * i, 1) for i in range(-9, 10))
 """Error correlations at which the sensitivity curve is drawn."""
 
-SIMULATIONS = 200
 _IDENTIFIED = "tau moves L and is assumed to act through L only, so it is not in the second model."
 _UNIDENTIFIED = "tau does not vary: b rests on the differences between runs of one dose alone."
 
@@ -96,8 +94,6 @@ QUANTITIES = (
     ),
 )
 
-SIMULATED = ("acme_statsmodels", "ade_statsmodels", "proportion_mediated_statsmodels")
-
 
 @dataclass(frozen=True, slots=True)
 class SensitivityPoint:
@@ -110,7 +106,7 @@ class SensitivityPoint:
 
 @dataclass(frozen=True, slots=True)
 class MediationFit:
-    """All estimates of one convention in the order of QUANTITIES and SIMULATED, and both sensitivity curves.
+    """All estimates of one convention in the order of QUANTITIES (`runs`: then SIMULATED), and both curves.
 
     `curve` takes both models on x alone, as Imai et al. do; `curve_given_tau` takes the errors that are left given tau.
     """
@@ -199,7 +195,8 @@ def _fit(sample: Sample, contrast: str, problem: str, seed: int) -> MediationFit
             values = np.clip(values, -1.0, 1.0)
         return _stated(quantity, reason, 0.0 if value is None else float(value), values, sample, shared, level)
 
-    estimates = (*(estimate(q) for q in QUANTITIES), *_simulated(columns, instrument, problem, sample, shared, seed))
+    checks = simulated(sample, instrument, problem, shared, seed) if sample.convention == RUNS else ()
+    estimates = (*(estimate(q) for q in QUANTITIES), *checks)
     return MediationFit(
         sample.convention,
         estimates,
@@ -273,34 +270,3 @@ def _curve(full: Effects | None, over: Effects | None, level: float) -> tuple[Se
     intervals = [None if over is None else percentile_interval(over.acme_at(r), level)[0] for r in CURVE]
     values = [float(full.acme_at(r)) for r in CURVE]
     return tuple(SensitivityPoint(*p) for p in zip(CURVE, values, intervals, strict=True) if np.isfinite(p[1]))
-
-
-def _simulated(
-    columns: Floats, instrument: bool, problem: str, sample: Sample, shared: str, seed: int
-) -> tuple[Estimate, ...]:
-    """The same two models by statsmodels' parametric simulation, which takes rows as independent."""
-    method = (
-        f"Check of the method: statsmodels Mediation, parametric, {SIMULATIONS} simulations; mean over them, median "
-        f"for the proportion. Its interval takes rows as independent, which runs of one seed are not. {shared}"
-    )
-    units = ("ln step", "ln step", "1")
-    at = (sample.n_runs, sample.n_cells, sample.left_out)
-    if problem:
-        return tuple(
-            absent(name, unit, method, problem, n_runs=at[0], n_cells=at[1], left_out=at[2])
-            for name, unit in zip(SIMULATED, units, strict=True)
-        )
-    one = np.ones(len(columns))
-    outcome = OLS(columns[:, Y], np.column_stack([one, columns[:, X], columns[:, M]]))
-    mediator = OLS(columns[:, M], np.column_stack([one, columns[:, [X, Z] if instrument else [X]]]))
-    result = Simulation(outcome, mediator, (1, 1), 2).fit("parametric", SIMULATIONS, rng=np.random.default_rng(seed))
-    draws = (result.ACME_avg, result.ADE_avg, result.prop_med_avg)
-    middles = (np.mean(draws[0]), np.mean(draws[1]), np.median(draws[2]))
-    text = f"{SIMULATIONS} parametric simulations, seed {seed}"
-
-    def estimate(name: str, unit: str, middle: float, values: Floats) -> Estimate:
-        interval, why = percentile_interval(values)
-        return Estimate(name, float(middle), unit, method, interval, n_runs=at[0], n_cells=at[1], left_out=at[2],
-                        interval_reason=why, resampling=text)  # fmt: skip
-
-    return tuple(estimate(*p) for p in zip(SIMULATED, units, middles, draws, strict=True))

@@ -64,8 +64,6 @@ def test_the_models_equal_survreg_coxph_and_lifelines(table, peers, analysed):
         np.testing.assert_allclose(ours, peers["r"][name]["beta"][1:], rtol=1e-6)
         np.testing.assert_allclose(ours, peers["peers"][name]["beta"][1:], rtol=1e-5)
         assert result[f"aft_{name}_sigma"].value == pytest.approx(peers["r"][name]["sigma"], rel=1e-6)
-        steps = np.log(table["step"][table["event"] == 0])
-        assert len(steps) == 35
         assert result[f"aft_{name}_aic"].value == pytest.approx(8 - 2 * peers["r"][name]["log_likelihood"], rel=1e-9)
     ours = [result[f"cox_{x}"] for x in ("rho", "ln_tau")]
     np.testing.assert_allclose([e.value for e in ours], peers["r"]["cox"]["beta"], rtol=1e-6)
@@ -118,7 +116,7 @@ def test_in_a_table_without_eval_every_and_censoring_the_slope_is_that_of_least_
 
 @pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_censored_runs_kept_are_unbiased_and_dropped_are_not(law):
-    """300 samples of 96 runs over 8 seeds, about a third censored, true slope 6."""
+    """300 samples of 96 runs over 8 seeds, true slope 6; more of it in parity/README.md."""
     rng = np.random.default_rng(3)
     rho = np.repeat([1.0, 1.05, 1.1, 1.15], 24)
     seed = np.tile(np.arange(8), 12)
