@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from analysis.cells import Cell, RunPoint
 from analysis.estimate import LEVEL
@@ -125,6 +125,16 @@ def bca_interval(
     at = bias + norm.ppf([(1 - level) / 2, (1 + level) / 2])
     low, high = np.quantile(finite, norm.cdf(bias + at / (1 - acceleration * at)))
     return (float(low), float(high)), ""
+
+
+def expanded_level(n_seeds: int, level: float = LEVEL) -> float:
+    """Nominal level at which a percentile interval over few seeds covers `level` (Hesterberg 2015, section 5.4).
+
+    A resample of S seeds spreads by √((S − 1)/S) too little and knows no t distribution; the level is raised until
+    the quantiles of a normal statistic are those of the t interval with S − 1 degrees of freedom.
+    """
+    quantile = t.ppf((1 + level) / 2, n_seeds - 1) * np.sqrt(n_seeds / (n_seeds - 1))
+    return float(2 * norm.cdf(quantile) - 1)
 
 
 def _chunked(statistic: Callable[[Floats], Floats], values: Floats, lists: Ints) -> Floats:

@@ -19,7 +19,7 @@ class Estimate:
 
     `interval` is (lo, hi) at `level`. `left_out` names what was not used and why. `reason` says why `value` is None;
     `interval_reason` why `interval` is None although there is a value (empty where none was asked for). `resampling`
-    says what was drawn for the interval and with which seed (empty where nothing was).
+    says what was resampled, how often and from which seed ("4,000 resamples of 12 seeds, seed 0"), empty where nothing.
     """
 
     name: str

@@ -45,11 +45,16 @@ NUMBER = (
     "seed",
     "max_steps",
     "eval_every",
+    "steps_run",
     "memorized_step",
     "grokked_step",
     "delay",
     "logit_scale_at_grok",
     "softmax_collapse_max",
+    "grad_norm_at_grok",
+    "update_norm_at_grok",
+    "turn_angle_at_grok",
+    "preactivation_rms_at_grok",
 )
 LATER = tuple(ADDED_LATER)
 """Config columns that tables of the first release lack; there, and where null, a run has their defaults."""
