@@ -17,7 +17,7 @@ import numpy as np
 
 from analysis.bootstrap import Floats, expanded_level, percentile_interval
 from analysis.cells import Cell
-from analysis.collapse import usable
+from analysis.convention import usable
 from analysis.estimate import Estimate, absent
 from analysis.mediation_check import simulated
 from analysis.pathways import Effects, M, X, Y, Z, effects

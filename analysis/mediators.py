@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.bootstrap import Floats, expanded_level, percentile_interval
 from analysis.cells import Cell
-from analysis.collapse import usable
+from analysis.convention import usable
 from analysis.estimate import Estimate, absent
 from analysis.products import covariance, r_squared
 from analysis.samples import SENTENCES, Sample, cell_sample, logit_scale, run_sample
