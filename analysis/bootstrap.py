@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, t
 
-from analysis.cells import Cell
+from analysis.cells import Cell, RunPoint
 from analysis.estimate import LEVEL
 
 Floats = NDArray[np.float64]
@@ -29,33 +30,48 @@ _CHUNK = 4_000_000
 
 @dataclass(frozen=True, eq=False)
 class SeedTable:
-    """Grokking steps and logit scales by seed and cell, [S, C]: NaN where absent, +infinity where not grokked.
+    """Steps and logit scales by seed and cell, [S, C]: NaN where absent, steps +infinity where not reached.
 
-    `problem` says why seeds cannot be resampled, or is empty.
+    `logit_scale` is L at the run's own grokking step, `logged_scale` L at the step that is logged nearest to the cell's
+    median. `problem` says why seeds cannot be resampled, or is empty.
     """
 
     grokked_step: Floats
+    memorized_step: Floats
     logit_scale: Floats
+    logged_scale: Floats
     problem: str
+
+    def __len__(self) -> int:
+        return len(self.grokked_step)
 
 
 def seed_table(cells: Sequence[Cell]) -> SeedTable:
-    """Align cells by seed; of two runs of one seed in one cell the first is taken."""
+    """Align cells by seed; a run without seed, or that repeats one of its cell, has a row of its own."""
     seeds = sorted({r.seed for c in cells for r in c.runs if r.seed is not None})
-    place = {seed: i for i, seed in enumerate(seeds)}
-    steps = np.full((len(seeds), len(cells)), np.nan)
-    scales = np.full((len(seeds), len(cells)), np.nan)
+    place: dict[object, int] = {seed: i for i, seed in enumerate(seeds)}
+    rows: list[tuple[int, int, RunPoint]] = []
     for column, cell in enumerate(cells):
-        for run in reversed(cell.runs):
+        taken: set[int] = set()
+        for nth, run in enumerate(cell.runs):
+            own = (column, nth) if run.seed is None or run.seed in taken else run.seed
+            rows.append((place.setdefault(own, len(place)), column, run))
             if run.seed is not None:
-                steps[place[run.seed], column] = run.grokked_step
-                scales[place[run.seed], column] = np.nan if run.logit_scale is None else run.logit_scale
+                taken.add(run.seed)
+    values = np.full((4, len(place), len(cells)), np.nan)
+    for row, column, run in rows:
+        values[:, row, column] = (
+            run.grokked_step,
+            run.memorized_step,
+            np.nan if run.logit_scale is None else run.logit_scale,
+            np.nan if run.logged_scale is None else run.logged_scale,
+        )
     nameless = sum(r.seed is None for c in cells for r in c.runs)
-    problem = f"{nameless} runs have no seed" if nameless else "one seed cannot be resampled" if len(seeds) < 2 else ""
+    problem = f"{nameless} runs have no seed" if nameless else "one seed cannot be resampled" if len(place) < 2 else ""
     repeated = sum(len(c.runs) - len({r.seed for r in c.runs}) for c in cells)
     if repeated and not problem:
         problem = f"{repeated} runs repeat the seed of another run of their cell, so seeds are not the unit to resample"
-    return SeedTable(steps, scales, problem)
+    return SeedTable(values[0], values[1], values[2], values[3], problem)
 
 
 def draw(n_seeds: int, resamples: int, seed: int) -> Ints:
@@ -83,6 +99,42 @@ def percentile_interval(values: Floats, level: float = LEVEL) -> tuple[tuple[flo
         return None, f"{lost} of {len(values)} resamples gave no value (a cell without a median or a degenerate fit)"
     low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
     return (float(low), float(high)), ""
+
+
+def bca_interval(
+    values: Floats, value: float, jackknife: Floats, level: float = LEVEL
+) -> tuple[tuple[float, float] | None, str]:
+    """Bias-corrected and accelerated interval (Efron 1987) of values [B], or None and the reason.
+
+    `value` is the estimate of the whole sample and `jackknife` [S] those that leave one seed out. Steps are multiples
+    of the reading interval, so resamples often equal `value` exactly: those count half towards the bias correction.
+    """
+    plain, why = percentile_interval(values, level)
+    if plain is None:
+        return None, why
+    finite = values[np.isfinite(values)]
+    if not np.isfinite(jackknife).all():
+        return None, "BCa: without one of the seeds there is no value, so the acceleration is unknown"
+    below = float(np.mean(finite < value) + np.mean(finite == value) / 2)
+    influence = jackknife.mean() - jackknife
+    spread = float((influence**2).sum())
+    if not 0 < below < 1 or spread == 0:
+        return None, "BCa: all resamples lie on one side of the value, or no seed moves it"
+    acceleration = float((influence**3).sum()) / (6 * spread**1.5)
+    bias = norm.ppf(below)
+    at = bias + norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(finite, norm.cdf(bias + at / (1 - acceleration * at)))
+    return (float(low), float(high)), ""
+
+
+def expanded_level(n_seeds: int, level: float = LEVEL) -> float:
+    """Nominal level at which a percentile interval over few seeds covers `level` (Hesterberg 2015, section 5.4).
+
+    A resample of S seeds spreads by √((S − 1)/S) too little and knows no t distribution; the level is raised until
+    the quantiles of a normal statistic are those of the t interval with S − 1 degrees of freedom.
+    """
+    quantile = t.ppf((1 + level) / 2, n_seeds - 1) * np.sqrt(n_seeds / (n_seeds - 1))
+    return float(2 * norm.cdf(quantile) - 1)
 
 
 def _chunked(statistic: Callable[[Floats], Floats], values: Floats, lists: Ints) -> Floats:

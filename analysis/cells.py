@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -25,13 +25,17 @@ _MEAN_L = "mean over the grokked seeds of the logit scale L, each read at the ru
 
 @dataclass(frozen=True, slots=True)
 class RunPoint:
-    """One counted run; `grokked_step` and `memorized_step` are +infinity where not reached."""
+    """One counted run; `grokked_step` and `memorized_step` are +infinity where not reached.
+
+    `logged_scale` is L at the logged step nearest to the cell's median, where `analysis.logged` has read it.
+    """
 
     run_id: str
     seed: int | None
     grokked_step: float
     memorized_step: float
     logit_scale: float | None
+    logged_scale: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class Spread:
 class Cell:
     """One cell. `runs` are those counted (grokked, censored, diverged); `superseded` says why another is used.
 
-    `gamma` is None but for the arm allocation.
+    `gamma` is None but for the arm allocation; `fork_step` but for fork. `logged_step` is the step
+    of the runs' `logged_scale`.
     """
 
     cell_id: str
@@ -69,6 +74,14 @@ class Cell:
     spread: Spread
     runs: tuple[RunPoint, ...]
     superseded: str = ""
+    w_c: float | None = None
+    logged_step: float | None = None
+    fork_step: float | None = None
+
+    @property
+    def held_norm(self) -> float | None:
+        """The weight norm that is held, rho * w_c; None where it is free or unknown."""
+        return None if self.rho is None or self.w_c is None else self.rho * self.w_c
 
     @property
     def arm_label(self) -> str:
@@ -124,7 +137,7 @@ def _supersede(cell: Cell, best: Cell | None) -> Cell:
     if best is None or best is cell:
         return cell
     why = f"another cell has the same rho and tau; the longer budget, then the more runs, is used ({best.cell_id})"
-    return Cell(**{f: getattr(cell, f) for f in Cell.__slots__ if f != "superseded"}, superseded=why)
+    return replace(cell, superseded=why)
 
 
 def _cell(group: pd.DataFrame, missing: frozenset[str]) -> Cell:
@@ -150,6 +163,7 @@ def _cell(group: pd.DataFrame, missing: frozenset[str]) -> Cell:
     no_grokked = "the table has no column grokked_step" if "grokked_step" in missing else ""
     no_memorized = "the table has no column memorized_step" if "memorized_step" in missing else ""
     horizons = group["max_steps"].dropna()
+    norms = group["w_c"].dropna()
     return Cell(
         cell_id=_text(first["cell_id"]),
         arm=_text(first["arm"]),
@@ -168,6 +182,8 @@ def _cell(group: pd.DataFrame, missing: frozenset[str]) -> Cell:
         logit_scale=_mean_scale(scales, len(group), missing),
         spread=Spread(*(None if no_grokked else order_statistic(grokked, q) for q in (0.0, 0.25, 0.75, 1.0))),
         runs=points,
+        w_c=float(norms.median()) if len(norms) else None,
+        fork_step=None if forked_at is None else float(forked_at),
     )
 
 

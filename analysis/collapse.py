@@ -1,22 +1,31 @@
 """Does the logit scale L order the cells better than the dose rho? The collapse regression of arXiv:2606.18465.
 
-y = ln(median grokked_step) of a cell, regressed on the cell's mean L, on rho, and on both. A description, no proof of
-mediation: L is read at the grokking step, so it is an outcome of the same run (endogenous), and a slow cell reads its L
-later. Few cells share few seeds, so intervals are wide and a partial R2 near 0 cannot have an interval that includes 0.
+y = ln T regressed on L, on rho, and on both: by convention `paper` over cells and by `runs` over runs (see
+`analysis.convention`). A description, no proof of mediation: L is read at the grokking step, so it is an outcome of the
+same run (endogenous), and a slow cell reads its L later. Few cells share few seeds, so intervals are wide and a partial
+R2 near 0 cannot have an interval that includes 0.
+
+Beside the fits: a mixed model with the seed as random intercept, a spline against the line, and the error of predicting
+a cell that was left out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
 
-from analysis.bootstrap import Floats, draw, percentile_interval, resampled_means, resampled_medians, seed_table
+from analysis.bootstrap import Floats, Ints, percentile_interval, seed_table
 from analysis.cells import Cell
+from analysis.convention import PAPER, PAPER_T, RUNS, RUNS_T, not_grokked, scale_sentence, usable
 from analysis.estimate import Estimate, absent
-from analysis.regression import Fits, closed_form, least_squares
+from analysis.mixed import mixed_model
+from analysis.points import MODELS, Points, prediction_errors
+from analysis.regression import Fits, least_squares
+from analysis.resampled import PERCENTILE, Seeds, estimated, seeds_of
+from analysis.spline import spline_check
 
 MIN_CELLS = 4
 FEW_SEEDS = 6
@@ -28,14 +37,9 @@ CAVEAT = (
     "grows during training."
 )
 
-_CELLS = (
-    "Over cells of arm clamp in which a majority of the counted runs grokked: y = ln(median grokked_step), "
-    "L = mean over seeds of logit_scale_at_grok; ordinary least squares with intercept (statsmodels OLS), "
-    "unweighted cells."
-)
-_BOOTSTRAP = (
-    " Interval: percentile bootstrap over seeds, one resampled list of seeds for all cells; medians, mean L and "
-    "the fit are computed anew in each resample."
+_CELLS = "Over cells of arm clamp in which a majority of the counted runs grokked"
+_PREDICTION = (
+    "Root mean square error of ln T in a cell predicted from ordinary least squares on all other cells, on {of}."
 )
 
 
@@ -82,55 +86,184 @@ QUANTITIES = (
 
 @dataclass(frozen=True, slots=True)
 class Collapse:
-    """The estimates in the order of QUANTITIES, the cells that they rest on, and the part of the method they share."""
+    """Estimates of convention `paper` in the order of QUANTITIES, the cells they rest on, and their shared method.
+
+    `runs` are the same quantities by convention `runs`, `difference` is runs minus paper, with an interval from the
+    same resamples; their names end in `_runs` and `_runs_minus_paper`. `prediction` is by both conventions.
+    """
 
     estimates: tuple[Estimate, ...]
     cells: tuple[Cell, ...]
     method: str
+    runs: tuple[Estimate, ...] = ()
+    difference: tuple[Estimate, ...] = ()
+    prediction: tuple[Estimate, ...] = ()
+    mixed: tuple[Estimate, ...] = ()
+    spline: tuple[Estimate, ...] = ()
+
+    @property
+    def everything(self) -> tuple[Estimate, ...]:
+        """All estimates."""
+        return (*self.estimates, *self.runs, *self.difference, *self.prediction, *self.mixed, *self.spline)
 
     def __getitem__(self, name: str) -> Estimate:
-        return next(e for e in self.estimates if e.name == name)
+        return next(e for e in self.everything if e.name == name)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """The fits of one convention: of the sample, of the resamples, and why there are none."""
+
+    points: Points
+    fits: Fits | None
+    resampled: Fits | None
+    errors: Callable[[Ints], dict[str, Floats]]
+    problem: str
+    no_rho: str
+    method: str
+    n_runs: int
+    left_out: tuple[str, ...]
 
 
 def collapse(cells: Sequence[Cell], *, resamples: int, seed: int) -> Collapse:
     """Fit ln T on L, on rho and on both over the cells of one family; needs 4 cells and 2 doses (arXiv:2606.18465)."""
     used, left_out = usable(cells)
-    n_runs = sum(c.n_counted for c in used)
-    problem = "" if len(used) >= MIN_CELLS else f"usable cells: {len(used)}, at least {MIN_CELLS} are needed"
-    y, scale, rho = (np.array(v, dtype=float) for v in _columns(used))
+    table = seed_table(used)
+    seeds = seeds_of(table, resamples, seed)
+    rho = np.array([c.rho for c in used], dtype=np.float64)
+    shared = f"ordinary least squares with intercept (statsmodels OLS), unweighted. {PERCENTILE}{_few_seeds(used)}"
+    methods = {
+        PAPER: f"{_CELLS}: {PAPER_T}, {scale_sentence(table)}; {shared}",
+        RUNS: f"{_CELLS}: {RUNS_T}; {shared}",
+    }
+    left_out = (*left_out, *not_grokked(used))
+    paper, runs = (
+        _fit(Points(table, rho, convention), seeds, methods[convention], len(used), left_out)
+        for convention in (PAPER, RUNS)
+    )
+    pairs = [(_estimate(q, paper, seeds), _estimate(q, runs, seeds, "_runs")) for q in QUANTITIES]
+    return Collapse(
+        tuple(e for e, _ in pairs),
+        used,
+        methods[PAPER],
+        tuple(e for _, e in pairs),
+        tuple(_difference(q, *pair, paper, runs, seeds) for q, pair in zip(QUANTITIES, pairs, strict=True)),
+        tuple(_prediction(f, model, seeds) for f in (paper, runs) for model in MODELS),
+        mixed_model(runs.points, left_out=left_out),
+        (
+            *spline_check(paper.points, n_runs=paper.n_runs, left_out=left_out),
+            *spline_check(runs.points, n_runs=runs.n_runs, left_out=left_out),
+        ),
+    )
+
+
+def _fit(points: Points, seeds: Seeds, method: str, n_cells: int, left_out: tuple[str, ...]) -> _Fitted:
+    y, scale, rho = points.sample()
+    problem = "" if n_cells >= MIN_CELLS else f"usable cells: {n_cells}, at least {MIN_CELLS} are needed"
+    if not problem and len(y) < MIN_CELLS:
+        problem = f"runs with both grokked_step and logit_scale_at_grok: {len(y)}, at least {MIN_CELLS} are needed"
+    if not problem and not (np.isfinite(scale).all() and np.isfinite(y).all()):
+        problem = "not every cell has L"
     if not problem and np.ptp(y) == 0:
-        problem = "all cells have the same median grokked_step"
-    no_rho = "" if len(set(rho)) > 1 else "all usable cells have the same rho"
-    fits = None if problem else least_squares(y, scale, rho)
-    no_scale = "L is the same in all usable cells" if fits is not None and np.isnan(fits.r2_a) else ""
-    resampled, no_interval = (None, "") if problem else _resampled(used, rho, resamples, seed)
-
-    shared = f"{_CELLS}{_BOOTSTRAP}{_few_seeds(used)}"
-
-    def estimate(quantity: Quantity) -> Estimate:
-        method = f"{quantity.sentence} {shared}"
-        reason = problem or (no_rho if quantity.needs_rho else "") or (no_scale if quantity.needs_scale else "")
-        value = np.nan if fits is None else float(quantity.of(fits))
-        if not reason and np.isnan(value):
-            reason = "L and rho are collinear over the usable cells, or one of them fits them exactly"
-        if reason:
-            return absent(
-                quantity.name, quantity.unit, method, reason, n_runs=n_runs, n_cells=len(used), left_out=left_out
-            )
-        interval, why = (None, no_interval) if resampled is None else percentile_interval(quantity.of(resampled))
-        return Estimate(
-            quantity.name,
-            value,
-            quantity.unit,
-            method,
-            interval=interval,
-            n_runs=n_runs,
-            n_cells=len(used),
-            left_out=left_out,
-            interval_reason=why,
+        problem = (
+            f"all {'cells have the same median' if points.convention == PAPER else 'runs have the same'} grokked_step"
         )
+    no_rho = "" if len(set(rho)) > 1 else "all usable cells have the same rho"
+    resampled = None if problem or seeds.reason else points.fits(seeds.lists)
+    kept: dict[bytes, dict[str, Floats]] = {}
 
-    return Collapse(tuple(estimate(q) for q in QUANTITIES), used, shared)
+    def errors(lists: Ints) -> dict[str, Floats]:
+        """Of all three models at once, since they share everything but the slopes."""
+        key = lists.tobytes()
+        if key not in kept:
+            kept[key] = prediction_errors(points.moments(lists))
+        return kept[key]
+
+    n_runs = int(np.isfinite(points.table.grokked_step).sum()) if points.convention == PAPER else len(y)
+    return _Fitted(
+        points,
+        None if problem else least_squares(y, scale, rho),
+        resampled,
+        errors,
+        problem,
+        no_rho,
+        method,
+        n_runs,
+        left_out,
+    )
+
+
+def _estimate(quantity: Quantity, fitted: _Fitted, seeds: Seeds, suffix: str = "") -> Estimate:
+    name, method = quantity.name + suffix, f"{quantity.sentence} {fitted.method}"
+    no_scale = "L is the same in all usable cells" if fitted.fits is not None and np.isnan(fitted.fits.r2_a) else ""
+    reason = fitted.problem or (fitted.no_rho if quantity.needs_rho else "")
+    reason = reason or (no_scale if quantity.needs_scale else "")
+    value = np.nan if fitted.fits is None else float(quantity.of(fitted.fits))
+    if not reason and np.isnan(value):
+        reason = "L and rho are collinear over the usable cells, or one of them fits them exactly"
+    n_cells = len(fitted.points.rho)
+    if reason:
+        return absent(
+            name, quantity.unit, method, reason, n_runs=fitted.n_runs, n_cells=n_cells, left_out=fitted.left_out
+        )
+    interval, why = (
+        (None, seeds.reason) if fitted.resampled is None else percentile_interval(quantity.of(fitted.resampled))
+    )
+    return Estimate(
+        name,
+        value,
+        quantity.unit,
+        method,
+        interval=interval,
+        n_runs=fitted.n_runs,
+        n_cells=n_cells,
+        left_out=fitted.left_out,
+        interval_reason=why,
+        resampling=seeds.text,
+    )
+
+
+def _difference(
+    quantity: Quantity, by_paper: Estimate, by_runs: Estimate, paper: _Fitted, runs: _Fitted, seeds: Seeds
+) -> Estimate:
+    name = f"{quantity.name}_runs_minus_paper"
+    method = f"{quantity.sentence} Convention runs minus convention paper. {PERCENTILE}"
+    if by_runs.value is None or by_paper.value is None:
+        return absent(name, quantity.unit, method, by_runs.reason or by_paper.reason, n_cells=by_paper.n_cells)
+    interval, why = (
+        (None, seeds.reason)
+        if paper.resampled is None or runs.resampled is None
+        else percentile_interval(quantity.of(runs.resampled) - quantity.of(paper.resampled))
+    )
+    return replace(
+        by_runs,
+        name=name,
+        value=by_runs.value - by_paper.value,
+        method=method,
+        interval=interval,
+        interval_reason=why,
+    )
+
+
+def _prediction(fitted: _Fitted, model: str, seeds: Seeds) -> Estimate:
+    name = f"prediction_error_{model}" + ("" if fitted.points.convention == PAPER else "_runs")
+    of = {"logit_scale": "L", "rho": "rho", "both": "L and rho"}[model]
+    method = f"{_PREDICTION.format(of=of)} {fitted.method}"
+    n_runs, n_cells, left_out = fitted.n_runs, len(fitted.points.rho), fitted.left_out
+    if fitted.problem or (fitted.no_rho and model != "logit_scale"):
+        reason = fitted.problem or fitted.no_rho
+        return absent(name, "ln step", method, reason, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
+    return estimated(
+        name,
+        "ln step",
+        method,
+        lambda lists: fitted.errors(lists)[model],
+        seeds,
+        undefined="without one of the cells the others do not determine the fit",
+        n_runs=n_runs,
+        n_cells=n_cells,
+        left_out=left_out,
+    )
 
 
 def _few_seeds(used: Sequence[Cell]) -> str:
@@ -139,43 +272,3 @@ def _few_seeds(used: Sequence[Cell]) -> str:
     if not 2 <= n < FEW_SEEDS:
         return ""
     return f" {n} seeds give only {comb(2 * n - 1, n)} different resamples: a range, not a 95 % coverage."
-
-
-def usable(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
-    """The cells that a collapse may use, and a sentence for each that it may not."""
-    used, left_out = [], []
-    for cell in cells:
-        why = _why_not(cell)
-        if why:
-            left_out.append(f"{cell.label}: {why}")
-        else:
-            used.append(cell)
-    return tuple(used), tuple(left_out)
-
-
-def _why_not(cell: Cell) -> str:
-    if cell.arm != "clamp" or cell.rho is None:
-        return "the norm is not held at one dose"
-    if cell.superseded:
-        return cell.superseded
-    if 2 * cell.n_grokked <= cell.n_counted:
-        return f"no majority grokked ({cell.n_grokked} of {cell.n_counted})"
-    return cell.grokked_step.reason or cell.logit_scale.reason
-
-
-def _columns(used: Sequence[Cell]) -> tuple[list[float], list[float], list[float]]:
-    return (
-        [float(np.log(c.grokked_step.value or 1.0)) for c in used],
-        [c.logit_scale.value or 0.0 for c in used],
-        [c.rho or 0.0 for c in used],
-    )
-
-
-def _resampled(used: Sequence[Cell], rho: Floats, resamples: int, seed: int) -> tuple[Fits | None, str]:
-    table = seed_table(used)
-    if table.problem or resamples < 1:
-        return None, table.problem or "no resamples were asked for"
-    lists = draw(len(table.grokked_step), resamples, seed)
-    steps = resampled_medians(table.grokked_step, lists)
-    steps[~np.isfinite(steps)] = np.nan
-    return closed_form(np.log(steps), resampled_means(table.logit_scale, lists), rho), ""

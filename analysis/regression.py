@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 COLLINEAR = 1e-10
 """Two regressors with 1 - r^2 below this are one."""
 
+_PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+"""Which of y, a and b each of the six products is of."""
+
 
 @dataclass(frozen=True, eq=False)
 class Fits:
@@ -56,8 +59,21 @@ class Fits:
 def closed_form(y: Floats, a: Floats, b: Floats) -> Fits:
     """All three fits of y [..., C] on a and b (broadcast against y) by their correlations."""
     y, a, b = (v - v.mean(axis=-1, keepdims=True) for v in (y, a, b))
-    yy, aa, bb = ((v * v).sum(axis=-1) for v in (y, a, b))
-    ya, yb, ab = (y * a).sum(axis=-1), (y * b).sum(axis=-1), (a * b).sum(axis=-1)
+    return fits_of(moments(y, a, b).sum(axis=-2))
+
+
+def moments(y: Floats, a: Floats, b: Floats) -> Floats:
+    """Count, sums and products of each point, [..., 10]: 1, y, a, b, yy, aa, bb, ya, yb, ab; they add over points.
+
+    Centre y, a and b first: sums of large numbers lose the digits that squared deviations need.
+    """
+    y, a, b = np.broadcast_arrays(y, a, b)
+    return np.stack([np.ones_like(y), y, a, b, y * y, a * a, b * b, y * a, y * b, a * b], axis=-1)
+
+
+def fits_of(total: Floats) -> Fits:
+    """The three fits from summed moments [..., 10]."""
+    yy, aa, bb, ya, yb, ab = about_mean(total)
     determinant = aa * bb - ab * ab
     determinant = np.where(determinant > COLLINEAR * aa * bb, determinant, np.nan)
     slope_a_given_b, slope_b_given_a = (ya * bb - yb * ab) / determinant, (yb * aa - ya * ab) / determinant
@@ -69,6 +85,18 @@ def closed_form(y: Floats, a: Floats, b: Floats) -> Fits:
         slope_b=_ratio(yb, bb),
         slope_a_given_b=slope_a_given_b,
         slope_b_given_a=slope_b_given_a,
+    )
+
+
+def about_mean(total: Floats, at: Floats | None = None) -> tuple[Floats, ...]:
+    """Products yy, aa, bb, ya, yb, ab of summed moments [..., 10] about `at` [..., 3], by default about their mean."""
+    n, *rest = np.moveaxis(total, -1, 0)
+    sums, products = rest[:3], rest[3:]
+    known = np.where(n > 0, n, np.nan)
+    about = [s / known for s in sums] if at is None else list(np.moveaxis(at, -1, 0))
+    return tuple(
+        product - about[i] * sums[j] - about[j] * sums[i] + n * about[i] * about[j]
+        for product, (i, j) in zip(products, _PAIRS, strict=True)
     )
 
 

@@ -45,15 +45,23 @@ NUMBER = (
     "seed",
     "max_steps",
     "eval_every",
+    "steps_run",
     "memorized_step",
     "grokked_step",
     "delay",
     "logit_scale_at_grok",
+    "softmax_collapse_max",
+    "grad_norm_at_grok",
+    "update_norm_at_grok",
+    "turn_angle_at_grok",
+    "preactivation_rms_at_grok",
 )
 LATER = tuple(ADDED_LATER)
 """Config columns that tables of the first release lack; there, and where null, a run has their defaults."""
 STEPS = ("memorized_step", "grokked_step")
 READ = ("train_accuracy", "test_accuracy")
+READ_IF_THERE = ("logit_scale",)
+"""Columns of `curves` without which the accuracies are still read."""
 
 _DECIMALS = 9
 """rho and tau are compared after rounding, so that 1.15 written in two ways is one dose."""
@@ -61,7 +69,7 @@ _DECIMALS = 9
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """Clean `runs` (columns of TEXT, NUMBER and LATER) and `curves` (run_id, step, READ), and what was done to them.
+    """Clean `runs` (columns of TEXT, NUMBER, LATER) and `curves` (run_id, step, READ, READ_IF_THERE), with notes on it.
 
     `missing` are columns of `runs` that the given table lacks; they are there, filled with null.
     """
@@ -173,13 +181,15 @@ def _check_outcome(table: pd.DataFrame, missing: frozenset[str], notes: list[str
 
 
 def _clean_curves(curves: pd.DataFrame, runs: pd.DataFrame, sweep: str, notes: list[str]) -> pd.DataFrame:
-    empty = pd.DataFrame({"run_id": pd.Series(dtype=object), **{c: pd.Series(dtype=float) for c in ("step", *READ)}})
+    empty = pd.DataFrame(
+        {"run_id": pd.Series(dtype=object), **{c: pd.Series(dtype=float) for c in ("step", *READ, *READ_IF_THERE)}}
+    )
     lacking = [c for c in ("run_id", "step", *READ) if c not in curves.columns]
     if lacking:
         notes.append(f"curves: no column {', '.join(lacking)}, so no accuracy curves")
         return empty
     kept = _of_sweep(_unique_columns(curves), sweep, "curves", notes)
-    table = _columns(kept, ("run_id", "attempt"), ("step", *READ))
+    table = _columns(kept, ("run_id", "attempt"), ("step", *READ, *READ_IF_THERE))
     table = table[table["run_id"].isin(runs["run_id"]).to_numpy() & (table["step"] > 0).to_numpy()]
     table = _of_last_attempt(table, runs)
     return table.drop_duplicates(["run_id", "step"], keep="last").drop(columns="attempt").reset_index(drop=True)

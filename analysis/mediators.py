@@ -1,0 +1,158 @@
+"""Is it L, or another quantity that the dose moves? Gradient, update, turn angle, pre-activation scale against L.
+
+Each is read at grokking like L and takes its logarithm. For every rival: the partial R² of the rival given L and of L
+given the rival in ln T; for all together: the Shapley (LMG) share of R². A share is a description: the readings are
+outcomes of one run (endogenous, as L is), strongly correlated, and an R² that cannot be told apart is split evenly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.bootstrap import Floats, expanded_level, percentile_interval
+from analysis.cells import Cell
+from analysis.convention import usable
+from analysis.estimate import Estimate, absent
+from analysis.products import covariance, r_squared
+from analysis.samples import SENTENCES, Sample, cell_sample, logit_scale, run_sample
+from analysis.shares import lmg
+
+SCALE = "logit_scale"
+RIVALS = ("grad_norm", "update_norm", "turn_angle", "preactivation_rms")
+_BOOTSTRAP = (
+    "Interval: percentile bootstrap of whole seeds with all their cells, its level expanded for few seeds (Hesterberg "
+    "2015). A partial R² and a share are never below zero, so their interval cannot include it."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MediatorFit:
+    """One convention: `partial_r2_<rival>_given_logit_scale` and the reverse, `r2_all`, `lmg_share_<regressor>`."""
+
+    convention: str
+    estimates: tuple[Estimate, ...]
+    method: str
+
+    def __getitem__(self, name: str) -> Estimate:
+        return next(e for e in self.estimates if e.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Mediators:
+    """Competing mediators in both conventions."""
+
+    runs: MediatorFit
+    paper: MediatorFit
+
+    def difference(self, name: str) -> float | None:
+        """Estimate of convention `runs` minus that of `paper`; None where either has no value."""
+        runs, paper = self.runs[name].value, self.paper[name].value
+        return None if runs is None or paper is None else runs - paper
+
+
+def mediators(cells: Sequence[Cell], rows: pd.DataFrame, *, resamples: int, seed: int) -> Mediators:
+    """Partial R² of each rival and L given the other, and LMG shares, over the clamp cells of one family.
+
+    `rows` are the family's clean runs with a column `<rival>_at_grok` for each rival; one without values is left out.
+    """
+    used, left_out = usable(cells)
+    readings = {SCALE: logit_scale(used)}
+    lacking = []
+    for rival in RIVALS:
+        values = rows[f"{rival}_at_grok"].to_numpy(dtype=np.float64) if f"{rival}_at_grok" in rows else np.array([])
+        if np.any(values > 0):
+            readings[rival] = dict(zip(rows["run_id"], values, strict=True))
+        else:
+            lacking.append(rival)
+    given: list[tuple[float, ...]] = [()] * len(used)
+    samples = (
+        run_sample(used, given, readings, resamples=resamples, seed=seed, left_out=left_out),
+        cell_sample(used, given, readings, resamples=resamples, seed=seed, left_out=left_out),
+    )
+    runs, paper = (_fit(s, tuple(readings), tuple(lacking)) for s in samples)
+    return Mediators(runs, paper)
+
+
+def _fit(sample: Sample, names: tuple[str, ...], lacking: tuple[str, ...]) -> MediatorFit:
+    columns = sample.columns
+    k = len(names)
+    shared = f"ln T on logarithms of readings at grokking, ordinary least squares. {SENTENCES[sample.convention]}"
+    problem = _problem(columns, names)
+    if problem:
+        sample = sample.without_resamples()
+    cov = None if problem else covariance(columns)
+    level = expanded_level(sample.n_seeds) if sample.n_seeds > 1 else 0.0
+
+    def estimate(name: str, sentence: str, of: Callable[[Floats], Floats], reason: str = "") -> Estimate:
+        method = f"{sentence} {shared} {_BOOTSTRAP}"
+        value = np.nan if cov is None or reason else float(of(cov))
+        reason = problem or reason or ("" if np.isfinite(value) else "its regressors are collinear, or one is constant")
+        if reason:
+            return absent(
+                name, "1", method, reason, n_runs=sample.n_runs, n_cells=sample.n_cells, left_out=sample.left_out
+            )
+        interval, why = (
+            (None, sample.no_interval) if sample.resampled is None else percentile_interval(of(sample.resampled), level)
+        )
+        return Estimate(
+            name,
+            value,
+            "1",
+            method,
+            interval,
+            n_runs=sample.n_runs,
+            n_cells=sample.n_cells,
+            left_out=sample.left_out,
+            interval_reason=why,
+            resampling=sample.resampling,
+        )
+
+    made = []
+    for rival in RIVALS:
+        reason = f"no run has {rival}_at_grok" if rival in lacking else ""
+        j = names.index(rival) if rival in names else 0
+        text = f"(R²(L, {rival}) − R²({{given}})) / (1 − R²({{given}}))."
+        forth, back = text.format(given="L"), text.format(given=rival)
+        made.append(estimate(f"partial_r2_{rival}_given_{SCALE}", forth, _partial(j, 0, k), reason))
+        made.append(estimate(f"partial_r2_{SCALE}_given_{rival}", back, _partial(0, j, k), reason))
+    alone = "L is the only reading there is" if k == 1 else ""
+    every = tuple(range(k))
+    made.append(estimate("r2_all", f"R² on {', '.join(names)}.", lambda c: r_squared(c, k, every), alone))
+    cached: dict[int, Floats] = {}
+
+    def share(c: Floats) -> Floats:
+        """LMG parts over their sum; computed once for the sample and once for its resamples."""
+        if id(c) not in cached:
+            parts = lmg(c)
+            total = parts.sum(axis=-1, keepdims=True)
+            cached[id(c)] = np.where(total > 0, parts / np.where(total > 0, total, 1.0), np.nan)
+        return cached[id(c)]
+
+    for name in (SCALE, *RIVALS):
+        reason = alone or (f"no run has {name}_at_grok" if name in lacking else "")
+        j = names.index(name) if name in names else 0
+        sentence = (
+            f"Shapley (LMG) share of {name} in r2_all: mean over all orders of entry of the R² it adds, over r2_all."
+        )
+        made.append(estimate(f"lmg_share_{name}", sentence, lambda c, j=j: share(c)[..., j], reason))  # type: ignore[misc]
+    return MediatorFit(sample.convention, tuple(made), f"{shared} {_BOOTSTRAP}")
+
+
+def _partial(of: int, given: int, y: int) -> Callable[[Floats], Floats]:
+    def partial(cov: Floats) -> Floats:
+        alone = r_squared(cov, y, (given,))
+        left = 1 - alone
+        added = r_squared(cov, y, (min(of, given), max(of, given))) - alone
+        return np.where(left > 1e-12, added / np.where(left > 1e-12, left, 1.0), np.nan)
+
+    return partial
+
+
+def _problem(columns: Floats, names: tuple[str, ...]) -> str:
+    if len(columns) < len(names) + 3:
+        return f"usable rows: {len(columns)}, at least {len(names) + 3} are needed for {len(names)} regressors"
+    return "grokked_step is the same in all rows" if np.ptp(columns[:, -1]) <= 1e-9 else ""
