@@ -29,7 +29,7 @@ import psutil
 
 from tests.s3_servers import free_ports
 
-WAIT_S = 120.0
+WAIT_S = 240.0
 """Bound on every wait for a condition; a slow machine needs a fraction of it."""
 
 MARK = "GROK_SWEEPS_TEST_NODE"

@@ -24,10 +24,10 @@ def wait_until(condition: Callable[[], object], what: str, of: Sweeping | None =
         time.sleep(0.05)
 
 
-def cli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+def cli(*arguments: str, cwd: Path, program: Sequence[str] = ("-m", "cluster.cli")) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; `program` is that of `Sweeping`."""
     return subprocess.run(
-        [sys.executable, "-m", "cluster.cli", *arguments],
+        [sys.executable, *program, *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,

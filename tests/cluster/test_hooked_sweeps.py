@@ -22,6 +22,7 @@ from grok_sweeps.schema import CONFIG, OUTCOMES, READING_NAMES
 from grok_sweeps.store import SweepStore, open_objects
 
 SmallPlan = Callable[..., tuple[str, Plan]]
+PATIENT = (str(Path(__file__).with_name("patient_driver.py")),)
 
 
 def scrape(port: int) -> dict[tuple[str, ...], float]:
@@ -98,7 +99,7 @@ def test_trackers_hold_what_the_table_holds_once_and_after_a_resume_too(
     sweep_store = SweepStore(open_objects(str(tmp_path / "store")), "tracked")
     bad = plan.runs[2].run_id
     poison(sweep_store, bad)
-    first = cli("run", "tracked.yaml", "--store", "store", cwd=tmp_path)
+    first = cli("run", "tracked.yaml", "--store", "store", cwd=tmp_path, program=PATIENT)
     assert first.returncode == 1
     assert webhook.events() == ["run_failed", "done"]
     assert bad in webhook.bodies[0]["errors"][0]
@@ -110,7 +111,7 @@ def test_trackers_hold_what_the_table_holds_once_and_after_a_resume_too(
     before = {run["info"]["run_id"] for run in mlflow_server.runs("tracked")}
 
     sweep_store.objects.delete(sweep_store.layout.state(bad, 1))
-    healed = cli("resume", "tracked", "--failed", "--store", "store", cwd=tmp_path)
+    healed = cli("resume", "tracked", "--failed", "--store", "store", cwd=tmp_path, program=PATIENT)
     assert healed.returncode == 0, healed.stderr
     assert set(store.runs("tracked").outcome) == {"grokked"}
     compare_with_mlflow(store, mlflow_server)
@@ -138,7 +139,7 @@ def test_tools_that_are_down_cost_a_sweep_nothing_and_hear_of_it_later(
     assert set(store.runs("apart").outcome) == {"grokked"}
 
     settings = ("--set", f"execution.mlflow={mlflow_server.uri}", "--set", "execution.webhook=null")
-    again = cli("resume", "apart", *settings, "--store", "store", cwd=tmp_path)
+    again = cli("resume", "apart", *settings, "--store", "store", cwd=tmp_path, program=PATIENT)
     assert "nothing to do" in again.stdout
     compare_with_mlflow(store, mlflow_server, "apart")
 
