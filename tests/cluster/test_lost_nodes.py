@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench.cluster import drive
+from tests.bench.on_cluster import drive
 from tests.cluster_sweeps import ClusterSweep, Site, SmallSweep, ended, training
 from tests.faults.compare import Losses, Results, compare
 from tests.ray_nodes import RayCluster, running, wait_until

@@ -1,4 +1,4 @@
-"""The bench of clusters: `python -m tests.bench.cluster [--parts trials recovery] [--runs 300] [--json FILE]`.
+"""The bench of clusters: `python -m tests.bench.on_cluster [--parts trials recovery] [--runs 300] [--json FILE]`.
 
 A head and nodes as processes of this machine, with token authentication and SeaweedFS as store. `trials`: many small
 runs, a trial each, against the same runs in packs. `recovery`: what a sweep's time and work suffer from faults.
@@ -166,7 +166,7 @@ def site_of_its_own() -> Iterator[Site]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.cluster", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.on_cluster", description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--runs", type=int, default=300, help="runs of the part trials")
     parser.add_argument("--repeats", type=int, default=2, help="measurements of each figure")
