@@ -33,7 +33,7 @@ def test_a_bad_spec_is_one_line_that_names_field_value_and_fix(bad: BadSpec, tmp
     assert "\n" not in message
     assert [word for word in bad.names if word not in message] == [], message
     assert len(message) < 500, "a value is quoted in part only"
-    assert seconds < 2
+    assert seconds < 60, "no input keeps one waiting"
 
 
 @EVERY_BAD_SPEC

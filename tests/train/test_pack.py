@@ -112,8 +112,8 @@ def test_a_resume_with_another_width_gives_the_same_steps(
     undisturbed, resumed = new_sweep("undisturbed"), new_sweep("resumed")
     complete(trainer(configs, lanes=2, store=undisturbed))
     narrow = trainer(configs, lanes=1, pack_id="narrow", attempt="n", store=resumed)
-    while narrow.run_steps == 0:  # the reading at step 0 may take all of a call's time
-        narrow.advance(0.1)
+    while max(state.step for state in narrow.lane_states()) == 0:
+        narrow.advance(1e-4)  # to the next reading: a call of a tenth of a second may be all of a run, or none of it
     narrow.checkpoint()
     wide = trainer(configs, lanes=4, pack_id="wide", attempt="w", store=resumed)
     assert max(s.step for s in wide.lane_states()) > 0, "goes on from the other pack's state"
@@ -139,7 +139,7 @@ def test_a_stop_request_writes_the_states_before_the_call_returns(
 ) -> None:
     pack = trainer([small_config(0)], lanes=1)
     while pack.run_steps == 0:
-        pack.advance(0.05)
+        pack.advance(1e-4)
     pack.advance(60.0, stop=lambda: True)
     assert list(sweep_store.objects.list(sweep_store.layout.checkpoints))
 
