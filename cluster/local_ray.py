@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
+from cluster.nodes import packs_a_gpu
 from cluster.ray_session import Tell
 from cluster.resources import Resources
 from cluster.settings import prepare_ray
@@ -53,8 +54,7 @@ class LocalRay:
     def _gpus(self) -> int:
         if self._resources.device != "cuda":
             return 0
-        a_gpu = int(1 / self._resources.gpus_per_pack + 1e-9)
-        return -(-self._resources.workers // a_gpu)
+        return -(-self._resources.workers // packs_a_gpu(self._resources.gpus_per_pack))
 
     def close(self) -> None:
         """End Ray."""

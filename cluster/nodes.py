@@ -30,9 +30,14 @@ class Node:
         return min(_times(self.resources.get(name, 0.0), name, amount) for name, amount in bundle.items() if amount)
 
 
+def packs_a_gpu(share: float) -> int:
+    """How many packs that each take this share of a GPU, at most 1, share one."""
+    return int(1 / share + 1e-9)
+
+
 def _times(total: float, name: str, amount: float) -> int:
     if name == "GPU" and amount < 1:
-        return int(total) * int(1 / amount + 1e-9)
+        return int(total) * packs_a_gpu(amount)
     return int(total / amount + 1e-9)
 
 

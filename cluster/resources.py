@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cluster.nodes import GIB, TYPE, Node, describe_bundle, describe_nodes, packs_that_fit
+from cluster.nodes import GIB, TYPE, Node, describe_bundle, describe_nodes, packs_a_gpu, packs_that_fit
 from cluster.settings import Machine
 from grok_sweeps.config import RunConfig
 from grok_sweeps.engines import ENGINES
@@ -58,7 +58,7 @@ def choose_resources(execution: Execution, machine: Machine) -> Resources:
         raise SpecError("execution.device: 'cuda' is asked for and this machine has no CUDA device; use auto or cpu.")
     device = "cuda" if machine.gpus and execution.device != "cpu" else "cpu"
     threads = _threads(execution)
-    a_gpu = int(1 / execution.gpus_per_pack + 1e-9)
+    a_gpu = packs_a_gpu(execution.gpus_per_pack)
     most = machine.gpus * a_gpu
     units = most if device == "cuda" else max(1, machine.cpus // threads)
     workers = units if execution.workers == "auto" else execution.workers

@@ -83,6 +83,11 @@ def console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=10_000)
 
 
+def say(text: str, end: str = "\n") -> None:
+    """Print text as it is: nothing in it is markup, and no line is broken."""
+    console().print(text, end=end, highlight=False, markup=False, soft_wrap=True)
+
+
 def error_line(text: str) -> None:
     """Print an error as one line on standard error."""
     _stderr_line(f"error: {text}", "red")

@@ -10,7 +10,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from cluster.cli.common import AddressOption, StoreOption, SweepArgument, TokenFileOption, app, console, store_at
+from cluster.cli.common import AddressOption, StoreOption, SweepArgument, TokenFileOption, app, console, say, store_at
 from cluster.jobs import JobsServer
 from cluster.settings import ray_token
 from cluster.views import duration, panel, plain_line
@@ -83,22 +83,22 @@ def logs(
 ) -> None:
     """Print what the last driver of a sweep said, as the store keeps it."""
     one = store_at(store).sweep(sweep)
-    out = console()
     if job:
-        out.print(_job_log(one, address, ray_token(token_file)), end="", highlight=False, markup=False, soft_wrap=True)
+        say(_job_log(one, address, ray_token(token_file)), end="")
         return
     text = one.load_log()
     if text is None:
         raise QueryError(f"sweep '{sweep}' has no log yet; no driver has begun.")
+    reader = Reader(one) if follow else None
     shown = ""
     while True:
         # A log that is cut at its beginning, or another driver's, has little in common with what was shown.
         new = text.removeprefix(shown) if text.startswith(shown) else text
-        out.print(new, end="", highlight=False, markup=False, soft_wrap=True)
+        say(new, end="")
         shown = text
-        if not follow or Reader(one).read().state != "running":
-            if follow and (last := one.load_log()) not in (None, shown):
-                out.print(str(last).removeprefix(shown), end="", highlight=False, markup=False, soft_wrap=True)
+        if reader is None or reader.read().state != "running":
+            if reader is not None and (last := one.load_log()) not in (None, shown):
+                say(str(last).removeprefix(shown), end="")
             return
         time.sleep(WATCH_EVERY_S)
         text = one.load_log() or text

@@ -22,6 +22,7 @@ from cluster.cli.common import (
     WaitForNodesOption,
     app,
     console,
+    say,
     store_at,
 )
 from cluster.cli.status import Reader
@@ -106,11 +107,6 @@ def hand_over(
     max_gpu_hours: float | None = None,
 ) -> None:
     """Have the cluster's driver go on with a sweep that is in the store, and say how to watch it."""
-    out = console()
-
-    def say(text: str) -> None:
-        out.print(text, highlight=False, markup=False, soft_wrap=True)
-
     commit = git_sha()
     arguments = [
         *options,
@@ -156,7 +152,7 @@ def _look_at_nodes(
     except StoreError as error:
         lines = [f"cost: not known: {error}"]
     for line in lines:
-        console().print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)
 
 
 def _user() -> str:
@@ -178,7 +174,7 @@ def cancel(
 ) -> None:
     """Stop a sweep, wherever it is driven: its states are written first, and a resume goes on from them."""
     one = store_at(store).sweep(sweep)
-    reader, out = Reader(one), console()
+    reader = Reader(one)
     last = one.load_status() or {}
     stops_itself = False
     if last.get("state") == "running" and last.get("driver"):  # however old by this clock
@@ -189,12 +185,9 @@ def cancel(
         stops_itself = reader.read().state != "running"
     over = _end_job(one, address, ray_token(token_file), wait, stops_itself=stops_itself)
     progress = reader.read()
-    out.print(
+    say(
         f"{sweep}: {progress.state}, {progress.finished:,}/{progress.runs:,} runs finished; {over}"
-        + ("" if progress.state == "finished" else f"; `grok-sweeps resume {sweep}` goes on"),
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
+        + ("" if progress.state == "finished" else f"; `grok-sweeps resume {sweep}` goes on")
     )
     if progress.state == "running":
         raise ClusterError(f"sweep '{sweep}' still runs after {wait:g} s; cancel it again with a longer --wait.")

@@ -31,7 +31,6 @@ class Job:
     submission_id: str
     state: str
     message: str
-    metadata: Mapping[str, str]
 
     @property
     def is_over(self) -> bool:
@@ -122,7 +121,7 @@ def _client(address: str, headers: Mapping[str, str]) -> Any:
 
 
 def _job(details: Any) -> Job:
-    return Job(details.submission_id, str(details.status.value), details.message or "", details.metadata or {})
+    return Job(details.submission_id, str(details.status.value), details.message or "")
 
 
 @contextmanager

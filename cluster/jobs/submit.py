@@ -46,8 +46,7 @@ def job_prefix(store_uri: str, sweep: str) -> str:
 
 def live_job(server: JobsServer, store_uri: str, sweep: str) -> Job | None:
     """The job that drives a sweep on this cluster now, or None."""
-    prefix = job_prefix(store_uri, sweep)
-    return next((job for job in server.jobs() if job.submission_id.startswith(prefix) and not job.is_over), None)
+    return next((job for job in _jobs(server, job_prefix(store_uri, sweep)) if not job.is_over), None)
 
 
 def submit(
@@ -77,7 +76,7 @@ def submit(
         if elsewhere is not None:
             return Submission("", joined=True, said=elsewhere)
         prefix = job_prefix(store.objects.uri, store.sweep)
-        numbers = [int(job.submission_id.removeprefix(prefix)) for job in server.jobs() if _is_ours(job, prefix)]
+        numbers = [int(job.submission_id.removeprefix(prefix)) for job in _jobs(server, prefix)]
         submission_id = f"{prefix}{max(numbers, default=0) + 1}"
         # The job's own id is among its arguments: it goes into the heartbeat.
         arguments = ["resume", store.sweep, "--address", "auto", "--store", store.objects.uri, *options]
@@ -90,8 +89,9 @@ def submit(
     raise ClusterError(f"the cluster at {server.address} took another job of this sweep {_TRIES} times; try again.")
 
 
-def _is_ours(job: Job, prefix: str) -> bool:
-    return job.submission_id.startswith(prefix) and job.submission_id.removeprefix(prefix).isdigit()
+def _jobs(server: JobsServer, prefix: str) -> list[Job]:
+    """The jobs that were submitted under a prefix and a number."""
+    return [job for job in server.jobs() if re.fullmatch(re.escape(prefix) + r"\d+", job.submission_id)]
 
 
 def _first_words(server: JobsServer, submission_id: str) -> str:
