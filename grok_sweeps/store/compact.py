@@ -105,7 +105,6 @@ class _Folder:
     def __init__(self, store: SweepStore, name: str, schema: pa.Schema) -> None:
         self._store, self._name, self._schema = store, name, schema
         self._most_rows = MOST_ROWS[name.rpartition("/")[2]]
-        self._holds: dict[str, frozenset[str]] = {}
         names = [info.name for info in store.objects.list(name) if info.name.endswith(".parquet")]
         held = _held(store, [n for n in names if is_compact(n)]) if len(names) >= FEWEST_FILES else frozenset()
         self._live = [n for n in names if n not in held]
@@ -122,9 +121,7 @@ class _Folder:
         if self.is_worth_it():
             for sources, table in self._groups():
                 digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
-                # With what a source holds: the names of the first files tell whose curves are in it.
-                held = sorted({*sources, *(name for source in sources for name in self._holds.get(source, ()))})
-                objects.put(f"{self._name}/compact-{digest}.parquet", encode_table(_sorted(table), held))
+                objects.put(f"{self._name}/compact-{digest}.parquet", encode_table(_sorted(table), sources))
                 done += Compacted(len(sources), 1)
         return done
 
@@ -142,8 +139,6 @@ class _Folder:
             if table is None or _all_failed(table) or table.num_rows >= self._most_rows:
                 continue
             sources.append(name)
-            if data is not None and is_compact(name):
-                self._holds[name] = held_files(data)
             tables.append(_as(table, self._schema))
             if sum(t.num_rows for t in tables) >= self._most_rows:
                 yield sources, pa.concat_tables(tables)

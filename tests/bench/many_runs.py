@@ -80,9 +80,7 @@ def _curves(ids: pa.Array, points: int, first: int, noise: np.ndarray[tuple[int]
         "attempt": pa.repeat(_attempt(first), n),
         "step": pa.array(np.tile(25 * np.arange(points), len(ids))),
     }
-    columns = [
-        own.get(c.name, _constant(c, n, noise, first + 37 * place)) for place, c in enumerate(CURVE_COLUMNS)
-    ]
+    columns = [own.get(c.name, _constant(c, n, noise, first + 37 * place)) for place, c in enumerate(CURVE_COLUMNS)]
     return pa.table(columns, schema=CURVES_SCHEMA)
 
 
