@@ -19,6 +19,7 @@ import pyarrow as pa
 from grok_sweeps.errors import QueryError
 from grok_sweeps.results.curve_files import may_hold, split
 from grok_sweeps.results.files import File, FileGoneError, Files
+from grok_sweeps.results.merged import Merged, Merger
 from grok_sweeps.results.views import cells_query, curves_view, runs_view, sweeps_view
 from grok_sweeps.results.winners import Lost, Winners
 from grok_sweeps.store import ObjectInfo, ObjectStore
@@ -42,7 +43,7 @@ class Reader:
         self.database.execute(
             f"SET TimeZone = 'UTC'; SET temp_directory = '{spill}'; SET parquet_metadata_cache = true"
         )
-        self._winners = Winners(self.database)
+        self._winners, self._merger = Winners(self.database), Merger(self.database)
         self._cells: dict[frozenset[str], tuple[frozenset[File], pa.Table]] = {}
         self._lock = threading.Lock()
 
@@ -50,6 +51,11 @@ class Reader:
         """The rows that do not stand in the table."""
         with self._lock:
             return self._winners.lost(sweeps, rows)
+
+    def merged(self, rows: Sequence[File]) -> Merged:
+        """What to read in place of these files of rows."""
+        with self._lock:
+            return self._merger.merged(rows)
 
     def winners(self, sweeps: Iterable[str], rows: Sequence[File], run_ids: Sequence[str] | None) -> pa.Table:
         """Columns sweep, run_id, attempt of the rows that stand in the table."""
@@ -116,7 +122,10 @@ class Snapshot:
         if lost.rows:
             paths, places = zip(*lost.rows, strict=True)
             _keep(connection, "lost", pa.table({"path": paths, "place": pa.array(places, pa.int64())}))
-        connection.execute(runs_view(rows, lost.paths()))
+        merged, shadowed = self._reader.merged(rows), lost.paths()
+        made = {path for path, origins in merged.origins.items() if path not in origins}
+        touched = {path for path, origins in merged.origins.items() if origins & shadowed} if shadowed else set()
+        connection.execute(runs_view(merged.files, made, touched))
         plans = self._reader.files.read(self._plans()) if "sweeps" in asked else []
         connection.execute(sweeps_view(plans))
         self._define_curves(connection, rows, lost, "curves" in asked)

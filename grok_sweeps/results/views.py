@@ -25,16 +25,19 @@ _MEDIANS = ("grokked_step", "memorized_step", "delay")
 _MEANS = ("logit_scale_at_grok", "weight_norm_at_grok")
 
 
-def runs_view(files: Sequence[File], lost: Collection[str] = ()) -> str:
-    """SQL of the view `runs` over row files; those at the paths `lost` have rows in the table `lost`."""
+def runs_view(files: Sequence[File], merged: Collection[str] = (), lost: Collection[str] = ()) -> str:
+    """SQL of the view `runs` over row files.
+
+    Those at the paths `lost` have rows in the table `lost`, by path and place; those at the paths `merged` say
+    themselves from where each of their rows is.
+    """
     columns = ", ".join(_with_default(c) for c in RUN_COLUMNS)
-    whole = [file for file in files if file.path not in lost]
-    rest = [file for file in files if file.path in lost]
-    rows = _filled(whole, RUN_COLUMNS)
-    if rest:
-        some = read_files(rest, "filename = true, file_row_number = true")
-        rows += f""" UNION ALL BY NAME SELECT * EXCLUDE (filename, file_row_number) FROM ({some})
-            ANTI JOIN lost ON path = filename AND place = file_row_number"""
+    rows = _filled([file for file in files if file.path not in lost], RUN_COLUMNS)
+    for options in ("", "filename = true, file_row_number = true"):
+        some = [file for file in files if file.path in lost and (file.path in merged) == (not options)]
+        if some:
+            rows += f""" UNION ALL BY NAME SELECT * FROM ({read_files(some, options)})
+                ANTI JOIN lost ON path = filename AND place = file_row_number"""
     return f"CREATE OR REPLACE TEMP VIEW runs AS SELECT {columns} FROM ({rows})"
 
 

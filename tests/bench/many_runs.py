@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from grok_sweeps.plan import make_plan
-from grok_sweeps.schema import CURVE_COLUMNS, CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA, Column
+from grok_sweeps.schema import CONFIG, CURVE_COLUMNS, CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA, Column
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore
 from grok_sweeps.store.rows import write_results
@@ -86,10 +86,10 @@ def _curves(ids: pa.Array, points: int, first: int, noise: np.ndarray[tuple[int]
 
 def _constant(column: Column, n: int, noise: np.ndarray[tuple[int], np.dtype[np.float64]], place: int) -> pa.Array:
     """What a column holds that the bench does not ask for: noise in floats, one value elsewhere."""
-    if pa.types.is_floating(column.dtype):
+    if pa.types.is_floating(column.dtype) and column not in CONFIG:
         start = place * 131_071 % len(noise)
         return pa.array(noise[np.arange(start, start + n) % len(noise)])
-    value = {pa.string(): SWEEP if column.name == "sweep" else "x", pa.int64(): 1, pa.bool_(): False}
+    value = {pa.string(): SWEEP if column.name == "sweep" else "x", pa.int64(): 1, pa.bool_(): False, pa.float64(): 1.0}
     return pa.repeat(pa.scalar(value.get(column.dtype, NOON), column.dtype), n)
 
 
