@@ -23,8 +23,8 @@ def page() -> str:
         "",
         "Made from [schema.py](schema.py) by `make docs`; do not edit.",
         "",
-        f"Schema version {SCHEMA_VERSION}. Columns are only ever added. What an older file lacks is null, or the value that",
-        "runs had before the column. Unit `1`: a pure number; none: an identifier, a setting or a count.",
+        f"Schema version {SCHEMA_VERSION}. Columns are only ever added. What an older file lacks is null, or the value",
+        "that runs had before the column. Unit `1`: a pure number; none: an identifier, a setting or a count.",
     ]
     for view, columns in VIEWS.items():
         lines += ["", f"## {view}", "", _ABOUT[view], "", "| column | type | unit | meaning | null when |"]

@@ -215,6 +215,9 @@ _NONE_GROKKED = "no run grokked"
 
 CELL_KEYS = (*(c for c in IDENTITY if c.name != "run_id"), *(c for c in CONFIG if c.name != "seed"))
 """What the runs of a cell have in common."""
+MEDIANS = ("grokked_step", "memorized_step", "delay")
+MEANS = ("logit_scale_at_grok", "weight_norm_at_grok")
+"""Columns of runs whose medians and means a cell has."""
 
 CELL_COLUMNS: tuple[Column, ...] = (
     *CELL_KEYS,
@@ -222,15 +225,10 @@ CELL_COLUMNS: tuple[Column, ...] = (
     Column("n_runs", _INT, "", "finished runs"),
     *(Column(f"n_{outcome}", _INT, "", f"runs whose outcome is {outcome}") for outcome in OUTCOMES),
     *(
-        Column(f"median_{c.name}", _FLOAT, "step", f"median of {c.name}; a run without one is later", _MOST_CENSORED)
-        for c in OUTCOME
-        if c.name in {"grokked_step", "memorized_step", "delay"}
+        Column(f"median_{name}", _FLOAT, "step", f"median of {name}; a run without one is later", _MOST_CENSORED)
+        for name in MEDIANS
     ),
-    *(
-        Column(f"mean_{c.name}", _FLOAT, c.unit, f"mean of {c.name}", _NONE_GROKKED)
-        for c in AT_GROK
-        if c.name in {"logit_scale_at_grok", "weight_norm_at_grok"}
-    ),
+    *(Column(f"mean_{c.name}", _FLOAT, c.unit, f"mean of {c.name}", _NONE_GROKKED) for c in AT_GROK if c.name in MEANS),
 )
 
 _NOTHING_FINISHED = "no run finished yet"

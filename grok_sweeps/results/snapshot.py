@@ -100,6 +100,7 @@ class Snapshot:
         for _ in range(_LISTINGS):
             try:
                 connection = self._reader.database.cursor()
+                connection.execute("SET TimeZone = 'UTC'")
                 self._define_views(connection, query)
                 answer = connection.sql(query, params=parameters or None)
                 if answer is None:

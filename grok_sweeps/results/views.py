@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from grok_sweeps.config import ADDED_LATER
 from grok_sweeps.results.files import File
-from grok_sweeps.schema import CELL_KEYS, CURVE_COLUMNS, OUTCOMES, RUN_COLUMNS, Column
+from grok_sweeps.schema import CELL_KEYS, CURVE_COLUMNS, MEANS, MEDIANS, OUTCOMES, RUN_COLUMNS, Column
 
 _DUCKDB_TYPES = {
     "string": "VARCHAR",
@@ -20,9 +20,6 @@ _DUCKDB_TYPES = {
     "bool": "BOOLEAN",
     "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
 }
-
-_MEDIANS = ("grokked_step", "memorized_step", "delay")
-_MEANS = ("logit_scale_at_grok", "weight_norm_at_grok")
 
 
 def runs_view(files: Sequence[File], merged: Collection[str] = (), lost: Collection[str] = ()) -> str:
@@ -53,11 +50,11 @@ def cells_query() -> str:
     """SQL of what the view `cells` shows: counts, medians and means of each cell of `runs`."""
     late = "CASE outcome WHEN 'grokked' THEN {0} WHEN 'failed' THEN NULL ELSE 'infinity'::DOUBLE END"
     plain = "CASE WHEN outcome <> 'failed' THEN coalesce({0}::DOUBLE, 'infinity'::DOUBLE) END"
-    values = {name: (plain if name == "memorized_step" else late).format(name) for name in _MEDIANS}
+    values = {name: (plain if name == "memorized_step" else late).format(name) for name in MEDIANS}
     medians = ", ".join(
         f"nullif(median({value}), 'infinity'::DOUBLE) AS median_{name}" for name, value in values.items()
     )
-    means = ", ".join(f"avg({name}) AS mean_{name}" for name in _MEANS)
+    means = ", ".join(f"avg({name}) AS mean_{name}" for name in MEANS)
     counts = ", ".join(f"count(*) FILTER (outcome = '{outcome}') AS n_{outcome}" for outcome in OUTCOMES)
     return f"""SELECT {_names(CELL_KEYS)}, any_value(w_c) AS w_c, any_value(held_norm) AS held_norm,
                count(*) AS n_runs, {counts}, {medians}, {means}
