@@ -40,12 +40,16 @@ class Reader:
         self.objects, self.files = objects, Files(objects)
         self.database = duckdb.connect()
         spill = Path(tempfile.gettempdir(), "grok-sweeps-duckdb").as_posix().replace("'", "''")
-        self.database.execute(
-            f"SET TimeZone = 'UTC'; SET temp_directory = '{spill}'; SET parquet_metadata_cache = true"
-        )
+        self.database.execute(f"SET temp_directory = '{spill}'")
         self._winners, self._merger = Winners(self.database), Merger(self.database)
         self._cells: dict[frozenset[str], tuple[frozenset[File], pa.Table]] = {}
         self._lock = threading.Lock()
+
+    def session(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own to the database, which gives times in UTC and reads the end of a file once."""
+        connection = self.database.cursor()
+        connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
+        return connection
 
     def lost(self, sweeps: Iterable[str], rows: Sequence[File]) -> Lost:
         """The rows that do not stand in the table."""
@@ -99,8 +103,7 @@ class Snapshot:
         """
         for _ in range(_LISTINGS):
             try:
-                connection = self._reader.database.cursor()
-                connection.execute("SET TimeZone = 'UTC'")
+                connection = self._reader.session()
                 self._define_views(connection, query)
                 answer = connection.sql(query, params=parameters or None)
                 if answer is None:
