@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -13,7 +14,7 @@ from results_rows import curve, grokked, new_sweep
 
 from grok_sweeps.results import Store, merged
 from grok_sweeps.schema import CURVES_SCHEMA
-from grok_sweeps.store import ObjectStore, SweepStore
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 from grok_sweeps.store.compact import compact
 from grok_sweeps.store.rows import write_results
 
@@ -110,7 +111,8 @@ def test_a_damaged_compact_file_is_named_and_the_files_it_held_are_read(objects:
         assert Store(objects).curves(run_ids=["r4"]).step.tolist() == STEPS
 
 
-def test_small_files_merged_on_the_way_change_no_answer(objects: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_merged_on_the_way_change_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = open_objects(str(tmp_path))
     monkeypatch.setattr(merged, "FEWEST", 2)
     monkeypatch.setattr(merged, "MOST_FILES", 4)
     sweep = new_sweep(objects)
