@@ -40,8 +40,8 @@ class Merged:
 class Merger:
     """What was merged so far. Not safe between threads: its owner holds a lock."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
-        self._database = database.cursor()
+    def __init__(self, session: duckdb.DuckDBPyConnection) -> None:
+        self._database = session
         self._folder: Path | None = None
         self._seen: set[ObjectInfo] = set()
         self._merged: dict[File, frozenset[File]] = {}

@@ -41,7 +41,7 @@ class Reader:
         self.database = duckdb.connect()
         spill = Path(tempfile.gettempdir(), "grok-sweeps-duckdb").as_posix().replace("'", "''")
         self.database.execute(f"SET temp_directory = '{spill}'")
-        self._winners, self._merger = Winners(self.database), Merger(self.database)
+        self._winners, self._merger = Winners(self.session()), Merger(self.session())
         self._cells: dict[frozenset[str], tuple[frozenset[File], pa.Table]] = {}
         self._lock = threading.Lock()
 

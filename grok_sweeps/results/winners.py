@@ -42,8 +42,8 @@ class Lost:
 class Winners:
     """What decides between the rows of a run. Not safe between threads: its owner holds a lock."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
-        self._database = database.cursor()
+    def __init__(self, session: duckdb.DuckDBPyConnection) -> None:
+        self._database = session
         self._database.execute(_KEPT)
         self._ids: dict[ObjectInfo, int] = {}
         self._next = 0
