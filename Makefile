@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STORE ?= ./sweeps
 BENCH ?= .bench
 
-.PHONY: demo test lint check bench faults clean
+.PHONY: demo test lint check docs bench faults clean
 
 demo: $(VENV)/.installed  ## run the quickstart sweep and analyse it
 	$(BIN)/grok-sweeps run quickstart --store $(STORE)
@@ -21,6 +21,9 @@ lint: $(VENV)/.installed-dev  ## formatting, lint, types, layers
 	$(BIN)/lint-imports
 
 check: lint test  ## what CI runs
+
+docs: $(VENV)/.installed  ## write grok_sweeps/COLUMNS.md anew from the schema; a test fails where it is stale
+	@$(BIN)/python -m grok_sweeps.columns
 
 bench: $(VENV)/.installed-dev  ## measure the engine and the scheduling: tables here, JSON in $(BENCH)
 	@mkdir -p $(BENCH)

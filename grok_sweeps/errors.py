@@ -85,6 +85,12 @@ class QueryError(GrokSweepsError):
     exit_code = 2
 
 
+class ExportError(GrokSweepsError):
+    """A file outside the store that is not written: its name is taken, or its folder refuses."""
+
+    exit_code = 2
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the nearest allowed word, or an empty string."""
     close = get_close_matches(word, list(allowed), n=1, cutoff=0.6)

@@ -210,6 +210,50 @@ CURVE_COLUMNS: tuple[Column, ...] = (
 )
 READING_NAMES: tuple[str, ...] = tuple(c.name for c in READINGS)
 
+_MOST_CENSORED = "half of the runs or more did not get there, or all failed"
+_NONE_GROKKED = "no run grokked"
+
+CELL_KEYS = (*(c for c in IDENTITY if c.name != "run_id"), *(c for c in CONFIG if c.name != "seed"))
+"""What the runs of a cell have in common."""
+MEDIANS = ("grokked_step", "memorized_step", "delay")
+MEANS = ("logit_scale_at_grok", "weight_norm_at_grok")
+"""Columns of runs whose medians and means a cell has."""
+
+CELL_COLUMNS: tuple[Column, ...] = (
+    *CELL_KEYS,
+    *(c for c in RESOLVED if c.name in {"w_c", "held_norm"}),
+    Column("n_runs", _INT, "", "finished runs"),
+    *(Column(f"n_{outcome}", _INT, "", f"runs whose outcome is {outcome}") for outcome in OUTCOMES),
+    *(
+        Column(f"median_{name}", _FLOAT, "step", f"median of {name}; a run without one is later", _MOST_CENSORED)
+        for name in MEDIANS
+    ),
+    *(Column(f"mean_{c.name}", _FLOAT, c.unit, f"mean of {c.name}", _NONE_GROKKED) for c in AT_GROK if c.name in MEANS),
+)
+
+_NOTHING_FINISHED = "no run finished yet"
+SWEEP_COLUMNS: tuple[Column, ...] = (
+    IDENTITY[0],
+    Column("runs_planned", _INT, "", "runs of the plan"),
+    Column("cells_planned", _INT, "", "cells of the plan"),
+    Column("runs_finished", _INT, "", "runs with a row"),
+    Column("runs_grokked", _INT, "", "of these grokked"),
+    Column("runs_censored", _INT, "", "of these censored"),
+    Column("runs_broken", _INT, "", "of these diverged or failed"),
+    Column("run_steps", _INT, "step", "steps trained, over all runs"),
+    Column("lane_s", _FLOAT, "s", "sum of wall_s", _NOTHING_FINISHED),
+    Column("started_at", _TIME, "UTC", "first step of the first run", _NOTHING_FINISHED),
+    Column("finished_at", _TIME, "UTC", "end of the run that ended last", _NOTHING_FINISHED),
+)
+
+VIEWS: dict[str, tuple[Column, ...]] = {
+    "runs": RUN_COLUMNS,
+    "cells": CELL_COLUMNS,
+    "curves": CURVE_COLUMNS,
+    "sweeps": SWEEP_COLUMNS,
+}
+"""Every view that a query may speak of."""
+
 
 def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
     """Arrow schema of a table, with the schema version in its metadata."""

@@ -42,7 +42,7 @@ def main() -> None:
     asked = json.loads(sys.stdin.readline())
     name, target, sweep = asked["tracker"], asked["target"], asked["sweep"]
     prepare_trackers()
-    catch_up = CatchUp(open_store(asked["store"]), sweep, lambda: TRACKERS[name](target, sweep))
+    catch_up = CatchUp(open_store(asked["store"], threads=1), sweep, lambda: TRACKERS[name](target, sweep))
     news, over = threading.Event(), threading.Event()
     threading.Thread(target=_listen, args=(news, over), daemon=True).start()
 

@@ -46,17 +46,12 @@ class CatchUp:
 
     def _runs(self, run_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], Any]]:
         condition = "WHERE run_id IN (SELECT unnest(?))"
-        curves = self._connection().execute_arrow(f"SELECT * FROM curves {condition}", [list(run_ids)])
+        curves = self._store.snapshot(self._sweep, run_ids).arrow(f"FROM curves {condition}", [list(run_ids)])
         rows = {row["run_id"]: row for row in self._query(f"SELECT * FROM runs {condition}", [list(run_ids)])}
         for run_id in run_ids:
             if run_id in rows:
                 yield rows[run_id], curves.filter(pc.equal(curves["run_id"], run_id))
 
     def _query(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self._connection().execute_arrow(query, parameters).to_pylist()
+        rows: list[dict[str, Any]] = self._store.snapshot(self._sweep).arrow(query, parameters).to_pylist()
         return rows
-
-    def _connection(self) -> Any:
-        connection = self._store.connect(self._sweep)
-        connection.duckdb.execute("SET threads = 1")  # the cores are the training's
-        return connection

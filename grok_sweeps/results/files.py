@@ -14,13 +14,15 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import pyarrow as pa
 
 from grok_sweeps.errors import CorruptObjectError, StoreError, UnreadableObjectWarning
 from grok_sweeps.store.compact import is_compact
 from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each
-from grok_sweeps.store.tables import check_table, held_files
+from grok_sweeps.store.tables import check_table, held_by, held_files, signature
 
 
 class FileGoneError(StoreError):
@@ -28,9 +30,13 @@ class FileGoneError(StoreError):
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    path: Path
-    holds: frozenset[str]
+class File:
+    """An object that was checked, as a file; files of one `signature` have the same columns."""
+
+    info: ObjectInfo
+    path: str
+    signature: bytes = b""
+    holds: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
 
 class Files:
@@ -38,12 +44,13 @@ class Files:
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
-        self._whole: dict[ObjectInfo, _File] = {}
+        self._whole: dict[ObjectInfo, File] = {}
+        self._said: dict[ObjectInfo, frozenset[str]] = {}
         self._folder: Path | None = None
         self._lock = threading.Lock()
 
-    def paths(self, infos: Iterable[ObjectInfo]) -> list[str]:
-        """Files of the objects that can be read, but for those in whose place another stands; a warning for the others.
+    def read(self, infos: Iterable[ObjectInfo]) -> list[File]:
+        """The objects that can be read, but for those in whose place another stands; a warning for the others.
 
         Raises:
             FileGoneError: one of them is gone; the store is to be listed again.
@@ -55,8 +62,30 @@ class Files:
             gone += self._look_at([name for name in wanted if name not in held and not is_compact(name)], wanted)
             if gone:
                 raise FileGoneError(f"{gone[0]}: gone since the store was listed; ask again.")
-            whole = {name: self._whole[info] for name, info in wanted.items() if info in self._whole}
-        return [str(file.path) for name, file in whole.items() if name not in held]
+            whole = [self._whole[info] for info in wanted.values() if info in self._whole]
+        return [file for file in whole if file.info.name not in held]
+
+    def said_to_hold(self, infos: Sequence[ObjectInfo]) -> dict[ObjectInfo, frozenset[str]]:
+        """What compact files say they stand in the place of, from their ends alone and not checked.
+
+        One that says nothing is left out. It serves to leave objects unread, never to believe one.
+        """
+        with self._lock:
+            said = {info: self._whole[info].holds for info in infos if info in self._whole}
+            new = {info.name: info for info in infos if info not in said and info not in self._said}
+            answers = for_each(self._objects, self._footer, list(new))
+            self._said |= {new[name]: held for name, held in zip(new, answers, strict=True) if held}
+            return said | {info: self._said[info] for info in infos if info not in said and info in self._said}
+
+    def _footer(self, name: str) -> frozenset[str]:
+        try:
+            file = self._objects.open(name)
+            if file is None:
+                return frozenset()
+            with file:
+                return held_by(file)
+        except (StoreError, pa.ArrowException, OSError, ValueError):
+            return frozenset()  # whoever reads it whole says what is wrong
 
     def _held(self, wanted: Mapping[str, ObjectInfo]) -> frozenset[str]:
         """The files in whose place one of `wanted` stands."""
@@ -68,8 +97,12 @@ class Files:
         if new and self._folder is None and self._objects.path("") is None:
             self._folder = Path(tempfile.mkdtemp(prefix="grok-sweeps-results-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+
+        def check(name: str) -> File | CorruptObjectError | None:
+            return self._check(wanted[name])
+
         gone = []
-        for name, checked in zip(new, for_each(self._objects, self._check, new), strict=True):
+        for name, checked in zip(new, for_each(self._objects, check, new), strict=True):
             if isinstance(checked, CorruptObjectError):
                 warnings.warn(f"skipped: {checked}", UnreadableObjectWarning, stacklevel=2)
             elif checked is None:
@@ -78,13 +111,15 @@ class Files:
                 self._whole[wanted[name]] = checked
         return gone
 
-    def _check(self, name: str) -> _File | CorruptObjectError | None:
+    def _check(self, info: ObjectInfo) -> File | CorruptObjectError | None:
+        name = info.name
         data = self._objects.get(name)
         if data is None:
             return None
         try:
             check_table(data, name)
-            return _File(self._objects.path(name) or self._fetched(name, data), held_files(data))
+            path = self._objects.path(name) or self._fetched(name, data)
+            return File(info, str(path), signature(data), held_files(data))
         except CorruptObjectError as error:
             return error
 

@@ -7,38 +7,55 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from grok_sweeps.errors import QueryError, did_you_mean
-from grok_sweeps.results.files import FileGoneError, Files
-from grok_sweeps.results.views import cells_view, curves_view, runs_view, sweeps_view
-from grok_sweeps.store import ObjectInfo, ObjectStore, SweepStore, open_objects
-from grok_sweeps.store.layout import Layout
+from grok_sweeps.errors import GrokSweepsError, QueryError, did_you_mean
+from grok_sweeps.results.conditions import check_columns, condition
+from grok_sweeps.results.snapshot import Parameters, Reader, Snapshot
+from grok_sweeps.schema import VIEWS
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 from grok_sweeps.store.objects import for_each
 
-_LISTINGS = 3
-"""Times a query is tried whose files go while it runs."""
+ORDER = {
+    "runs": "sweep, p, arm, rho, tau, seed",
+    "cells": "sweep, p, arm, rho, tau",
+    "curves": "sweep, run_id, step",
+    "sweeps": "sweep",
+}
+"""In what order the views are given."""
 
 
-def open_store(uri: str) -> Store:
-    """Open the store at `uri` (a path, `file://`, `s3://`) to read it; nothing is written and it need not exist yet."""
-    return Store(open_objects(uri))
+def open_store(uri: str, *, threads: int | None = None) -> Store:
+    """Open the store at `uri` (a path, `file://`, `s3://`) to read it; nothing is written and it need not exist yet.
+
+    Queries use as many `threads` as there are cores, or as many as given: one beside a training.
+    """
+    return Store(open_objects(uri), threads=threads)
 
 
 class Store:
     """All sweeps of one store."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, *, threads: int | None = None) -> None:
         self.objects = objects
         self.uri = objects.uri
-        self._files = Files(objects)
+        self._reader = Reader(objects, threads)
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
+
+    def _repr_html_(self) -> str:
+        """The sweeps of the store, in a notebook."""
+        try:
+            table: str = self.sweeps().to_html(index=False, na_rep="", border=0)
+        except GrokSweepsError as error:
+            table = escape(str(error))
+        return f"<p><code>{escape(self.uri)}</code></p>{table}"
 
     def sweep_names(self) -> list[str]:
         """Names of the sweeps in the store."""
@@ -59,96 +76,85 @@ class Store:
             raise QueryError(f"no sweep '{name}' in {self.uri}.{did_you_mean(name, names)} {listing}")
         return found
 
-    def runs(self, sweep: str | None = None) -> pd.DataFrame:
-        """Finished runs, one row a run (columns: `schema.RUN_COLUMNS`), of one sweep or of all."""
-        return self._view("runs", sweep, "sweep, p, arm, rho, tau, seed")
+    def runs(
+        self, sweep: str | None = None, where: str | None = None, params: Parameters = (), **equal: Any
+    ) -> pd.DataFrame:
+        """Finished runs, one row a run (columns: `schema.RUN_COLUMNS`), of one sweep or of all.
 
-    def cells(self, sweep: str | None = None) -> pd.DataFrame:
-        """Counts, medians and means of each cell."""
-        return self._view("cells", sweep, "sweep, p, arm, rho, tau")
+        `where` is an SQL condition, whose `?` or `$name` are bound to `params`; `column=value` asks for that value, a
+        list for any of its values, None for null: `store.runs(where="rho > ?", params=[1.0], arm="clamp")`.
 
-    def curves(self, sweep: str | None = None, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
-        """Readings over time (columns: `schema.CURVE_COLUMNS`), of one sweep, of some runs, or of all."""
-        return self._view("curves", sweep, "sweep, run_id, step", run_ids)
+        Raises:
+            QueryError: no such sweep or column, or DuckDB refuses the condition; one line.
+        """
+        return self._view("runs", sweep, where, params, equal)
+
+    def cells(
+        self, sweep: str | None = None, where: str | None = None, params: Parameters = (), **equal: Any
+    ) -> pd.DataFrame:
+        """Counts, medians and means of each cell (columns: `schema.CELL_COLUMNS`); conditions as for `runs`."""
+        return self._view("cells", sweep, where, params, equal)
+
+    def curves(
+        self, sweep: str | None = None, run_ids: Sequence[str] | None = None, columns: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Readings over time (columns: `schema.CURVE_COLUMNS`), of one sweep, of some runs, or of all.
+
+        With `run_ids` only files are read that those runs can be in. With `columns` run_id, step and these.
+        """
+        if isinstance(run_ids, str) or not (sweep is None or isinstance(sweep, str)):
+            raise QueryError(
+                "curves: a sweep is a name and run_ids a list; write curves(run_ids=[...], columns=[...])."
+            )
+        check_columns("curves", [c.name for c in VIEWS["curves"]], columns or ())
+        names = "*" if columns is None else ", ".join(dict.fromkeys(("run_id", "step", *columns)))
+        query = f"SELECT {names} FROM curves ORDER BY {ORDER['curves']}"
+        if run_ids is None:
+            return _frame(self.snapshot(sweep).arrow(query))
+        # From the first id to the last: what lies outside is left unread within a file too.
+        bounds = [min(run_ids), max(run_ids)] if len(run_ids) else ["", ""]
+        query = f"SELECT {names} FROM curves WHERE run_id BETWEEN ? AND ? ORDER BY {ORDER['curves']}"
+        return _frame(self.snapshot(sweep, run_ids).arrow(query, bounds))
 
     def sweeps(self) -> pd.DataFrame:
-        """One row a sweep: planned and finished runs, steps, times."""
-        return self._view("sweeps", None, "sweep")
+        """One row a sweep (columns: `schema.SWEEP_COLUMNS`): planned and finished runs, steps, times."""
+        return self._view("sweeps", None)
 
-    def sql(self, query: str) -> pd.DataFrame:
+    def sql(self, query: str, params: Parameters = ()) -> pd.DataFrame:
         """Answer a DuckDB query over the views runs, cells, curves and sweeps, as pandas.
+
+        `params` are bound to `?` (a list) or `$name` (a dict), never pasted into the text.
 
         Raises:
             QueryError: what DuckDB has against the query, in one line.
         """
-        return self.connect().execute_df(query)
+        return _frame(self.arrow(query, params))
 
-    def arrow(self, query: str) -> pa.Table:
+    def arrow(self, query: str, params: Parameters = ()) -> pa.Table:
         """As `sql`, but an Arrow table."""
-        return self.connect().execute_arrow(query)
+        return self.snapshot().arrow(query, params)
 
-    def connect(self, sweep: str | None = None) -> _Connection:
-        """A DuckDB connection with the views over the store as it is now, of one sweep or of all."""
+    def relation(self, query: str, params: Parameters = ()) -> duckdb.DuckDBPyRelation:
+        """As `sql`, but a DuckDB relation, computed when it is used: on the files that are there now."""
+        return self.snapshot().read(query, params, lambda answer: answer)
+
+    def snapshot(self, sweep: str | None = None, run_ids: Sequence[str] | None = None) -> Snapshot:
+        """The views over the store as it is when a query is asked, of one sweep or of all."""
         names = self.sweep_names() if sweep is None else [self.sweep(sweep).sweep]
-        return _Connection(self._files, self.objects, [Layout(name) for name in names])
+        return Snapshot(self._reader, names, run_ids)
 
-    def _view(self, view: str, sweep: str | None, order: str, run_ids: Sequence[str] | None = None) -> pd.DataFrame:
-        condition = "" if run_ids is None else "WHERE run_id IN (SELECT unnest(?))"
-        parameters = [] if run_ids is None else [list(run_ids)]
-        return self.connect(sweep).execute_df(f"SELECT * FROM {view} {condition} ORDER BY {order}", parameters)
-
-
-class _Connection:
-    """A DuckDB connection whose complaints are one line; of the views it makes those that a query speaks of.
-
-    A file may go between the listing and the query (compaction, a deleted sweep); then the store is listed again.
-    """
-
-    def __init__(self, files: Files, objects: ObjectStore, layouts: Sequence[Layout]) -> None:
-        self._files, self._objects, self._layouts = files, objects, layouts
-        self.duckdb = duckdb.connect()
-        self.duckdb.execute("SET TimeZone = 'UTC'")
-
-    def execute_df(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-        """Run a query, as pandas."""
-        frame: pd.DataFrame = self.execute_arrow(query, parameters).to_pandas()
-        return frame
-
-    def execute_arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
-        """Run a query, as Arrow."""
-        for _ in range(_LISTINGS):
-            try:
-                self._define_views(query)
-                answer = self.duckdb.sql(query, params=list(parameters))
-                if answer is None:
-                    raise QueryError(
-                        "the query gives no table; write SELECT over the views runs, cells, curves and sweeps."
-                    )
-                return answer.to_arrow_table()
-            except FileGoneError as error:
-                gone = error
-            except duckdb.IOException as error:
-                gone = FileGoneError(str(_query_error(error)))
-            except duckdb.Error as error:
-                raise _query_error(error) from None
-        raise QueryError(str(gone))
-
-    def _define_views(self, query: str) -> None:
-        asked = {word for word in ("curves", "sweeps") if re.search(rf"\b{word}\b", query, re.IGNORECASE)}
-        rows = self._paths([layout.rows for layout in self._layouts])
-        curves = self._paths([layout.curves for layout in self._layouts]) if "curves" in asked else []
-        plans = self._files.paths(self._plans()) if "sweeps" in asked else []
-        for view in (runs_view(rows), curves_view(curves), cells_view(), sweeps_view(plans)):
-            self.duckdb.execute(view)
-
-    def _paths(self, folders: Sequence[str]) -> list[str]:
-        return self._files.paths(info for folder in folders for info in self._objects.list(folder))
-
-    def _plans(self) -> list[ObjectInfo]:
-        """The plans, which never change; that one is there is known from its spec."""
-        return [ObjectInfo(layout.plan, 0, 0.0) for layout in self._layouts]
+    def _view(
+        self,
+        view: str,
+        sweep: str | None,
+        where: str | None = None,
+        params: Parameters = (),
+        equal: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        asked, given = condition(view, [c.name for c in VIEWS[view]], where, params, equal or {})
+        return _frame(self.snapshot(sweep).arrow(f"SELECT * FROM {view} {asked} ORDER BY {ORDER[view]}", given))
 
 
-def _query_error(error: duckdb.Error) -> QueryError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return QueryError(f"query: {' '.join(lines[:2])}")
+def _frame(table: pa.Table) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
+    return frame

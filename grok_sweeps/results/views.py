@@ -1,17 +1,17 @@
 """The views `runs`, `curves`, `cells` and `sweeps`, as SQL over the store's Parquet files.
 
-`runs` keeps one row a run of a sweep: one that did not fail before one that did, then the one with the most steps, then
-the earliest finished. `curves` keeps the
-readings of exactly the attempt whose row won. A cell's median counts a run that did not grok within its budget as
-later than every number, so it is null where half of the runs or more are censored; failed runs are left out of it.
+`runs` keeps one row a run of a sweep (`winners`), `curves` the readings of exactly the attempt whose row won. A cell's
+median counts a run that did not grok within its budget as later than every number, so it is null where half of the runs
+or more are censored; failed runs are left out of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from grok_sweeps.config import ADDED_LATER
-from grok_sweeps.schema import CONFIG, CURVE_COLUMNS, RUN_COLUMNS, Column
+from grok_sweeps.results.files import File
+from grok_sweeps.schema import CELL_KEYS, CURVE_COLUMNS, MEANS, MEDIANS, OUTCOMES, RUN_COLUMNS, Column
 
 _DUCKDB_TYPES = {
     "string": "VARCHAR",
@@ -21,51 +21,55 @@ _DUCKDB_TYPES = {
     "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
 }
 
-CELL_KEYS = ("sweep", "cell_id", *(c.name for c in CONFIG if c.name != "seed"))
-_MEDIANS = ("grokked_step", "memorized_step", "delay")
-_MEANS = ("logit_scale_at_grok", "weight_norm_at_grok")
 
+def runs_view(files: Sequence[File], merged: Collection[str] = (), lost: Collection[str] = ()) -> str:
+    """SQL of the view `runs` over row files.
 
-def runs_view(files: Sequence[str]) -> str:
-    """SQL of the view `runs` over row files."""
-    rank = "PARTITION BY sweep, run_id ORDER BY outcome = 'failed', steps_run DESC, finished_at, attempt"
+    Those at the paths `lost` have rows in the table `lost`, by path and place; those at the paths `merged` say
+    themselves from where each of their rows is.
+    """
     columns = ", ".join(_with_default(c) for c in RUN_COLUMNS)
-    return f"""CREATE OR REPLACE VIEW runs AS SELECT {columns} FROM ({_read(files, RUN_COLUMNS)})
-        QUALIFY row_number() OVER ({rank}) = 1"""
+    rows = _filled([file for file in files if file.path not in lost], RUN_COLUMNS)
+    for options in ("", "filename = true, file_row_number = true"):
+        some = [file for file in files if file.path in lost and (file.path in merged) == (not options)]
+        if some:
+            rows += f""" UNION ALL BY NAME SELECT * FROM ({read_files(some, options)})
+                ANTI JOIN lost ON path = filename AND place = file_row_number"""
+    return f"CREATE OR REPLACE TEMP VIEW runs AS SELECT {columns} FROM ({rows})"
 
 
-def curves_view(files: Sequence[str]) -> str:
-    """SQL of the view `curves` over curve files."""
-    return f"""CREATE OR REPLACE VIEW curves AS SELECT {_names(CURVE_COLUMNS)} FROM ({_read(files, CURVE_COLUMNS)})
-        SEMI JOIN runs USING (sweep, run_id, attempt)"""
+def curves_view(whole: Sequence[File], others: Sequence[File] = ()) -> str:
+    """SQL of the view `curves` over curve files: all of `whole`, of `others` the readings of rows in `winners`."""
+    names = _names(CURVE_COLUMNS)
+    some = f"SELECT {names} FROM ({_filled(others, CURVE_COLUMNS)}) SEMI JOIN winners USING (sweep, run_id, attempt)"
+    parts = [f"SELECT {names} FROM ({_filled(whole, CURVE_COLUMNS)})", *([some] if others else [])]
+    return f"CREATE OR REPLACE TEMP VIEW curves AS {' UNION ALL '.join(parts)}"
 
 
-def cells_view() -> str:
-    """SQL of the view `cells`: counts, medians and means of each cell."""
+def cells_query() -> str:
+    """SQL of what the view `cells` shows: counts, medians and means of each cell of `runs`."""
     late = "CASE outcome WHEN 'grokked' THEN {0} WHEN 'failed' THEN NULL ELSE 'infinity'::DOUBLE END"
     plain = "CASE WHEN outcome <> 'failed' THEN coalesce({0}::DOUBLE, 'infinity'::DOUBLE) END"
-    values = {name: (plain if name == "memorized_step" else late).format(name) for name in _MEDIANS}
+    values = {name: (plain if name == "memorized_step" else late).format(name) for name in MEDIANS}
     medians = ", ".join(
         f"nullif(median({value}), 'infinity'::DOUBLE) AS median_{name}" for name, value in values.items()
     )
-    means = ", ".join(f"avg({name}) AS mean_{name}" for name in _MEANS)
-    counts = ", ".join(
-        f"count(*) FILTER (outcome = '{outcome}') AS n_{outcome}"
-        for outcome in ("grokked", "censored", "diverged", "failed")
-    )
-    return f"""CREATE OR REPLACE VIEW cells AS
-        SELECT {", ".join(CELL_KEYS)}, any_value(w_c) AS w_c, any_value(held_norm) AS held_norm,
+    means = ", ".join(f"avg({name}) AS mean_{name}" for name in MEANS)
+    counts = ", ".join(f"count(*) FILTER (outcome = '{outcome}') AS n_{outcome}" for outcome in OUTCOMES)
+    return f"""SELECT {_names(CELL_KEYS)}, any_value(w_c) AS w_c, any_value(held_norm) AS held_norm,
                count(*) AS n_runs, {counts}, {medians}, {means}
         FROM runs GROUP BY ALL ORDER BY sweep, p, arm, rho, tau"""
 
 
-def sweeps_view(files: Sequence[str]) -> str:
+def sweeps_view(files: Sequence[File]) -> str:
     """SQL of the view `sweeps` over plan files: what was planned and how far it is."""
     if files:
-        planned = f"SELECT split_part(filename, '/', -2) AS sweep, cell_id FROM {_parquet(files, 'filename = true')}"
+        planned = (
+            f"SELECT split_part(filename, '/', -2) AS sweep, cell_id FROM ({read_files(files, 'filename = true')})"
+        )
     else:
         planned = "SELECT NULL::VARCHAR AS sweep, NULL::VARCHAR AS cell_id WHERE false"
-    return f"""CREATE OR REPLACE VIEW sweeps AS
+    return f"""CREATE OR REPLACE TEMP VIEW sweeps AS
         WITH planned AS (SELECT sweep, count(*) AS runs_planned, count(DISTINCT cell_id) AS cells_planned
                          FROM ({planned}) GROUP BY sweep),
              finished AS (SELECT sweep, count(*) AS runs_finished,
@@ -82,16 +86,24 @@ def sweeps_view(files: Sequence[str]) -> str:
         FROM planned LEFT JOIN finished USING (sweep) ORDER BY sweep"""
 
 
-def _read(files: Sequence[str], columns: tuple[Column, ...]) -> str:
-    """Read `files`, giving columns that an older version did not write as null."""
+def read_files(files: Sequence[File], options: str = "") -> str:
+    """SQL that reads files, one scan for those of the same columns: DuckDB then opens no file to learn what it has."""
+    alike: dict[bytes, list[str]] = {}
+    for file in files:
+        alike.setdefault(file.signature, []).append("'" + file.path.replace("'", "''") + "'")
+    scans = [
+        f"SELECT * FROM read_parquet([{', '.join(paths)}]{f', {given}' if given else ''})"
+        for columns, paths in alike.items()
+        for given in [", ".join(filter(None, [options, "" if columns else "union_by_name = true"]))]
+    ]
+    return " UNION ALL BY NAME ".join(scans)
+
+
+def _filled(files: Sequence[File], columns: tuple[Column, ...]) -> str:
+    """SQL that reads files, giving columns that an older version did not write as null."""
     empty = ", ".join(f"NULL::{_DUCKDB_TYPES[str(c.dtype)]} AS {c.name}" for c in columns)
     nothing = f"SELECT {empty} WHERE false"
-    return f"{nothing} UNION ALL BY NAME SELECT * FROM {_parquet(files)}" if files else nothing
-
-
-def _parquet(files: Sequence[str], option: str = "union_by_name = true") -> str:
-    quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in files)
-    return f"read_parquet([{quoted}], {option})"
+    return f"{nothing} UNION ALL BY NAME {read_files(files)}" if files else nothing
 
 
 def _with_default(column: Column) -> str:

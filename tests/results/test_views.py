@@ -156,5 +156,12 @@ def test_an_unknown_sweep_of_an_empty_store_says_so(tmp_path: Path) -> None:
         open_store(str(tmp_path)).runs("made")
 
 
+def test_times_are_utc_wherever_the_reader_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    store = store_of(tmp_path, grokked("r", 100))
+    assert store.sql("SELECT finished_at::VARCHAR AS text FROM runs").text.tolist() == ["2026-01-01 12:00:00+00"]
+    assert store.runs().finished_at.tolist() == [pd.Timestamp(NOON)]
+
+
 def test_a_sweep_without_curves_reads(tmp_path: Path) -> None:
     assert CURVES_SCHEMA.names == list(store_of(tmp_path, grokked("r", 100)).curves("made").columns)

@@ -1,0 +1,178 @@
+"""One reading of the store: the views over the files that were there when it was listed.
+
+Rows are listed before curves, and a worker writes curves before rows, so every row that is read has its curve. A file
+may go between the listing and the query (compaction, a deleted sweep); then the store is listed again.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from grok_sweeps.errors import QueryError
+from grok_sweeps.results.curve_files import may_hold, split
+from grok_sweeps.results.files import File, FileGoneError, Files
+from grok_sweeps.results.merged import Merged, Merger
+from grok_sweeps.results.views import cells_query, curves_view, runs_view, sweeps_view
+from grok_sweeps.results.winners import Lost, Winners
+from grok_sweeps.store import ObjectInfo, ObjectStore
+from grok_sweeps.store.compact import is_compact
+from grok_sweeps.store.layout import Layout
+
+T = TypeVar("T")
+Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
+
+_LISTINGS = 3
+"""Times a query is tried whose files go while it runs."""
+
+
+class Reader:
+    """What is kept between queries: files that were checked, which rows won, the last cells. Safe between threads."""
+
+    def __init__(self, objects: ObjectStore, threads: int | None = None) -> None:
+        self.objects, self.files = objects, Files(objects)
+        self.database = duckdb.connect(config={} if threads is None else {"threads": threads})
+        spill = Path(tempfile.gettempdir(), "grok-sweeps-duckdb").as_posix().replace("'", "''")
+        self.database.execute(f"SET temp_directory = '{spill}'")
+        self._winners, self._merger = Winners(self.session()), Merger(self.session())
+        self._cells: dict[frozenset[str], tuple[frozenset[File], pa.Table]] = {}
+        self._lock = threading.Lock()
+
+    def session(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own to the database, which gives times in UTC and reads the end of a file once."""
+        connection = self.database.cursor()
+        connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
+        return connection
+
+    def lost(self, sweeps: Iterable[str], rows: Sequence[File]) -> Lost:
+        """The rows that do not stand in the table."""
+        with self._lock:
+            return self._winners.lost(sweeps, rows)
+
+    def merged(self, rows: Sequence[File]) -> Merged:
+        """What to read in place of these files of rows."""
+        with self._lock:
+            return self._merger.merged(rows)
+
+    def winners(self, sweeps: Iterable[str], rows: Sequence[File], run_ids: Sequence[str] | None) -> pa.Table:
+        """Columns sweep, run_id, attempt of the rows that stand in the table."""
+        with self._lock:
+            self._winners.lost(sweeps, rows)
+            return self._winners.winners(rows, run_ids)
+
+    def cells(self, sweeps: Iterable[str], rows: Sequence[File], compute: Callable[[], pa.Table]) -> pa.Table:
+        """The cells of these rows, computed once for as long as the rows are the same."""
+        scope, there = frozenset(sweeps), frozenset(rows)
+        with self._lock:
+            known = self._cells.get(scope)
+        if known is None or known[0] != there:
+            known = there, compute()
+            with self._lock:
+                self._cells[scope] = known
+        return known[1]
+
+
+class Snapshot:
+    """The views over some sweeps of a store; of them it makes those that a query speaks of, anew for each."""
+
+    def __init__(self, reader: Reader, sweeps: Sequence[str], run_ids: Sequence[str] | None = None) -> None:
+        """With `run_ids` the view `curves` is of these runs alone, and only files they may be in are read."""
+        self._reader, self._sweeps, self._run_ids = reader, list(sweeps), run_ids
+        self._layouts = [Layout(name) for name in sweeps]
+
+    def arrow(self, query: str, parameters: Parameters = ()) -> pa.Table:
+        """Run a query, as Arrow.
+
+        Raises:
+            QueryError: what DuckDB has against it, in one line.
+        """
+        return self.read(query, parameters, lambda answer: answer.to_arrow_table())
+
+    def read(self, query: str, parameters: Parameters, use: Callable[[duckdb.DuckDBPyRelation], T]) -> T:
+        """Run a query and `use` its answer, again from the start where a file is gone by then.
+
+        Raises:
+            QueryError: what DuckDB has against it, in one line.
+        """
+        for _ in range(_LISTINGS):
+            try:
+                connection = self._reader.session()
+                self._define_views(connection, query)
+                answer = connection.sql(query, params=parameters or None)
+                if answer is None:
+                    raise QueryError(
+                        "the query gives no table; write SELECT over the views runs, cells, curves and sweeps."
+                    )
+                return use(answer)
+            except FileGoneError as error:
+                gone = error
+            except duckdb.IOException as error:
+                gone = FileGoneError(str(_query_error(error)))
+            except (duckdb.Error, pa.ArrowException) as error:
+                raise _query_error(error) from None
+        raise QueryError(str(gone))
+
+    def _define_views(self, connection: duckdb.DuckDBPyConnection, query: str) -> None:
+        asked = {word for word in ("curves", "cells", "sweeps") if re.search(rf"\b{word}\b", query, re.IGNORECASE)}
+        rows = self._reader.files.read(self._listed(layout.rows for layout in self._layouts))
+        lost = self._reader.lost(self._sweeps, rows)
+        if lost.rows:
+            paths, places = zip(*lost.rows, strict=True)
+            _keep(connection, "lost", pa.table({"path": paths, "place": pa.array(places, pa.int64())}))
+        merged, shadowed = self._reader.merged(rows), lost.paths()
+        made = {path for path, origins in merged.origins.items() if path not in origins}
+        touched = {path for path, origins in merged.origins.items() if origins & shadowed} if shadowed else set()
+        connection.execute(runs_view(merged.files, made, touched))
+        plans = self._reader.files.read(self._plans()) if "sweeps" in asked else []
+        connection.execute(sweeps_view(plans))
+        self._define_curves(connection, rows, lost, "curves" in asked)
+        if "cells" in asked:
+            table = self._reader.cells(self._sweeps, rows, lambda: connection.sql(cells_query()).to_arrow_table())
+            connection.register("cells", table)
+        else:
+            connection.execute(f"CREATE OR REPLACE TEMP VIEW cells AS {cells_query()}")
+
+    def _define_curves(
+        self, connection: duckdb.DuckDBPyConnection, rows: Sequence[File], lost: Lost, asked: bool
+    ) -> None:
+        if not asked:
+            connection.execute(curves_view([]))
+            return
+        infos, files = self._listed(layout.curves for layout in self._layouts), self._reader.files
+        whole: list[File] = []
+        winners: pa.Table | None = None
+        if self._run_ids is None:
+            whole, others = split(files.read(infos), rows, lost.attempts)
+        else:
+            winners = self._reader.winners(self._sweeps, rows, self._run_ids)
+            said = files.said_to_hold([info for info in infos if is_compact(info.name)])
+            others = files.read(may_hold(infos, said, set(winners["attempt"].to_pylist()))) if len(winners) else []
+        if others:
+            _keep(connection, "winners", self._reader.winners(self._sweeps, rows, None) if winners is None else winners)
+        connection.execute(curves_view(whole, others))
+
+    def _listed(self, folders: Iterable[str]) -> list[ObjectInfo]:
+        return [info for folder in folders for info in self._reader.objects.list(folder)]
+
+    def _plans(self) -> list[ObjectInfo]:
+        """The plans, which never change; that one is there is known from its spec."""
+        return [ObjectInfo(layout.plan, 0, 0.0) for layout in self._layouts]
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+    """Make a temporary table, which outlives what it is made of."""
+    connection.register(f"{name}_given", table)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM {name}_given")
+    connection.unregister(f"{name}_given")
+
+
+def _query_error(error: Exception) -> QueryError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return QueryError(f"query: {' '.join(lines[:2])}")

@@ -1,0 +1,148 @@
+"""What a query costs on a large table: `python -m tests.bench.results [--runs 1000000 --points 100000000]`.
+
+A store in a directory and one on SeaweedFS are filled (`many_runs`), asked, compacted as at the end of a sweep, and
+asked again. `first` is the first answer of a new process's store, `warm` the median of later ones, once nothing is
+left to merge; both in seconds, listing the store included. At the end 10,000 files of one run each are asked once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from grok_sweeps.results import Store, open_store
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects
+from grok_sweeps.store.compact import compact
+from tests.bench.machine import Machine
+from tests.bench.many_runs import SWEEP, add_fragments, fill, run_id_of
+from tests.bench.store import seaweedfs
+
+WARM_UPS, REPEATS = 50, 9
+AGGREGATE = "SELECT rho, tau, count(*) AS n, median(grokked_step) AS t FROM runs GROUP BY ALL"
+
+Times = dict[str, dict[str, float]]
+
+
+def questions(n_runs: int) -> dict[str, Callable[[Store], int]]:
+    """What is asked, and how many rows the answer has."""
+    one = run_id_of(n_runs // 2)
+    return {
+        "count of the runs": lambda store: int(store.sql("SELECT count(*) AS n FROM runs").n[0]),
+        "medians by rho and tau": lambda store: len(store.sql(AGGREGATE)),
+        "cells, as pandas": lambda store: len(store.cells()),
+        "one run's curve": lambda store: len(store.curves(run_ids=[one])),
+        "one run's curve, by SQL": lambda store: len(store.sql("FROM curves WHERE run_id = ?", [one])),
+        "count of the points": lambda store: int(store.sql("SELECT count(*) AS n FROM curves").n[0]),
+    }
+
+
+def main() -> None:
+    """Print one table."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=1_000_000)
+    parser.add_argument("--points", type=int, default=100_000_000)
+    parser.add_argument("--fragments", type=int, default=10_000)
+    parser.add_argument("--place", choices=["directory", "SeaweedFS"], action="append", help="default both")
+    parser.add_argument("--folder", type=Path, help="where the directory is made and kept; used again as it is")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    measured: dict[str, Times] = {}
+    for place in given.place or ["directory", "SeaweedFS"]:
+        with _place(place, given.folder) as objects:
+            measured |= {f"{place}, {label}": t for label, t in measure(objects, given.runs, given.points)}
+    with tempfile.TemporaryDirectory() as folder:
+        fragments = ask_fragments(open_objects(folder), given.fragments)
+    print(f"{given.runs:,} runs, {given.points:,} points; {Machine.here().cpu}, {Machine.here().cores} cores\n")
+    print("\n".join(table(measured)))
+    print(f"\n{given.fragments:,} files of one run:", ", ".join(f"{k} {v:.2f} s" for k, v in fragments.items()))
+    if given.json:
+        asked = {"runs": given.runs, "points": given.points, "fragments": given.fragments}
+        content = {"machine": asdict(Machine.here()), **asked, "measured": measured, "small files": fragments}
+        given.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def measure(objects: ObjectStore, n_runs: int, n_points: int) -> Iterator[tuple[str, Times]]:
+    """Times of every question before and after compaction."""
+    sweep = SweepStore(objects, SWEEP)
+    if not sweep.exists():
+        _timed("filled", lambda: fill(objects, n_runs, n_points))
+    yield "not compacted", ask(objects.uri, n_runs, n_points)
+    _timed("compacted", lambda: compact(sweep))
+    for folder in (sweep.layout.rows, sweep.layout.curves):
+        for info in list(objects.list(folder)):
+            if "/compact-" not in info.name:
+                objects.delete(info.name)  # as `gc` does once every reader knows
+    yield "compacted", ask(objects.uri, n_runs, n_points)
+
+
+def ask(uri: str, n_runs: int, n_points: int) -> Times:
+    """First and warm time of each question."""
+    store, times = open_store(uri), dict[str, dict[str, float]]()
+    for name, question in questions(n_runs).items():
+        first = _seconds(lambda q=question: q(store))
+        if not times:
+            for _ in range(WARM_UPS):
+                question(store)
+        warm = [_seconds(lambda q=question: q(store)) for _ in range(REPEATS)]
+        times[name] = {"first": first, "warm": statistics.median(warm), "most": max(warm)}
+        print(f"{name}: {times[name]}", file=sys.stderr)
+    assert questions(n_runs)["count of the runs"](store) == n_runs
+    assert questions(n_runs)["one run's curve"](store) == n_points // n_runs
+    return times
+
+
+def ask_fragments(objects: ObjectStore, n_files: int) -> dict[str, float]:
+    """Times of first answers over so many files of one run, each from a store opened anew."""
+    sweep = fill(objects, 1, 3)
+    add_fragments(sweep, n_files)
+    asked = questions(1)
+    return {
+        name: _seconds(lambda n=name: asked[n](open_store(objects.uri)))
+        for name in ("count of the runs", "medians by rho and tau", "cells, as pandas")
+    }
+
+
+def table(measured: dict[str, Times]) -> Iterator[str]:
+    """A line a question, two columns a store."""
+    yield "| | " + " | ".join(f"{label}: warm | first" for label in measured) + " |"
+    yield "|---|" + "---|---|" * len(measured)
+    for name in next(iter(measured.values())):
+        cells = (f"{times[name]['warm']:.3f} | {times[name]['first']:.2f}" for times in measured.values())
+        yield f"| {name} | " + " | ".join(cells) + " |"
+
+
+@contextmanager
+def _place(name: str, folder: Path | None) -> Iterator[ObjectStore]:
+    with ExitStack() as stack:
+        if name == "SeaweedFS":
+            yield stack.enter_context(seaweedfs())
+            return
+        made = folder or Path(tempfile.mkdtemp())
+        if folder is None:
+            stack.callback(shutil.rmtree, made, ignore_errors=True)
+        yield open_objects(str(made))
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _timed(what: str, call: Callable[[], Any]) -> None:
+    print(f"{what} in {_seconds(call):.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

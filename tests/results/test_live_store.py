@@ -1,0 +1,133 @@
+"""While workers write and a driver compacts, an answer is of finished runs: each once, each with its whole curve."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from results_rows import curve, grokked, new_sweep
+
+from grok_sweeps.results import Store, merged
+from grok_sweeps.schema import CURVES_SCHEMA
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects
+from grok_sweeps.store.compact import compact
+from grok_sweeps.store.rows import write_results
+
+N_RUNS, STEPS = 36, [1, 25, 50]
+CHECKED = """
+    SELECT run_id, count(*) AS n_rows, sum(n_points)::BIGINT AS n_points
+    FROM runs LEFT JOIN (SELECT sweep, run_id, attempt, count(*) AS n_points FROM curves GROUP BY ALL)
+    USING (sweep, run_id, attempt) GROUP BY run_id"""
+
+
+@contextmanager
+def writer(sweep: SweepStore) -> Iterator[threading.Thread]:
+    """Another thread that writes runs one by one, every third in two attempts, and compacts now and then."""
+    failed: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for k in range(N_RUNS):
+                for attempt in (f"a{k}", f"b{k}") if k % 3 == 0 else (f"a{k}",):
+                    run_id = f"r{k:02d}"
+                    row = grokked(run_id, 100, attempt=attempt)
+                    write_results(sweep, "pack", attempt, 1, [row], [curve(run_id, STEPS, attempt)])
+                if k % 12 == 11:
+                    compact(sweep)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join(120)
+    assert not failed, failed
+
+
+def test_what_is_read_is_a_consistent_set(objects: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merged, "FEWEST", 3)
+    sweep = new_sweep(objects)
+    store, seen = Store(objects), 0
+    with writer(sweep) as thread:
+        while thread.is_alive():
+            answer = store.sql(CHECKED)
+            assert set(answer.n_rows) <= {1}
+            assert set(answer.n_points) <= {len(STEPS)}, "a row whose curve is not there"
+            assert len(answer) >= seen, "a finished run was lost"
+            seen = len(answer)
+    assert sorted(store.sql(CHECKED).run_id) == [f"r{k:02d}" for k in range(N_RUNS)]
+    assert Store(objects).sql(CHECKED).sort_values("run_id").equals(store.sql(CHECKED).sort_values("run_id"))
+
+
+def test_a_curve_whose_row_is_not_there_yet_is_not_read(objects: ObjectStore) -> None:
+    sweep = new_sweep(objects)
+    write_results(sweep, "pack", "a1", 1, [grokked("r", 100)], [curve("r", STEPS)])
+    write_results(sweep, "pack", "a2", 1, [], [curve("half", STEPS, "a2")])
+    objects.delete(sweep.layout.row_file("pack", "a2", 1))
+    store = Store(objects)
+    assert set(store.curves().run_id) == {"r"}
+    assert len(store.curves(run_ids=["half"])) == 0
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_the_curve_of_a_run_reads_only_files_it_can_be_in(
+    compacted: bool, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = new_sweep(objects)
+    for k in range(24):
+        row = grokked(f"r{k:02d}", 100, attempt=f"a{k}")
+        write_results(sweep, "pack", f"a{k}", 1, [row], [curve(f"r{k:02d}", STEPS, f"a{k}")])
+    if compacted:
+        monkeypatch.setitem(compact.__globals__["MOST_ROWS"], "curves", 8 * len(STEPS))
+        compact(sweep)
+    expected = Store(objects).arrow("FROM curves WHERE run_id = 'r13' ORDER BY step")
+    store, read, get = Store(objects), list[str](), objects.get
+    store.runs()
+    monkeypatch.setattr(objects, "get", lambda name: read.append(name) or get(name))
+    for _ in range(2):
+        curves = store.curves(run_ids=["r13"])
+        assert pa.Table.from_pandas(curves, schema=CURVES_SCHEMA, preserve_index=False).equals(
+            expected.cast(CURVES_SCHEMA)
+        )
+    assert len([name for name in read if "/curves/" in name]) == 1
+
+
+def test_a_damaged_compact_file_is_named_and_the_files_it_held_are_read(objects: ObjectStore) -> None:
+    sweep = new_sweep(objects)
+    for k in range(9):
+        write_results(sweep, "p", f"a{k}", 1, [grokked(f"r{k}", 9, attempt=f"a{k}")], [curve(f"r{k}", STEPS, f"a{k}")])
+    compact(sweep)
+    (name,) = [info.name for info in objects.list(sweep.layout.curves) if "compact-" in info.name]
+    data = objects.get(name) or b""
+    objects.put(name, data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    with pytest.warns(UserWarning, match=name):
+        assert Store(objects).curves(run_ids=["r4"]).step.tolist() == STEPS
+
+
+def test_small_files_merged_on_the_way_change_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = open_objects(str(tmp_path))
+    monkeypatch.setattr(merged, "FEWEST", 2)
+    monkeypatch.setattr(merged, "MOST_FILES", 4)
+    sweep = new_sweep(objects)
+    queries = ("FROM runs ORDER BY run_id", "FROM cells", "FROM curves ORDER BY run_id, step")
+    store = Store(objects)
+    for k in range(12):
+        for attempt in (f"b{k}", f"a{k}") if k % 4 == 1 else (f"a{k}",):
+            row = grokked(f"r{k:02d}", 100 + k, attempt=attempt, steps_run=200 + (attempt[0] == "b"))
+            write_results(sweep, "pack", attempt, 1, [row], [curve(f"r{k:02d}", STEPS, attempt)])
+        for query in queries:
+            assert store.arrow(query).equals(Store(objects).arrow(query))
+    assert len(store._reader._merger._merged) > 0
+    compact(sweep)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for query in queries:
+            assert store.arrow(query).equals(Store(objects).arrow(query))
+    assert store.runs(attempt=[f"b{k}" for k in (1, 5, 9)]).run_id.tolist() == ["r01", "r05", "r09"]
