@@ -9,7 +9,7 @@ Shapes: B resamples, S seeds, C cells.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,9 @@ MIN_SHARE = 0.9
 """Smallest share of resamples that must give a value for an interval to be stated."""
 
 _CHUNK = 4_000_000
+
+_TIED = 1e-12
+"""Two values of one statistic that differ by less, relatively, differ by rounding: sums of one set in another order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +84,24 @@ def draw(n_seeds: int, resamples: int, seed: int) -> Ints:
 
 def resampled_medians(values: Floats, lists: Ints) -> Floats:
     """Median over the drawn seeds of [S, C] for each list: [B, C], +infinity where undefined, NaN without seeds."""
-    return _chunked(_medians, values, lists)
+    size = max(1, _CHUNK // max(1, values.size))
+    parts = [_medians(values[lists[i : i + size]]) for i in range(0, len(lists), size)]
+    return np.concatenate(parts) if parts else np.empty((0, values.shape[1]))
 
 
 def resampled_means(values: Floats, lists: Ints) -> Floats:
     """Mean over the drawn seeds of [S, C] that have a value, for each list: [B, C], NaN without one."""
-    return _chunked(_means, values, lists)
+    present = ~np.isnan(values)
+    drawn = counts(lists, len(values))
+    count = drawn @ present
+    total = drawn @ np.where(present, values, 0.0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def counts(lists: Ints, n_seeds: int) -> Floats:
+    """How often each seed is in each list, [B, S]."""
+    places = lists + n_seeds * np.arange(len(lists))[:, None]
+    return np.bincount(places.ravel(), minlength=len(lists) * n_seeds).reshape(len(lists), n_seeds).astype(np.float64)
 
 
 def percentile_interval(values: Floats, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:
@@ -115,7 +130,8 @@ def bca_interval(
     finite = values[np.isfinite(values)]
     if not np.isfinite(jackknife).all():
         return None, "BCa: without one of the seeds there is no value, so the acceleration is unknown"
-    below = float(np.mean(finite < value) + np.mean(finite == value) / 2)
+    equal = np.abs(finite - value) <= _TIED * np.abs(value)
+    below = float(np.mean((finite < value) & ~equal) + np.mean(equal) / 2)
     influence = jackknife.mean() - jackknife
     spread = float((influence**2).sum())
     if not 0 < below < 1 or spread == 0:
@@ -137,12 +153,6 @@ def expanded_level(n_seeds: int, level: float = LEVEL) -> float:
     return float(2 * norm.cdf(quantile) - 1)
 
 
-def _chunked(statistic: Callable[[Floats], Floats], values: Floats, lists: Ints) -> Floats:
-    size = max(1, _CHUNK // max(1, values.size))
-    parts = [statistic(values[lists[i : i + size]]) for i in range(0, len(lists), size)]
-    return np.concatenate(parts) if parts else np.empty((0, values.shape[1]))
-
-
 def _medians(drawn: Floats) -> Floats:
     """Median along axis 1 of [B, S, C]; NaN sorts last, behind +infinity."""
     ranked = np.sort(drawn, axis=1)
@@ -150,10 +160,3 @@ def _medians(drawn: Floats) -> Floats:
     low = np.take_along_axis(ranked, np.maximum(count - 1, 0) // 2, axis=1)
     high = np.take_along_axis(ranked, np.minimum(count // 2, drawn.shape[1] - 1), axis=1)
     return np.where(count > 0, (low + high) / 2, np.nan)[:, 0, :]
-
-
-def _means(drawn: Floats) -> Floats:
-    present = ~np.isnan(drawn)
-    count = present.sum(axis=1)
-    total = np.where(present, drawn, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

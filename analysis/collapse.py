@@ -23,7 +23,7 @@ from analysis.convention import PAPER, PAPER_T, RUNS, RUNS_T, not_grokked, scale
 from analysis.estimate import Estimate, absent
 from analysis.mixed import mixed_model
 from analysis.points import MODELS, Points, prediction_errors
-from analysis.regression import Fits, least_squares
+from analysis.regression import Fits, fits_of, least_squares
 from analysis.resampled import PERCENTILE, Seeds, estimated, seeds_of
 from analysis.spline import spline_check
 
@@ -169,21 +169,20 @@ def _fit(points: Points, seeds: Seeds, method: str, n_cells: int, left_out: tupl
             f"all {'cells have the same median' if points.convention == PAPER else 'runs have the same'} grokked_step"
         )
     no_rho = "" if len(set(rho)) > 1 else "all usable cells have the same rho"
-    resampled = None if problem or seeds.reason else points.fits(seeds.lists)
-    kept: dict[bytes, dict[str, Floats]] = {}
+    drawn = None if problem or seeds.reason else points.moments(seeds.lists)
+    of_drawn = None if drawn is None else prediction_errors(drawn)
 
     def errors(lists: Ints) -> dict[str, Floats]:
         """Of all three models at once, since they share everything but the slopes."""
-        key = lists.tobytes()
-        if key not in kept:
-            kept[key] = prediction_errors(points.moments(lists))
-        return kept[key]
+        if of_drawn is not None and lists is seeds.lists:
+            return of_drawn
+        return prediction_errors(points.moments(lists))
 
     n_runs = int(np.isfinite(points.table.grokked_step).sum()) if points.convention == PAPER else len(y)
     return _Fitted(
         points,
         None if problem else least_squares(y, scale, rho),
-        resampled,
+        None if drawn is None else fits_of(drawn.sum(axis=1)),
         errors,
         problem,
         no_rho,

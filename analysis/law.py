@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.bootstrap import Floats, Ints, seed_table
+from analysis.bootstrap import Floats, Ints, counts, seed_table
 from analysis.cells import Cell
 from analysis.convention import (
     PAPER_T,
@@ -35,7 +35,6 @@ from analysis.forms import (
     slope_profile,
     steps_profile,
 )
-from analysis.points import counts
 from analysis.resampled import Seeds, Statistic, estimated, seeds_of
 
 RHO_MAX = 1.15
@@ -107,6 +106,7 @@ class _Fit:
         self.table = seed_table(used)
         self.seeds: Seeds = seeds_of(self.table, resamples, seed)
         self.used, self.left_out = used, left_out
+        self._log_steps: dict[bytes, Floats] = {}
         self._kept: dict[tuple[str, bytes], FormFits] = {}
         self.n_runs = sum(c.n_grokked for c in used)
         self.problem = "" if len(used) >= MIN_CELLS else f"doses: {len(used)}, at least {MIN_CELLS} are needed"
@@ -135,10 +135,12 @@ class _Fit:
 
     def fits(self, axis: _Axis, lists: Ints) -> FormFits:
         """The three forms for each list of seeds; kept, since every quantity of an axis reads the same fits."""
-        key = (axis.name, lists.tobytes())
-        if key not in self._kept:
-            self._kept[key] = fit_forms(np.log(median_steps(self.table, lists)), axis.x)
-        return self._kept[key]
+        key = lists.tobytes()
+        if key not in self._log_steps:
+            self._log_steps[key] = np.log(median_steps(self.table, lists))
+        if (axis.name, key) not in self._kept:
+            self._kept[axis.name, key] = fit_forms(self._log_steps[key], axis.x)
+        return self._kept[axis.name, key]
 
     def none(self, name: str, unit: str, method: str, reason: str) -> Estimate:
         """An estimate without a value."""

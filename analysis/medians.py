@@ -34,12 +34,17 @@ class Medians:
         self.table = seed_table(self.cells)
         self.seeds = seeds_of(self.table, resamples, seed)
         self._after = self.table.grokked_step - origin
+        self._all_grokked = not np.isinf(self._after).any()
+        self._kept: dict[tuple[bool, bytes], Floats] = {}
 
     def values(self, lists: Ints, *, all_runs: bool) -> Floats:
         """Medians [B, C], NaN where undefined."""
-        after = self._after if all_runs else np.where(np.isfinite(self._after), self._after, np.nan)
-        middle = resampled_medians(after, lists)
-        return np.where(np.isfinite(middle), middle, np.nan)
+        key = (all_runs or self._all_grokked, lists.tobytes())
+        if key not in self._kept:
+            after = self._after if key[0] else np.where(np.isfinite(self._after), self._after, np.nan)
+            middle = resampled_medians(after, lists)
+            self._kept[key] = np.where(np.isfinite(middle), middle, np.nan)
+        return self._kept[key]
 
     def contrast(
         self, name: str, sentence: str, of: Callable[[Floats], Floats], unit: str = "1", *, bca: bool = False

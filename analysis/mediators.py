@@ -7,8 +7,9 @@ outcomes of one run (endogenous, as L is), strongly correlated, and an R² that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,9 @@ from analysis.bootstrap import Floats, expanded_level, percentile_interval
 from analysis.cells import Cell
 from analysis.convention import usable
 from analysis.estimate import Estimate, absent
-from analysis.products import covariance, r_squared
+from analysis.products import covariance
 from analysis.samples import SENTENCES, Sample, cell_sample, logit_scale, run_sample
-from analysis.shares import lmg
+from analysis.shares import lmg, r_squared_of_subsets
 
 SCALE = "logit_scale"
 RIVALS = ("grad_norm", "update_norm", "turn_angle", "preactivation_rms")
@@ -84,20 +85,19 @@ def _fit(sample: Sample, names: tuple[str, ...], lacking: tuple[str, ...]) -> Me
     problem = _problem(columns, names)
     if problem:
         sample = sample.without_resamples()
-    cov = None if problem else covariance(columns)
+    full = None if problem else _Explained.by(covariance(columns))
+    drawn = None if sample.resampled is None else _Explained.by(sample.resampled)
     level = expanded_level(sample.n_seeds) if sample.n_seeds > 1 else 0.0
 
-    def estimate(name: str, sentence: str, of: Callable[[Floats], Floats], reason: str = "") -> Estimate:
+    def estimate(name: str, sentence: str, of: Callable[[_Explained], Floats], reason: str = "") -> Estimate:
         method = f"{sentence} {shared} {_BOOTSTRAP}"
-        value = np.nan if cov is None or reason else float(of(cov))
+        value = np.nan if full is None or reason else float(of(full))
         reason = problem or reason or ("" if np.isfinite(value) else "its regressors are collinear, or one is constant")
         if reason:
             return absent(
                 name, "1", method, reason, n_runs=sample.n_runs, n_cells=sample.n_cells, left_out=sample.left_out
             )
-        interval, why = (
-            (None, sample.no_interval) if sample.resampled is None else percentile_interval(of(sample.resampled), level)
-        )
+        interval, why = (None, sample.no_interval) if drawn is None else percentile_interval(of(drawn), level)
         return Estimate(
             name,
             value,
@@ -117,39 +117,51 @@ def _fit(sample: Sample, names: tuple[str, ...], lacking: tuple[str, ...]) -> Me
         j = names.index(rival) if rival in names else 0
         text = f"(R²(L, {rival}) − R²({{given}})) / (1 − R²({{given}}))."
         forth, back = text.format(given="L"), text.format(given=rival)
-        made.append(estimate(f"partial_r2_{rival}_given_{SCALE}", forth, _partial(j, 0, k), reason))
-        made.append(estimate(f"partial_r2_{SCALE}_given_{rival}", back, _partial(0, j, k), reason))
+        made.append(
+            estimate(
+                f"partial_r2_{rival}_given_{SCALE}", forth, partial(_Explained.partial, reading=j, given=0), reason
+            )
+        )
+        made.append(
+            estimate(f"partial_r2_{SCALE}_given_{rival}", back, partial(_Explained.partial, reading=0, given=j), reason)
+        )
     alone = "L is the only reading there is" if k == 1 else ""
     every = tuple(range(k))
-    made.append(estimate("r2_all", f"R² on {', '.join(names)}.", lambda c: r_squared(c, k, every), alone))
-    cached: dict[int, Floats] = {}
-
-    def share(c: Floats) -> Floats:
-        """LMG parts over their sum; computed once for the sample and once for its resamples."""
-        if id(c) not in cached:
-            parts = lmg(c)
-            total = parts.sum(axis=-1, keepdims=True)
-            cached[id(c)] = np.where(total > 0, parts / np.where(total > 0, total, 1.0), np.nan)
-        return cached[id(c)]
-
+    made.append(estimate("r2_all", f"R² on {', '.join(names)}.", lambda f: f.of[every], alone))
     for name in (SCALE, *RIVALS):
         reason = alone or (f"no run has {name}_at_grok" if name in lacking else "")
         j = names.index(name) if name in names else 0
         sentence = (
             f"Shapley (LMG) share of {name} in r2_all: mean over all orders of entry of the R² it adds, over r2_all."
         )
-        made.append(estimate(f"lmg_share_{name}", sentence, lambda c, j=j: share(c)[..., j], reason))  # type: ignore[misc]
+        made.append(estimate(f"lmg_share_{name}", sentence, partial(_Explained.share, reading=j), reason))
     return MediatorFit(sample.convention, tuple(made), f"{shared} {_BOOTSTRAP}")
 
 
-def _partial(of: int, given: int, y: int) -> Callable[[Floats], Floats]:
-    def partial(cov: Floats) -> Floats:
-        alone = r_squared(cov, y, (given,))
-        left = 1 - alone
-        added = r_squared(cov, y, (min(of, given), max(of, given))) - alone
-        return np.where(left > 1e-12, added / np.where(left > 1e-12, left, 1.0), np.nan)
+@dataclass(frozen=True, eq=False)
+class _Explained:
+    """R² [...] of ln T on every subset of the readings, and LMG parts over their sum, [..., k]."""
 
-    return partial
+    of: Mapping[tuple[int, ...], Floats]
+    shares: Floats
+
+    @classmethod
+    def by(cls, cov: Floats) -> _Explained:
+        """All of it from covariances of the readings and ln T."""
+        of = r_squared_of_subsets(cov)
+        parts = lmg(of)
+        total = parts.sum(axis=-1, keepdims=True)
+        return cls(of, np.where(total > 0, parts / np.where(total > 0, total, 1.0), np.nan))
+
+    def share(self, reading: int) -> Floats:
+        """LMG share of one reading."""
+        return np.asarray(self.shares[..., reading])
+
+    def partial(self, reading: int, given: int) -> Floats:
+        """Share of what `given` leaves unexplained that `reading` explains."""
+        left = 1 - self.of[given,]
+        added = self.of[min(reading, given), max(reading, given)] - self.of[given,]
+        return np.where(left > 1e-12, added / np.where(left > 1e-12, left, 1.0), np.nan)
 
 
 def _problem(columns: Floats, names: tuple[str, ...]) -> str:

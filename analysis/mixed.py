@@ -7,6 +7,7 @@ not hold, its intervals are too narrow (the bootstrap over seeds has the same li
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 
 import numpy as np
@@ -89,11 +90,11 @@ def _fit(
     design = np.column_stack([np.ones_like(y), (scale - scale.mean()) / spread[0], (rho - rho.mean()) / spread[1]])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # boundary and step-size notes; convergence is asked of the result
-        try:
-            model = MixedLM(y - y.mean(), design, seed)
-            fits = [model.fit(reml=True, method=m, maxiter=500) for m in ("lbfgs", "powell")]
-        except (np.linalg.LinAlgError, ValueError) as error:
-            return f"the mixed model has no fit: {error}"
+        fits = []
+        for method in ("bfgs", "powell"):
+            # Each may step to a variance at which nothing can be solved, where another finds the maximum.
+            with contextlib.suppress(np.linalg.LinAlgError, ValueError):
+                fits.append(MixedLM(y - y.mean(), design, seed).fit(reml=True, method=method, maxiter=500))
         best = max((f for f in fits if f.converged and np.isfinite(f.llf)), key=lambda f: f.llf, default=None)
         if best is None:
             return "the mixed model did not converge"

@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.bootstrap import Floats, Ints, SeedTable
+from analysis.bootstrap import Floats, Ints, SeedTable, counts
 from analysis.convention import PAPER, grokked_steps, mean_scales, median_steps
 from analysis.regression import Fits, about_mean, fits_of, moments
+
+_CHUNK = 8000
+"""Cells of resamples at once, so that what is computed from them stays in the processor's cache."""
 
 MODELS = ("logit_scale", "rho", "both")
 
@@ -58,14 +61,14 @@ class Points:
         return fits_of(self.moments(lists).sum(axis=1))
 
 
-def counts(lists: Ints, n_seeds: int) -> Floats:
-    """How often each seed is in each list, [B, S]."""
-    places = lists + n_seeds * np.arange(len(lists))[:, None]
-    return np.bincount(places.ravel(), minlength=len(lists) * n_seeds).reshape(len(lists), n_seeds).astype(np.float64)
-
-
 def prediction_errors(cells: Floats) -> dict[str, Floats]:
     """Root mean square error [B] of predicting y in each cell from a fit on all others, from moments [B, C, 10]."""
+    size = max(1, _CHUNK // cells.shape[1]) if cells.shape[1] else len(cells)
+    parts = [_prediction_errors(cells[i : i + size]) for i in range(0, len(cells), max(1, size))]
+    return {model: np.concatenate([part[model] for part in parts]) for model in MODELS}
+
+
+def _prediction_errors(cells: Floats) -> dict[str, Floats]:
     total = cells.sum(axis=1, keepdims=True)
     rest = total - cells
     fit = fits_of(rest)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.bootstrap import Floats, Ints
+from analysis.bootstrap import Floats, Ints, counts
 from analysis.regression import COLLINEAR
 
 
@@ -28,8 +28,7 @@ def resampled_covariance(columns: Floats, seed_of: Ints, lists: Ints) -> Floats:
     rows = np.column_stack([np.ones(len(columns)), columns - columns.mean(axis=0)])
     products = np.zeros((n_seeds, rows.shape[1], rows.shape[1]))
     np.add.at(products, seed_of, rows[:, :, None] * rows[:, None, :])
-    drawn = (lists[:, :, None] == np.arange(n_seeds)).sum(axis=1)
-    sums = np.tensordot(drawn.astype(float), products, axes=1)
+    sums = np.tensordot(counts(lists, n_seeds), products, axes=1)
     count = np.where(sums[:, :1, :1] > 0, sums[:, :1, :1], np.nan)
     means = sums[:, 0, 1:] / count[:, 0]
     return np.asarray(sums[:, 1:, 1:] / count - means[:, :, None] * means[:, None, :])

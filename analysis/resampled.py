@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,17 +40,17 @@ class Seeds:
         """Why there is no interval, or empty."""
         return self.problem or ("no resamples were asked for" if self.resamples < 1 else "")
 
-    @property
+    @cached_property
     def whole(self) -> Ints:
         """All seeds once, [1, n]."""
         return np.arange(self.n)[None]
 
-    @property
+    @cached_property
     def lists(self) -> Ints:
         """Resampled lists, [B, n]: always the same ones."""
         return draw(self.n, self.resamples, self.seed)
 
-    @property
+    @cached_property
     def left_one_out(self) -> Ints:
         """Lists without one seed, [n, n - 1]."""
         return np.array([np.delete(np.arange(self.n), i) for i in range(self.n)]).reshape(self.n, -1)

@@ -21,6 +21,7 @@ import pandas as pd
 from numpy.linalg import LinAlgError
 from scipy.stats import t
 from statsmodels.duration.hazard_regression import PHReg
+from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from analysis.accelerated import LOGNORMAL, WEIBULL, Fit, Law, Times, fit
 from analysis.bootstrap import Floats, Ints
@@ -37,6 +38,7 @@ _TIMES = (
 _CLUSTERED = (
     "Interval: robust covariance by seed with the factor S / (S − 1), t with S − 1 degrees of freedom, S seeds."
 )
+_NO_MAXIMUM = "the partial likelihood has no maximum: the steps of the cells do not overlap"
 _BY_INFORMATION = "Interval: from the observed information, runs taken as independent (their seeds cannot be used)."
 
 
@@ -97,7 +99,15 @@ def survival(cells: Sequence[Cell], rows: pd.DataFrame) -> Survival:
     used = [c for c in cells if c.arm == "clamp" and c.rho is not None and not c.superseded and c.tau > 0]
     sample = _sample(used, rows)
     n_censored = int((~sample.grokked).sum())
-    estimates = (*_accelerated(sample, LOGNORMAL), *_accelerated(sample, WEIBULL), *_cox(sample), _dropped(sample))
+    problem = _problem(sample)
+    design = np.column_stack([np.ones(len(sample.cell)), sample.regressors])
+    normal, weibull = (problem or fit(sample.times, design, law) for law in (LOGNORMAL, WEIBULL))
+    estimates = (
+        *_accelerated(sample, LOGNORMAL, normal),
+        *_accelerated(sample, WEIBULL, weibull),
+        *_cox(sample, None if isinstance(weibull, str) else -weibull.beta[1:] / weibull.sigma),
+        _dropped(sample),
+    )
     return Survival(estimates, _medians(used, sample), n_censored, f"{_TIMES} {_CLUSTERED}")
 
 
@@ -153,11 +163,8 @@ def _problem(sample: _Sample) -> str:
     return "" if sample.names else "neither rho nor tau varies"
 
 
-def _accelerated(sample: _Sample, law: Law) -> tuple[Estimate, ...]:
+def _accelerated(sample: _Sample, law: Law, fitted: Fit | str) -> tuple[Estimate, ...]:
     prefix = f"aft_{law.name.lower()}"
-    problem = _problem(sample)
-    design = np.column_stack([np.ones(len(sample.cell)), sample.regressors])
-    fitted = problem or fit(sample.times, design, law)
     shared = f"{law.name} accelerated failure time model of T on {' and '.join(sample.names)} by maximum likelihood."
     made = []
     for name, unit in _UNITS.items():
@@ -173,11 +180,12 @@ def _accelerated(sample: _Sample, law: Law) -> tuple[Estimate, ...]:
     if isinstance(fitted, str):
         return (*made, *(_absent(*text, fitted, sample) for text in texts))
     sigma = _wald(*texts[0], fitted.sigma, -1, fitted, sample)
-    aic = 2 * (design.shape[1] + 1) - 2 * fitted.log_likelihood
+    aic = 2 * len(fitted.covariance) - 2 * fitted.log_likelihood
     return (*made, sigma, _plain(*texts[1], aic, sample))
 
 
-def _cox(sample: _Sample) -> tuple[Estimate, ...]:
+def _cox(sample: _Sample, start: Floats | None) -> tuple[Estimate, ...]:
+    """Proportional hazards, sought from `start` [k]: a Weibull model is one, with the slopes −β / σ."""
     method = (
         "Cox proportional hazards (statsmodels PHReg, Efron's ties), steps taken as exact: ln of the hazard ratio, "
         f"below 0 is slower. {_TIMES}"
@@ -189,16 +197,16 @@ def _cox(sample: _Sample) -> tuple[Estimate, ...]:
         steps = np.where(sample.grokked, sample.times.high, sample.times.low)
         model = PHReg(steps, sample.regressors, status=sample.grokked.astype(int), ties="efron")
         try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
-                result = model.fit(groups=sample.seed) if robust else model.fit()
+            with warnings.catch_warnings(record=True) as told, np.errstate(all="ignore"):
+                warnings.simplefilter("always")
+                result = model.fit(start_params=start, groups=sample.seed if robust else None)
                 beta, spread = np.asarray(result.params), np.sqrt(np.diag(result.cov_params()))
         except (LinAlgError, ValueError, FloatingPointError):
-            problem = "the partial likelihood has no maximum"
-        if not problem and not (np.all(np.isfinite(beta)) and np.all(np.isfinite(spread)) and np.all(spread > 0)):
-            problem = "the partial likelihood has no maximum"
-        elif not problem and np.any(np.abs(beta) * np.std(sample.regressors, axis=0) > 50):
-            problem = "the partial likelihood has no maximum: a regressor orders all runs"
+            problem = _NO_MAXIMUM
+        else:
+            ended = not any(issubclass(w.category, ConvergenceWarning) for w in told)
+            if not (ended and np.all(np.isfinite(beta)) and np.all(np.isfinite(spread)) and np.all(spread > 0)):
+                problem = _NO_MAXIMUM
     n_seeds = int(sample.seed.max(initial=0)) + 1
     width = t.ppf((1 + LEVEL) / 2, n_seeds - 1) * np.sqrt(n_seeds / (n_seeds - 1)) if robust else t.ppf(0.975, np.inf)
     made = []

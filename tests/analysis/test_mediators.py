@@ -13,7 +13,7 @@ from analysis.cells import make_cells
 from analysis.families import split
 from analysis.mediators import RIVALS, mediators
 from analysis.products import covariance, r_squared
-from analysis.shares import lmg
+from analysis.shares import lmg, r_squared_of_subsets
 from analysis.tables import clean
 
 PARITY = Path(__file__).parent / "parity"
@@ -48,15 +48,25 @@ def rivals(grid):
 def test_the_shares_equal_the_enumeration_of_all_orders_in_r():
     theirs = json.loads((PARITY / "r.json").read_text())["lmg"]
     table = pd.read_csv(PARITY / "mediation.csv")[["ln_scale", "ln_grad", "ln_turn", "ln_step"]]
-    parts = lmg(covariance(table.to_numpy()))
+    parts = lmg(r_squared_of_subsets(covariance(table.to_numpy())))
     np.testing.assert_allclose(parts, theirs["parts"], rtol=1e-9)
     assert parts.sum() == pytest.approx(theirs["r2"], rel=1e-9)
 
 
 @given(st.integers(0, 1000), st.integers(1, 6))
+def test_r2_of_a_subset_is_that_of_its_own_fit(seed, k):
+    rng = np.random.default_rng(seed)
+    columns = rng.normal(size=(3, 20, k + 1))
+    columns[0, :, 0] = 1.0  # constant
+    columns[1, :, k // 2] = columns[1, :, 0]  # collinear where that is another column
+    for subset, ours in r_squared_of_subsets(covariance(columns)).items():
+        np.testing.assert_allclose(ours, r_squared(covariance(columns), k, subset), rtol=1e-9, atol=1e-12)
+
+
+@given(st.integers(0, 1000), st.integers(1, 6))
 def test_shares_are_never_negative_and_sum_to_r2(seed, k):
     cov = covariance(np.random.default_rng(seed).normal(size=(3, 20, k + 1)))
-    parts = lmg(cov)
+    parts = lmg(r_squared_of_subsets(cov))
     assert (parts > -1e-12).all()
     np.testing.assert_allclose(parts.sum(axis=-1), r_squared(cov, k, range(k)))
 
@@ -65,12 +75,12 @@ def test_of_orthogonal_regressors_each_has_its_own_r2():
     x = np.array([[a, b, c] for a in (-1, 1) for b in (-1, 1) for c in (-1, 1)], dtype=float)
     y = x @ [1.0, 2.0, 0.5] + x[:, 0] * x[:, 1]
     cov = covariance(np.column_stack([x, y]))
-    np.testing.assert_allclose(lmg(cov), [r_squared(cov, 3, (j,)) for j in range(3)])
+    np.testing.assert_allclose(lmg(r_squared_of_subsets(cov)), [r_squared(cov, 3, (j,)) for j in range(3)])
 
 
 def test_more_regressors_than_allowed_are_refused_in_one_line():
     with pytest.raises(ValueError, match="8 regressors"):
-        lmg(np.eye(9))
+        r_squared_of_subsets(np.eye(9))
 
 
 def test_the_reading_that_t_follows_wins(rivals, analysed):

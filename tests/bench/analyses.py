@@ -45,7 +45,9 @@ def measure(n_seeds: int, resamples: int) -> Table:
     for name, analysis in ANALYSES.items():
         result, wall_s, cpu_s = _timed(lambda analysis=analysis: analysis(parts, resamples))
         rows.append((name, wall_s, cpu_s, sum(1 for _ in estimates_in(result))))
-    rows.append(("all analyses", sum(r[1] for r in rows[1:]), sum(r[2] for r in rows[1:]), sum(r[3] or 0 for r in rows)))
+    rows.append(
+        ("all analyses", sum(r[1] for r in rows[1:]), sum(r[2] for r in rows[1:]), sum(r[3] or 0 for r in rows))
+    )
     note = f"{len(runs):,} runs in {len(parts)} families, {len(curves):,} readings; {resamples:,} resamples."
     return Table("analyses", "Every analysis, once", COLUMNS, tuple(rows), note)
 
