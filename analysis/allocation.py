@@ -16,6 +16,7 @@ from analysis.cells import Cell
 from analysis.convention import mean_scales, scale_sentence
 from analysis.estimate import Estimate
 from analysis.medians import Medians, no_contrast
+from analysis.resampled import Kind
 
 _MAX_OVER_MIN = "Largest over smallest median grokked_step over gamma; the extremes are found anew in each resample."
 _FIXED = "Median grokked_step at the gamma found slowest over that at the gamma found fastest (gamma {} over gamma {})."
@@ -43,7 +44,7 @@ def allocation(cells: Sequence[Cell], *, resamples: int, seed: int) -> tuple[Est
     reads = f" {scale_sentence(table)}."
     return (
         *medians.contrast(names[0], _MAX_OVER_MIN, lambda m: m.max(axis=1) / m.min(axis=1)),
-        *medians.contrast(names[1], _MAX_OVER_MIN, lambda m: m.max(axis=1) / m.min(axis=1), bca=True),
+        *medians.contrast(names[1], _MAX_OVER_MIN, lambda m: m.max(axis=1) / m.min(axis=1), kind=Kind.BCA),
         *medians.contrast(names[2], fixed, lambda m: m[:, slow] / m[:, fast]),
         medians.of_seeds("allocation_logit_scale_max_over_min", _RANGE + reads, scale_range),
         medians.of_seeds("allocation_r2_logit_scale", _SCALE + reads, medians.r_squared_logit_scale),

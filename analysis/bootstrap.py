@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +144,7 @@ def bca_interval(
     return (float(low), float(high)), ""
 
 
+@cache
 def expanded_level(n_seeds: int, level: float = LEVEL) -> float:
     """Nominal level at which a percentile interval over few seeds covers `level` (Hesterberg 2015, section 5.4).
 

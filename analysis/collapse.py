@@ -24,7 +24,7 @@ from analysis.estimate import Estimate, absent
 from analysis.mixed import mixed_model
 from analysis.points import MODELS, Points, prediction_errors
 from analysis.regression import Fits, fits_of, least_squares
-from analysis.resampled import PERCENTILE, Seeds, estimated, seeds_of
+from analysis.resampled import Kind, Seeds, estimated, seeds_of
 from analysis.spline import spline_check
 
 MIN_CELLS = 4
@@ -131,7 +131,7 @@ def collapse(cells: Sequence[Cell], *, resamples: int, seed: int) -> Collapse:
     table = seed_table(used)
     seeds = seeds_of(table, resamples, seed)
     rho = np.array([c.rho for c in used], dtype=np.float64)
-    shared = f"ordinary least squares with intercept (statsmodels OLS), unweighted. {PERCENTILE}{_few_seeds(used)}"
+    shared = f"ordinary least squares with intercept (statsmodels OLS), unweighted. {Kind.EXPANDED}{_few_seeds(used)}"
     methods = {
         PAPER: f"{_CELLS}: {PAPER_T}, {scale_sentence(table)}; {shared}",
         RUNS: f"{_CELLS}: {RUNS_T}; {shared}",
@@ -206,7 +206,9 @@ def _estimate(quantity: Quantity, fitted: _Fitted, seeds: Seeds, suffix: str = "
             name, quantity.unit, method, reason, n_runs=fitted.n_runs, n_cells=n_cells, left_out=fitted.left_out
         )
     interval, why = (
-        (None, seeds.reason) if fitted.resampled is None else percentile_interval(quantity.of(fitted.resampled))
+        (None, seeds.reason)
+        if fitted.resampled is None
+        else percentile_interval(quantity.of(fitted.resampled), seeds.expanded())
     )
     return Estimate(
         name,
@@ -226,13 +228,13 @@ def _difference(
     quantity: Quantity, by_paper: Estimate, by_runs: Estimate, paper: _Fitted, runs: _Fitted, seeds: Seeds
 ) -> Estimate:
     name = f"{quantity.name}_runs_minus_paper"
-    method = f"{quantity.sentence} Convention runs minus convention paper. {PERCENTILE}"
+    method = f"{quantity.sentence} Convention runs minus convention paper. {Kind.EXPANDED}"
     if by_runs.value is None or by_paper.value is None:
         return absent(name, quantity.unit, method, by_runs.reason or by_paper.reason, n_cells=by_paper.n_cells)
     interval, why = (
         (None, seeds.reason)
         if paper.resampled is None or runs.resampled is None
-        else percentile_interval(quantity.of(runs.resampled) - quantity.of(paper.resampled))
+        else percentile_interval(quantity.of(runs.resampled) - quantity.of(paper.resampled), seeds.expanded())
     )
     return replace(
         by_runs,

@@ -17,7 +17,7 @@ from analysis.cells import Cell
 from analysis.convention import mean_scales, median_steps, not_grokked
 from analysis.estimate import Estimate, absent
 from analysis.regression import closed_form
-from analysis.resampled import Statistic, estimated, seeds_of
+from analysis.resampled import Kind, Statistic, estimated, seeds_of
 
 ALL_RUNS = "_all_runs"
 """Ends the name of a contrast in which a run that did not grok counts as +infinity."""
@@ -47,21 +47,28 @@ class Medians:
         return self._kept[key]
 
     def contrast(
-        self, name: str, sentence: str, of: Callable[[Floats], Floats], unit: str = "1", *, bca: bool = False
+        self,
+        name: str,
+        sentence: str,
+        of: Callable[[Floats], Floats],
+        unit: str = "1",
+        *,
+        kind: Kind = Kind.EXPANDED,
     ) -> tuple[Estimate, Estimate]:
-        """A function of the medians [B, C] -> [B], as published and with all runs."""
+        """A function of the medians [B, C] -> [B], as published and with all runs; the second is never PUBLISHED."""
+        ours = Kind.EXPANDED if kind is Kind.PUBLISHED else kind
         return (
-            self.of_seeds(name, sentence + _PAPER, lambda i: of(self.values(i, all_runs=False)), unit, bca=bca),
+            self.of_seeds(name, sentence + _PAPER, lambda i: of(self.values(i, all_runs=False)), unit, kind=kind),
             replace(
                 self.of_seeds(
-                    name + ALL_RUNS, sentence + _ALL, lambda i: of(self.values(i, all_runs=True)), unit, bca=bca
+                    name + ALL_RUNS, sentence + _ALL, lambda i: of(self.values(i, all_runs=True)), unit, kind=ours
                 ),
                 left_out=(),
             ),
         )
 
     def of_seeds(
-        self, name: str, sentence: str, statistic: Statistic, unit: str = "1", *, bca: bool = False
+        self, name: str, sentence: str, statistic: Statistic, unit: str = "1", *, kind: Kind = Kind.EXPANDED
     ) -> Estimate:
         """Any statistic of the seeds of these cells."""
         return estimated(
@@ -71,7 +78,7 @@ class Medians:
             statistic,
             self.seeds,
             undefined="a cell has no median or no reading (half of its runs or more did not grok, or too few ran)",
-            bca=bca,
+            kind=kind,
             n_runs=sum(c.n_counted for c in self.cells),
             n_cells=len(self.cells),
             left_out=not_grokked(self.cells),

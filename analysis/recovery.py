@@ -20,7 +20,7 @@ from analysis.bootstrap import Floats, Ints, SeedTable, resampled_means, seed_ta
 from analysis.cells import Cell
 from analysis.convention import PAPER, RUNS, is_logged, mean_scales, median_steps, scale_sentence
 from analysis.estimate import Estimate, absent
-from analysis.resampled import Seeds, Statistic, estimated, seeds_of
+from analysis.resampled import Kind, Seeds, Statistic, estimated, seeds_of
 
 RHO_UP = 1.15
 """The paper's raised dose, taken where the sweep has it."""
@@ -38,7 +38,7 @@ _FIXED, _DRAWN = "L held at its full-sample value.", "L computed anew in each re
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """The recovery fraction as published (`paper`: percentile, L held), and by every other choice.
+    """The recovery fraction as published (`paper`: plain percentile, L held), and by every other choice.
 
     Names of `variants`: recovery_fraction_{paper|runs}_{fixed|drawn}_{percentile|bca}; `difference` is convention runs
     minus convention paper, both with L drawn anew.
@@ -65,7 +65,7 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
     seeds = seeds_of(table, resamples, seed)
     n_runs, n_cells = sum(c.n_counted for c in design.cells), len(design.cells)
 
-    def estimate(name: str, statistic: Statistic, how: str, undefined: str, *, bca: bool = False) -> Estimate:
+    def estimate(name: str, statistic: Statistic, how: str, undefined: str, kind: Kind = Kind.EXPANDED) -> Estimate:
         text = f"{method} {how}"
         if undefined:
             return absent(name, "1", text, undefined, n_runs=n_runs, n_cells=n_cells, left_out=design.left_out)
@@ -76,7 +76,7 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
             statistic,
             seeds,
             undefined="T1 is not above T0, or L is missing in a cell",
-            bca=bca,
+            kind=kind,
             n_runs=n_runs,
             n_cells=n_cells,
             left_out=design.left_out,
@@ -88,17 +88,17 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
     sentence = {PAPER: scale_sentence(table), RUNS: _OWN}
     variants = tuple(
         estimate(
-            f"{_NAME}_{c}_{'drawn' if d else 'fixed'}_{'bca' if bca else 'percentile'}",
+            f"{_NAME}_{c}_{'drawn' if d else 'fixed'}_{label}",
             statistics[c, d],
             f"{sentence[c]}. {_DRAWN if d else _FIXED}",
             reasons[c],
-            bca=bca,
+            kind=kind,
         )
         for c, d in choices
-        for bca in (False, True)
+        for label, kind in (("percentile", Kind.EXPANDED), ("bca", Kind.BCA))
     )
     return Recovery(
-        estimate(_NAME, statistics[PAPER, False], f"{sentence[PAPER]}. {_FIXED}", reasons[PAPER]),
+        estimate(_NAME, statistics[PAPER, False], f"{sentence[PAPER]}. {_FIXED}", reasons[PAPER], Kind.PUBLISHED),
         variants,
         estimate(
             f"{_NAME}_runs_minus_paper",
