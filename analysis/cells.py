@@ -13,14 +13,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
-from analysis.estimate import Estimate, absent
+from analysis.estimate import LEVEL, Estimate, absent
+from analysis.ranks import MEDIAN_INTERVAL, median_interval, order_statistic
 
 _MEDIAN = (
-    "median over seeds; a run that did not reach it within its budget (censored, diverged) counts as +infinity, "
-    "failed runs are not counted"
+    "Median over seeds; a run that did not reach it within its budget (censored, diverged) counts as +infinity, "
+    f"failed runs are not counted. {MEDIAN_INTERVAL}"
 )
-_MEAN_L = "mean over the grokked seeds of the logit scale L, each read at the run's own grokking step"
+T_INTERVAL = "Interval: t over seeds."
+_MEAN_L = f"Mean over the grokked seeds of the logit scale L, each read at the run's own grokking step. {T_INTERVAL}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,8 @@ class Spread:
 class Cell:
     """One cell. `runs` are those counted (grokked, censored, diverged); `superseded` says why another is used.
 
-    `gamma` is None but for the arm allocation; `fork_step` but for fork. `logged_step` is the step
-    of the runs' `logged_scale`.
+    `gamma` is None but for the arm allocation; `fork_step` but for fork. `logged_step` is the step of the runs'
+    `logged_scale`, `logged_logit_scale` their mean (L of convention `paper`), where `analysis.logged` has read them.
     """
 
     cell_id: str
@@ -73,9 +76,11 @@ class Cell:
     logit_scale: Estimate
     spread: Spread
     runs: tuple[RunPoint, ...]
+    weight_norm: Estimate
     superseded: str = ""
     w_c: float | None = None
     logged_step: float | None = None
+    logged_logit_scale: Estimate | None = None
     fork_step: float | None = None
 
     @property
@@ -94,9 +99,35 @@ class Cell:
         return f"{self.arm_label}, {'' if self.rho is None else f'rho {self.rho:g}, '}tau {self.tau:g}"
 
     @property
+    def estimates(self) -> tuple[Estimate, ...]:
+        """All that a cell says."""
+        logged = () if self.logged_logit_scale is None else (self.logged_logit_scale,)
+        return (self.grokked_step, self.memorized_step, self.delay, self.logit_scale, *logged, self.weight_norm)
+
+    @property
     def n_counted(self) -> int:
         """Runs that count in the median: all but the failed."""
         return self.n_grokked + self.n_censored + self.n_diverged
+
+
+def median_of_grokked(cell: Cell) -> Estimate:
+    """Median grokked_step over the seeds that grokked, the others left out: T of convention `paper`."""
+    steps = [r.grokked_step for r in cell.runs if math.isfinite(r.grokked_step)]
+    if len(steps) == cell.n_counted or not steps:
+        return cell.grokked_step
+    method = f"Median over the seeds that grokked, the others left out, as published. {MEDIAN_INTERVAL}"
+    interval, why = median_interval(steps)
+    return replace(
+        cell.grokked_step,
+        name="median_grokked_step_of_grokked",
+        value=order_statistic(steps, 0.5),
+        method=method,
+        interval=interval,
+        n_runs=len(steps),
+        left_out=(*cell.grokked_step.left_out, f"{cell.n_counted - len(steps)} that did not grok"),
+        reason="",
+        interval_reason=why,
+    )
 
 
 def make_cells(runs: pd.DataFrame, missing: frozenset[str]) -> tuple[Cell, ...]:
@@ -117,16 +148,6 @@ def preferred(cells: Sequence[Cell]) -> tuple[Cell, ...]:
             if rival is None or _rank(cell) > _rank(rival):
                 best[cell.rho, cell.tau] = cell
     return tuple(_supersede(c, best.get((c.rho, c.tau)) if c.arm == "clamp" else None) for c in cells)
-
-
-def order_statistic(values: Sequence[float], quantile: float) -> float | None:
-    """Quantile by linear interpolation between ranks, None where a rank that it needs is +infinity or n is 0."""
-    if not values:
-        return None
-    ranked = sorted(values)
-    at = quantile * (len(ranked) - 1)
-    low, high = ranked[math.floor(at)], ranked[math.ceil(at)]
-    return None if math.isinf(high) else low + (high - low) * (at - math.floor(at))
 
 
 def _rank(cell: Cell) -> tuple[float, int]:
@@ -182,6 +203,7 @@ def _cell(group: pd.DataFrame, missing: frozenset[str]) -> Cell:
         logit_scale=_mean_scale(scales, len(group), missing),
         spread=Spread(*(None if no_grokked else order_statistic(grokked, q) for q in (0.0, 0.25, 0.75, 1.0))),
         runs=points,
+        weight_norm=_norm(counted, missing),
         w_c=float(norms.median()) if len(norms) else None,
         fork_step=None if forked_at is None else float(forked_at),
     )
@@ -211,7 +233,18 @@ def _median(name: str, values: Sequence[float], left_out: tuple[str, ...], missi
     never = sum(map(math.isinf, values))
     value = None if missing else order_statistic(values, 0.5)
     if value is not None:
-        return Estimate(name, value, "step", _MEDIAN, n_runs=len(values), n_cells=1, left_out=left_out)
+        interval, why = median_interval(values)
+        return Estimate(
+            name,
+            value,
+            "step",
+            _MEDIAN,
+            interval,
+            n_runs=len(values),
+            n_cells=1,
+            left_out=left_out,
+            interval_reason=why,
+        )
     reason = missing or (
         f"{never} of {len(values)} runs did not reach it within their budget, so the median is beyond it or undefined"
         if values
@@ -223,8 +256,33 @@ def _median(name: str, values: Sequence[float], left_out: tuple[str, ...], missi
 def _mean_scale(scales: Sequence[float], n_runs: int, missing: frozenset[str]) -> Estimate:
     left_out = (f"{n_runs - len(scales)} without L at grokking",) if len(scales) < n_runs else ()
     if scales:
-        mean = math.fsum(scales) / len(scales)
-        return Estimate("mean_logit_scale", mean, "1", _MEAN_L, n_runs=len(scales), n_cells=1, left_out=left_out)
+        return mean_over_seeds("mean_logit_scale", _MEAN_L, scales, left_out)
     lacks = "logit_scale_at_grok" in missing
     reason = "the table has no column logit_scale_at_grok" if lacks else "no run of the cell has L at grokking"
     return absent("mean_logit_scale", "1", _MEAN_L, reason, n_cells=1, left_out=left_out)
+
+
+def _norm(counted: pd.DataFrame, missing: frozenset[str]) -> Estimate:
+    """Median weight norm at grokking: for a control, the w_c that it gives."""
+    method = f"Median over the grokked seeds of the weight norm at the run's own grokking step. {MEDIAN_INTERVAL}"
+    norms = counted.loc[(counted["outcome"] == "grokked").to_numpy(), "weight_norm_at_grok"].dropna().tolist()
+    if not norms:
+        lacks = "weight_norm_at_grok" in missing
+        reason = "the table has no column weight_norm_at_grok" if lacks else "no grokked run has weight_norm_at_grok"
+        return absent("median_weight_norm", "1", method, reason, n_cells=1)
+    interval, why = median_interval(norms)
+    value = order_statistic(norms, 0.5)
+    return Estimate(
+        "median_weight_norm", value, "1", method, interval, n_runs=len(norms), n_cells=1, interval_reason=why
+    )
+
+
+def mean_over_seeds(name: str, method: str, values: Sequence[float], left_out: tuple[str, ...] = ()) -> Estimate:
+    """Mean of one or more readings of a cell's seeds, with its t interval."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    interval, why = None, "one seed has no spread"
+    if n > 1:
+        half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+        interval, why = (mean - half, mean + half), ""
+    return Estimate(name, mean, "1", method, interval, n_runs=n, n_cells=1, left_out=left_out, interval_reason=why)

@@ -1,58 +1,106 @@
-"""From the two tables to the analysis of one sweep: pure, without files, clock or environment."""
+"""From the two tables to the analysis of one sweep or of several together: no files, clock or environment."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypedDict
+
 import numpy as np
 import pandas as pd
+import scipy
 import statsmodels
 
-from analysis.cells import make_cells
+from analysis.allocation import allocation
+from analysis.cells import Cell, make_cells
+from analysis.claims import check_claims
 from analysis.collapse import collapse
+from analysis.comparisons import compare
+from analysis.convention import usable
 from analysis.curves import cell_curves
+from analysis.equivalence import equivalence
 from analysis.families import FamilyKey, split
-from analysis.recovery import recovery
+from analysis.law import law
+from analysis.logged import with_logged_scale
+from analysis.mediation import mediation
+from analysis.mediators import mediators
+from analysis.memorisation import memorisation
+from analysis.recovery import recoveries
 from analysis.result import Analysis, Counts, Family
+from analysis.survival import survival
 from analysis.tables import Tables, clean
+from analysis.transformer import transformer
+
+
+class Few(TypedDict):
+    """How often seeds are resampled, and from which seed."""
+
+    resamples: int
+    seed: int
+
+
+RESAMPLES = 4000
+"""As many as arXiv:2606.18465 takes."""
 
 
 def analyze(
     runs: pd.DataFrame,
     curves: pd.DataFrame,
     *,
-    sweep: str,
+    sweep: str | Sequence[str],
     n_planned: int | None = None,
-    resamples: int = 2000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Analysis:
-    """Estimate cells, collapse regression and recovery fraction of one sweep (arXiv:2606.18465).
+    """All estimates of arXiv:2606.18465 that the table of one sweep, or of several together, supports.
 
     `runs` has one row a run and `curves` one row a reading, with the columns of `grok_sweeps.schema`; columns may be
     missing, and rows of other sweeps are left out. `n_planned` is the number of planned runs, `resamples` and `seed`
     those of the bootstrap. Never raises on odd data: an estimate that cannot be had carries its reason.
     """
-    tables = clean(runs, curves, sweep)
+    sweeps = (sweep,) if isinstance(sweep, str) else tuple(sweep)
+    tables = clean(runs, curves, sweeps)
     resamples = max(0, resamples)
+    families = tuple(_family(key, rows, tables, resamples, seed) for key, rows in split(tables.runs))
+    comparisons = compare([(f.key, f.cells) for f in families], tables.runs, resamples=resamples, seed=seed)
     return Analysis(
-        sweep=sweep,
+        sweep=", ".join(sweeps),
         counts=_counts(tables.runs, n_planned),
-        families=tuple(_family(key, rows, tables, resamples, seed) for key, rows in split(tables.runs)),
+        families=families,
+        comparisons=comparisons,
+        claims=check_claims(families, comparisons, resamples=resamples, seed=seed),
         notes=(*tables.notes, *_columns_note(tables)),
         resamples=resamples,
         seed=seed,
-        versions=(("statsmodels", statsmodels.__version__), ("numpy", np.__version__), ("pandas", pd.__version__)),
+        versions=tuple((module.__name__, module.__version__) for module in (statsmodels, scipy, np, pd)),
     )
 
 
 def _family(key: FamilyKey, rows: pd.DataFrame, tables: Tables, resamples: int, seed: int) -> Family:
-    cells = make_cells(rows, tables.missing)
-    loss = dict(key.config)["loss"]
+    config = {name: None if value is None else str(value) for name, value in key.config}
+    cells = with_logged_scale(make_cells(rows, tables.missing), tables.curves, config["loss"])
+    few: Few = {"resamples": resamples, "seed": seed}
     return Family(
         key=key,
         cells=cells,
-        collapse=collapse(cells, resamples=resamples, seed=seed),
-        recovery=recovery(cells, loss=None if loss is None else str(loss), resamples=resamples, seed=seed),
         curves=cell_curves(cells, tables.curves),
+        collapse=collapse(cells, **few),
+        recovery=recoveries(cells, loss=config["loss"], **few),
+        law=law(cells, **few),
+        mediation=mediation(cells, scales=_logged_scales(cells), **few),
+        mediators=mediators(cells, rows, **few),
+        equivalence=equivalence(cells, **few),
+        survival=survival(cells, rows),
+        memorisation=memorisation(cells, **few),
+        allocation=allocation(cells, **few),
+        transformer=transformer(cells, arch=config["arch"], **few),
     )
+
+
+def _logged_scales(cells: Sequence[Cell]) -> dict[str, float] | None:
+    """L of convention `paper` by cell, where each cell that an analysis of L uses has it."""
+    means = {c.cell_id: c.logged_logit_scale for c in usable(cells)[0]}
+    values = {cell_id: e.value for cell_id, e in means.items() if e is not None and e.value is not None}
+    return values if values and len(values) == len(usable(cells)[0]) else None
 
 
 def _counts(runs: pd.DataFrame, n_planned: int | None) -> Counts:

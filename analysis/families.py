@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from grok_sweeps.config import ADDED_LATER
+
 FAMILY_COLUMNS = (
     "arch",
     "task",
@@ -78,15 +80,37 @@ def split(runs: pd.DataFrame) -> tuple[tuple[FamilyKey, pd.DataFrame], ...]:
 
 
 def _key(values: tuple[Value, ...], everyone: Sequence[tuple[Value, ...]]) -> FamilyKey:
-    shown = [
-        (name, value)
-        for i, (name, value) in enumerate(zip(COLUMNS, values, strict=True))
-        if name == "p" or len({other[i] for other in everyone}) > 1
+    shown = [(COLUMNS[i], values[i]) for i in _telling(everyone)]
+    is_fork = values[COLUMNS.index("fork_step")] is not None
+    said = [
+        (name, _word(name, value))
+        for name, value in shown
+        if not (_is_default(name, value) or (is_fork and name in HELD_COLUMNS))
     ]
-    shown.sort(key=lambda item: item[0] != "p")
-    title = ", ".join(f"{name} = {'unknown' if value is None else value}" for name, value in shown)
-    slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(f"{name}{value}" for name, value in shown).lower()).strip("-")
+    title = ", ".join(f"{name} = {word}" for name, word in said)
+    slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(map("".join, said)).lower()).strip("-")
     return FamilyKey(tuple(zip(COLUMNS, values, strict=True)), title, slug if len(everyone) > 1 else "")
+
+
+def _telling(everyone: Sequence[tuple[Value, ...]]) -> list[int]:
+    """Places of p and of the columns that tell the families apart, without those that follow from the ones before."""
+    places = [COLUMNS.index("p")]
+    for i in range(len(COLUMNS)):
+        told = [len({tuple(other[j] for j in chosen) for other in everyone}) for chosen in (places, [*places, i])]
+        if told[1] > told[0]:
+            places.append(i)
+    return places
+
+
+def _word(name: str, value: Value) -> str:
+    if value is None:
+        return "control" if name == "w_c" else "unknown"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _is_default(name: str, value: Value) -> bool:
+    """Whether it is what a run has that says nothing of a column which the first release lacked: no fork, no heads."""
+    return name in ADDED_LATER and value == ADDED_LATER[name]
 
 
 def _plain(value: object) -> Value:

@@ -15,8 +15,8 @@ BY_MODULUS = ("p", *HELD_COLUMNS)
 
 
 def partners(keys: Sequence[FamilyKey], differ_in: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-    """Groups of two or more families, as places in `keys`, whose config differs at most in `differ_in`."""
+    """Groups of families, as places in `keys`, whose config differs at most in `differ_in`."""
     groups: dict[tuple[object, ...], list[int]] = {}
     for place, key in enumerate(keys):
         groups.setdefault(tuple(v for name, v in key.config if name not in differ_in), []).append(place)
-    return tuple(tuple(places) for places in groups.values() if len(places) > 1)
+    return tuple(tuple(places) for places in groups.values())

@@ -52,11 +52,6 @@ class Recovery:
         return next(e for e in (self.paper, *self.variants, self.difference) if e.name == name)
 
 
-def recovery(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed: int) -> Estimate:
-    """Recovery fraction of one family as published, or the reason why its cells do not exist (arXiv:2606.18465)."""
-    return recoveries(cells, loss=loss, resamples=resamples, seed=seed).paper
-
-
 def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed: int) -> Recovery:
     """Recovery fraction by both conventions, L held and drawn anew, percentile and BCa."""
     design = _design(cells, loss)

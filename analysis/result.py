@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.cells import Cell
+from analysis.claims import Claims
 from analysis.collapse import Collapse
+from analysis.comparisons import Comparison
 from analysis.curves import CellCurve
+from analysis.equivalence import Equivalence
 from analysis.estimate import Estimate
 from analysis.families import FamilyKey
+from analysis.law import Law
+from analysis.mediation import Mediation
+from analysis.mediators import Mediators
+from analysis.recovery import Recovery
+from analysis.survival import Survival
 
 SOURCE = "arXiv:2606.18465"
 """The paper whose estimates these are."""
@@ -20,9 +28,17 @@ class Family:
 
     key: FamilyKey
     cells: tuple[Cell, ...]
-    collapse: Collapse
-    recovery: Estimate
     curves: tuple[CellCurve, ...]
+    collapse: Collapse
+    recovery: Recovery
+    law: Law
+    mediation: Mediation
+    mediators: Mediators
+    equivalence: Equivalence
+    survival: Survival
+    memorisation: tuple[Estimate, ...]
+    allocation: tuple[Estimate, ...]
+    transformer: tuple[Estimate, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +61,16 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """All estimates of one sweep, what was left out, and what the numbers depend on."""
+    """All estimates of some sweeps, what was left out, and what the numbers depend on.
+
+    `comparisons` are between families: losses, precisions, forks and the free runs beside them, moduli.
+    """
 
     sweep: str
     counts: Counts
     families: tuple[Family, ...]
+    comparisons: tuple[Comparison, ...]
+    claims: Claims
     notes: tuple[str, ...]
     resamples: int
     seed: int

@@ -31,6 +31,7 @@ _WORDS = {
     "lowered": "held at N0 / 1.15",
     "free": "left free",
 }
+_DELAY = "Median delay from the fork (grokked_step − fork_step) of the runs {}."
 _METHOD = "Median delay from the fork (grokked_step − fork_step) {over} over that {under}, paired over seeds."
 
 
@@ -42,6 +43,11 @@ def same_state(forks: Sequence[Cell], free: Sequence[Cell], *, resamples: int, s
     arms = _arms(forks, free)
     at = next((c.fork_step for c in forks if c.arm == "fork" and c.fork_step is not None), None)
     estimates: list[Estimate] = []
+    for arm, cell in arms.items():
+        if at is None:
+            break
+        medians = Medians([cell], resamples=resamples, seed=seed, origin=at)
+        estimates += medians.contrast(f"delay_from_fork_{arm}", _DELAY.format(_WORDS[arm]), lambda m: m[:, 0], "step")
     for name, over, under in _RATIOS:
         method = _METHOD.format(over=_WORDS[over], under=_WORDS[under])
         lacking = [_WORDS[arm] for arm in (over, under) if arm not in arms]

@@ -7,7 +7,7 @@ Each repair is a sentence in `notes`; nothing is repaired silently.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ NUMBER = (
     "delay",
     "logit_scale_at_grok",
     "softmax_collapse_max",
+    "weight_norm_at_grok",
     "grad_norm_at_grok",
     "update_norm_at_grok",
     "turn_angle_at_grok",
@@ -80,10 +81,10 @@ class Tables:
     notes: tuple[str, ...]
 
 
-def clean(runs: pd.DataFrame, curves: pd.DataFrame, sweep: str) -> Tables:
+def clean(runs: pd.DataFrame, curves: pd.DataFrame, sweeps: Sequence[str]) -> Tables:
     """Bring both tables to known columns and dtypes; never raises on odd data."""
     notes: list[str] = []
-    kept = _of_sweep(_unique_columns(runs), sweep, "runs", notes)
+    kept = _of_sweeps(_unique_columns(runs), sweeps, "runs", notes)
     table = _columns(kept, TEXT, NUMBER)
     for name, default in ADDED_LATER.items():
         table[name] = _later(kept, name, default)
@@ -94,19 +95,19 @@ def clean(runs: pd.DataFrame, curves: pd.DataFrame, sweep: str) -> Tables:
         table[name] = table[name].where(table[name] > 0)
     _fill_arm_and_tau(table, missing, notes)
     _check_outcome(table, missing, notes)
-    return Tables(table, _clean_curves(curves, table, sweep, notes), missing, tuple(notes))
+    return Tables(table, _clean_curves(curves, table, sweeps, notes), missing, tuple(notes))
 
 
 def _unique_columns(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[:, ~table.columns.duplicated()]
 
 
-def _of_sweep(table: pd.DataFrame, sweep: str, what: str, notes: list[str]) -> pd.DataFrame:
+def _of_sweeps(table: pd.DataFrame, sweeps: Sequence[str], what: str, notes: list[str]) -> pd.DataFrame:
     if "sweep" not in table.columns or table.empty:
         return table
-    mine = pd.Series(_text(table["sweep"]), index=table.index) == sweep
+    mine = pd.Series(_text(table["sweep"]), index=table.index).isin(sweeps)
     if not mine.any():
-        notes.append(f"{what}: none of {len(table)} rows belongs to sweep {sweep!r}")
+        notes.append(f"{what}: none of {len(table)} rows belongs to sweep {', '.join(map(repr, sweeps))}")
     elif not mine.all():
         notes.append(f"{what}: {int((~mine).sum())} rows of other sweeps left out")
     return table[mine.to_numpy()]
@@ -180,7 +181,7 @@ def _check_outcome(table: pd.DataFrame, missing: frozenset[str], notes: list[str
     table["outcome"] = table["outcome"].where(known & ~contradicts, None)
 
 
-def _clean_curves(curves: pd.DataFrame, runs: pd.DataFrame, sweep: str, notes: list[str]) -> pd.DataFrame:
+def _clean_curves(curves: pd.DataFrame, runs: pd.DataFrame, sweeps: Sequence[str], notes: list[str]) -> pd.DataFrame:
     empty = pd.DataFrame(
         {"run_id": pd.Series(dtype=object), **{c: pd.Series(dtype=float) for c in ("step", *READ, *READ_IF_THERE)}}
     )
@@ -188,7 +189,7 @@ def _clean_curves(curves: pd.DataFrame, runs: pd.DataFrame, sweep: str, notes: l
     if lacking:
         notes.append(f"curves: no column {', '.join(lacking)}, so no accuracy curves")
         return empty
-    kept = _of_sweep(_unique_columns(curves), sweep, "curves", notes)
+    kept = _of_sweeps(_unique_columns(curves), sweeps, "curves", notes)
     table = _columns(kept, ("run_id", "attempt"), ("step", *READ, *READ_IF_THERE))
     table = table[table["run_id"].isin(runs["run_id"]).to_numpy() & (table["step"] > 0).to_numpy()]
     table = _of_last_attempt(table, runs)

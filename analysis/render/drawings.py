@@ -1,37 +1,66 @@
-"""All figures of an analysis: one set a family, named for the files that they become."""
+"""All figures of an analysis: those of each family and of each comparison, named for the files that they become."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from analysis.comparisons import Comparison
 from analysis.render.accuracy import accuracy
-from analysis.render.canvas import Drawing, png, svg, words
+from analysis.render.canvas import Drawing, png, svg
 from analysis.render.collapse_plot import collapse_plot
 from analysis.render.heatmap import heatmap
 from analysis.result import Analysis, Family
+from analysis.section import Section
+from analysis.sections import compared_sections, family_sections
 
-NAMES = ("heatmap", "collapse", "accuracy")
+OF_CELLS: Mapping[str, Callable[[Family, str], Drawing]] = {"heatmap": heatmap, "accuracy": accuracy}
+"""Figures that every family has, by the first part of their file name."""
+
+OF_SECTIONS: Mapping[str, Callable[[Family, str], Drawing]] = {"collapse": collapse_plot}
+"""The figure of an analysis within a family, by the section's name."""
+
+OF_COMPARISONS: Mapping[str, Callable[[Comparison, Sequence[Family], str], Drawing]] = {}
+"""The figure of a comparison, by its kind; it is given the families compared."""
 
 
-def drawings(a: Analysis) -> tuple[tuple[Drawing, ...], ...]:
-    """Heat map, collapse and accuracy curves of each family; one set that says why where there is no family."""
-    if not a.families:
-        why = f"the results table has no run of sweep {a.sweep!r}."
-        return (tuple(Drawing(name, name.capitalize(), why, why, lambda: words(why)) for name in NAMES),)
-    return tuple(_set(family) for family in a.families)
+def of_cells(family: Family) -> tuple[Drawing, ...]:
+    """What the cells of one family are."""
+    return tuple(draw(family, _named(kind, family)) for kind, draw in OF_CELLS.items())
+
+
+def of_section(family: Family, section: Section) -> tuple[Drawing, ...]:
+    """The figure of one analysis within a family; none where the table does not support it."""
+    draw = OF_SECTIONS.get(section.name)
+    return () if draw is None or section.missing else (draw(family, _named(section.name, family)),)
+
+
+def of_comparison(a: Analysis, comparison: Comparison) -> tuple[Drawing, ...]:
+    """The figure of one comparison."""
+    draw = OF_COMPARISONS.get(comparison.kind)
+    if draw is None:
+        return ()
+    compared = [family for family in a.families if family.key in comparison.families]
+    return (draw(comparison, compared, comparison.slug),)
+
+
+def drawings(a: Analysis) -> Iterator[Drawing]:
+    """All of them, in the order of the report."""
+    for family in a.families:
+        yield from of_cells(family)
+        for section in family_sections(family):
+            yield from of_section(family, section)
+    for comparison, _ in compared_sections(a):
+        yield from of_comparison(a, comparison)
 
 
 def figures(a: Analysis) -> dict[str, bytes]:
     """Bytes by file name, PNG at 200 dpi and SVG: `heatmap.png`, or `heatmap-p59.png` where families differ."""
     files: dict[str, bytes] = {}
-    for drawing in (d for family in drawings(a) for d in family):
+    for drawing in drawings(a):
         files[f"{drawing.name}.png"] = png(drawing)
         files[f"{drawing.name}.svg"] = svg(drawing)
     return files
 
 
-def _set(family: Family) -> tuple[Drawing, ...]:
-    name = {n: f"{n}-{family.key.slug}" if family.key.slug else n for n in NAMES}
-    return (
-        heatmap(family, name["heatmap"]),
-        collapse_plot(family, name["collapse"]),
-        accuracy(family, name["accuracy"]),
-    )
+def _named(kind: str, family: Family) -> str:
+    return f"{kind}-{family.key.slug}" if family.key.slug else kind

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 from rich.text import Text
 
+from analysis.claims import AGREES, DIFFERS, OTHER, SAME, UNDECIDED
 from analysis.estimate import Estimate
 from analysis.render import numbers
-from analysis.result import Analysis, Family
+from analysis.result import SOURCE, Analysis, Family
+from analysis.section import Section
+from analysis.sections import compared_sections, family_sections, missing_comparisons
 
 
 def terminal_tables(a: Analysis) -> list[Table]:
-    """Counts of the sweep, then cells and estimates of each family."""
+    """Counts of the sweep; cells and headline estimates of each family, of comparisons; the paper's numbers."""
     tables = [_counts(a)]
     for family in a.families:
-        tables += [_cells(family), _estimates(family, a)]
+        tables.append(_cells(family))
+        sections = family_sections(family)
+        if not all(s.missing for s in sections):
+            missing = [(s.title, s.missing) for s in sections if s.missing]
+            tables.append(_headlines(f"Estimates, {family.key.title}", sections, missing))
+    for comparison, section in compared_sections(a):
+        tables.append(_headlines(f"{section.title}, {comparison.title}", [section], []))
+    tables.append(_claims(a))
     return tables
 
 
@@ -54,24 +66,39 @@ def _cells(family: Family) -> Table:
     return table
 
 
-def _estimates(family: Family, a: Analysis) -> Table:
-    table = Table(title=Text(f"Estimates, {family.key.title}"), title_justify="left", caption_justify="left")
+def _headlines(title: str, sections: Sequence[Section], missing: Sequence[tuple[str, str]]) -> Table:
+    table = Table(title=Text(title), title_justify="left", caption_justify="left")
     table.add_column("estimate")
     table.add_column("value", justify="right", no_wrap=True)
-    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("interval", justify="right", no_wrap=True)
     table.add_column("unit")
     table.add_column("cells", justify="right")
     table.add_column("runs", justify="right")
     table.add_column("remark")
-    for e in (*family.collapse.estimates, family.recovery):
-        table.add_row(
-            e.name, numbers.value(e), numbers.interval(e), e.unit, str(e.n_cells), str(e.n_runs), Text(_remark(e))
-        )
-    left_out = family.collapse.estimates[0].left_out
-    table.caption = Text(
-        f"percentile bootstrap over seeds, {a.resamples:,} resamples, seed {a.seed}"
-        + (f"; collapse leaves out {numbers.count(len(left_out), 'cell')} (see the report)" if left_out else "")
-    )
+    for section in sections:
+        if section.missing:
+            continue
+        for e in section.headlines:
+            table.add_row(
+                e.name, numbers.value(e), numbers.interval(e), e.unit, str(e.n_cells), str(e.n_runs), Text(_remark(e))
+            )
+        table.add_section()
+    table.caption = Text(_not_supported(missing))
+    return table
+
+
+def _not_supported(missing: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"not supported, {title}: {why}" for title, why in missing)
+
+
+def _claims(a: Analysis) -> Table:
+    claims = a.claims
+    table = Table(title=Text("The paper's numbers"), title_justify="left", caption_justify="left")
+    for name in (SAME, AGREES, DIFFERS, UNDECIDED, OTHER):
+        table.add_column(name, justify="right")
+    table.add_row(*(str(claims.count(name)) for name in (SAME, AGREES, DIFFERS, UNDECIDED, OTHER)))
+    told = f"{len(claims.rows)} of the {claims.n_printed} numbers that {SOURCE} prints have runs here (see the report)"
+    table.caption = Text("\n".join(filter(None, (told, _not_supported(missing_comparisons(a))))))
     return table
 
 

@@ -74,7 +74,7 @@ def cells(experiment: str, loss: str = "ce") -> tuple[Cell, ...]:
 @cache
 def families(experiment: str, loss: str = "ce") -> list[tuple[Cell, ...]]:
     """The cells of each family of an experiment."""
-    cleaned = clean(*tables(experiment, loss), sweep="theirs")
+    cleaned = clean(*tables(experiment, loss), sweeps=["theirs"])
     return [
         with_logged_scale(make_cells(rows, cleaned.missing), cleaned.curves, loss) for _, rows in split(cleaned.runs)
     ]
@@ -88,3 +88,11 @@ def aligned(cells: Sequence[Cell]) -> SeedTable:
 def doses(cells: Sequence[Cell]) -> np.ndarray:
     """The cells' rho."""
     return np.array([c.rho for c in cells], dtype=np.float64)
+
+
+def everything() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The runs and curves of all experiments, each as a sweep of its own name."""
+    kinds = pd.read_csv(RUNS)[["experiment", "loss"]].drop_duplicates().itertuples(index=False)
+    parts = [tuple(t.assign(sweep=kind.experiment) for t in tables(kind.experiment, kind.loss)) for kind in kinds]
+    runs, curves = (pd.concat(tables_, ignore_index=True) for tables_ in zip(*parts, strict=True))
+    return runs, curves

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import Analysis, analyze
-from analysis.cells import order_statistic
+from analysis.ranks import order_statistic
 
 
 def censored(**values):
@@ -72,7 +72,7 @@ def test_order_statistics_agree_with_numpy_on_the_finite_ranks(values, quantile)
 
 def test_a_run_that_occurs_twice_counts_once(make_runs, no_curves):
     runs = make_runs({"seed": i, "grokked_step": 1000 + i} for i in range(3))
-    analysis = analyze(pd.concat([runs, runs.iloc[:1]]), no_curves, sweep="made")
+    analysis = analyze(pd.concat([runs, runs.iloc[:1]]), no_curves, sweep=["made"])
     assert analysis.families[0].cells[0].n_runs == 3
     assert any("repeated rows" in note for note in analysis.notes)
 
@@ -85,7 +85,7 @@ def test_a_step_of_minus_one_is_not_reached(cells_of):
 
 def test_a_row_that_contradicts_itself_is_left_out_and_named(make_runs, no_curves):
     runs = make_runs([{"seed": 0, "grokked_step": 1000}, {"seed": 1, "grokked_step": None, "outcome": "grokked"}])
-    analysis = analyze(runs, no_curves, sweep="made")
+    analysis = analyze(runs, no_curves, sweep=["made"])
     assert analysis.families[0].cells[0].grokked_step.n_runs == 1
     assert analysis.counts.n_unknown == 1
     assert any("contradicts" in note for note in analysis.notes)
@@ -93,13 +93,13 @@ def test_a_row_that_contradicts_itself_is_left_out_and_named(make_runs, no_curve
 
 def test_moduli_losses_and_learning_rates_are_families_of_their_own(make_runs, no_curves):
     rows = [{"p": p, "loss": loss, "grokked_step": 1000} for p in (97, 59) for loss in ("ce", "mse")]
-    analysis = analyze(make_runs(rows), no_curves, sweep="made")
+    analysis = analyze(make_runs(rows), no_curves, sweep=["made"])
     titles = [family.key.title for family in analysis.families]
     assert titles == ["p = 59, loss = ce", "p = 59, loss = mse", "p = 97, loss = ce", "p = 97, loss = mse"]
 
 
 def test_the_title_of_a_single_family_is_its_modulus(make_runs, no_curves):
-    analysis = analyze(make_runs([{"grokked_step": 1000}]), no_curves, sweep="made")
+    analysis = analyze(make_runs([{"grokked_step": 1000}]), no_curves, sweep=["made"])
     assert [family.key.title for family in analysis.families] == ["p = 59"]
 
 

@@ -64,7 +64,7 @@ def check(estimates):
 
 
 def families(table, curves=None):
-    cleaned = clean(table, pd.DataFrame() if curves is None else curves, "made")
+    cleaned = clean(table, pd.DataFrame() if curves is None else curves, ["made"])
     return [
         (key, with_logged_scale(make_cells(rows, cleaned.missing), cleaned.curves, "ce"), cleaned.runs)
         for key, rows in split(cleaned.runs)

@@ -22,7 +22,7 @@ PARITY = Path(__file__).parent / "parity"
 @pytest.fixture(scope="module")
 def analysed(make_runs):
     def analysed(rows, resamples=200, **columns):
-        tables = clean(make_runs(rows).assign(**columns), pd.DataFrame(), "made")
+        tables = clean(make_runs(rows).assign(**columns), pd.DataFrame(), ["made"])
         family = split(tables.runs)[0][1]
         return mediators(make_cells(family, tables.missing), family, resamples=resamples, seed=0)
 

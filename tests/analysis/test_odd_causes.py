@@ -29,7 +29,7 @@ ODD = st.fixed_dictionaries(
 
 
 def estimates(rows, make_runs, **columns):
-    tables = clean(make_runs(rows).assign(**columns), pd.DataFrame(), "made")
+    tables = clean(make_runs(rows).assign(**columns), pd.DataFrame(), ["made"])
     for _, family in split(tables.runs):
         cells = make_cells(family, tables.missing)
         held, effects = survival(cells, family), mediation(cells, resamples=20, seed=0)
@@ -55,7 +55,7 @@ def test_any_mixture_of_odd_rows_is_analysed(rows, make_runs):
 def test_every_missing_column_is_met(make_runs, grid):
     rows = grid(seeds=3)
     for column in make_runs(rows[:1]).columns:
-        tables = clean(make_runs(rows).drop(columns=column), pd.DataFrame(), "made")
+        tables = clean(make_runs(rows).drop(columns=column), pd.DataFrame(), ["made"])
         for _, family in split(tables.runs):
             cells = make_cells(family, tables.missing)
             check(survival(cells, family).estimates)

@@ -40,7 +40,7 @@ def test_an_empty_table_has_no_family(no_curves):
 
 def test_a_table_of_censored_runs_has_reasons_only(make_runs, grid, no_curves):
     rows = [{**r, "grokked_step": None, "outcome": "censored", "logit_scale_at_grok": None} for r in grid()]
-    analysis = analyze(make_runs(rows), no_curves, sweep="made")
+    analysis = analyze(make_runs(rows), no_curves, sweep=["made"])
     assert all(e.value is None for e in estimates(analysis) if e.name != "median_memorized_step")
     check(analysis)
 

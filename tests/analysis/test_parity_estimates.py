@@ -39,7 +39,7 @@ def families(runs):
     table = runs.assign(sweep="made", arm="clamp", w_c=W_C, outcome="grokked", memorized_step=175, max_steps=60_000)
     table["run_id"] = [f"run {i}" for i in range(len(table))]
     table["cell_id"] = [f"{p}-{r}-{t}" for p, r, t in zip(table.p, table.rho, table.tau, strict=True)]
-    cleaned = clean(table, pd.DataFrame(), "made")
+    cleaned = clean(table, pd.DataFrame(), ["made"])
     return {str(dict(key.config)["p"]): make_cells(rows, cleaned.missing) for key, rows in split(cleaned.runs)}
 
 

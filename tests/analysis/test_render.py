@@ -60,12 +60,12 @@ def test_painting_leaves_no_global_state_and_is_repeatable(analysis, painted):
 
 
 def test_the_figures_of_a_single_family_have_plain_names(make_runs, no_curves):
-    analysis = analyze(make_runs([{"grokked_step": 1000}]), no_curves, sweep="made")
+    analysis = analyze(make_runs([{"grokked_step": 1000}]), no_curves, sweep=["made"])
     assert "heatmap.png" in figures(analysis)
 
 
 def test_with_nothing_to_draw_a_figure_and_a_report_still_exist():
-    analysis = analyze(pd.DataFrame(), pd.DataFrame(), sweep="made")
+    analysis = analyze(pd.DataFrame(), pd.DataFrame(), sweep=["made"])
     painted = figures(analysis)
     assert set(painted) == {f"{n}.{k}" for n in ("heatmap", "collapse", "accuracy") for k in ("png", "svg")}
     assert "no run of sweep" in report_html(analysis, figures=painted)

@@ -49,7 +49,7 @@ def rows_of(table):
 @pytest.fixture(scope="module")
 def analysed(make_runs):
     def analysed(rows, **columns):
-        tables = clean(make_runs(rows).assign(**columns), pd.DataFrame(), "made")
+        tables = clean(make_runs(rows).assign(**columns), pd.DataFrame(), ["made"])
         family = split(tables.runs)[0][1]
         return survival(make_cells(family, tables.missing), family)
 

@@ -1,0 +1,70 @@
+"""One analysis as every renderer shows it: what is asked, its numbers, and what one must know to read them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from analysis.estimate import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One quantity by convention `paper` and by convention `runs`, and the second minus the first where it is known."""
+
+    name: str
+    paper: Estimate
+    runs: Estimate
+    difference: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Estimates that belong together: all of a section, or those of one pair of cells in it."""
+
+    label: str
+    estimates: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One analysis of one family, or of families against each other.
+
+    `headline` names the estimates to read first. `missing` says why there is no number at all, or is empty.
+    """
+
+    name: str
+    title: str
+    question: str
+    headline: tuple[str, ...]
+    compared: tuple[Compared, ...] = ()
+    groups: tuple[Group, ...] = ()
+    caveat: str = ""
+
+    @property
+    def estimates(self) -> tuple[Estimate, ...]:
+        """All numbers."""
+        return tuple(self._all())
+
+    @property
+    def missing(self) -> str:
+        """The reason that most of the estimates give, where none has a value; else empty."""
+        if any(e.value is not None for e in self._all()):
+            return ""
+        reasons = Counter(e.reason for e in self._all())
+        return reasons.most_common(1)[0][0] if reasons else "there is nothing to estimate"
+
+    @property
+    def headlines(self) -> tuple[Estimate, ...]:
+        """The estimates to read first, in the order named."""
+        first: dict[str, Estimate] = {}
+        for estimate in self._all():
+            first.setdefault(estimate.name, estimate)
+        return tuple(first[name] for name in self.headline if name in first)
+
+    def _all(self) -> Iterator[Estimate]:
+        for row in self.compared:
+            yield from (row.paper, row.runs, *((row.difference,) if row.difference else ()))
+        for group in self.groups:
+            yield from group.estimates
