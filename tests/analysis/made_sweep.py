@@ -75,6 +75,7 @@ def tables(n_seeds: int = 16, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
                     "memorized_step": 175 + EVERY * int(rng.integers(0, 3)),
                     "grokked_step": step if reached else None,
                     "logit_scale_at_grok": scale if reached else None,
+                    "weight_norm_at_grok": 54.0 * rho if reached else None,
                     "softmax_collapse_max": rng.uniform(0, 0.3),
                 }
             )
