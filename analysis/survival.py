@@ -29,6 +29,8 @@ from analysis.cells import Cell
 from analysis.estimate import LEVEL, Estimate, absent
 
 MIN_RUNS = 5
+_MAX_ITERATIONS = 30
+"""Newton's method takes five to ten to a maximum, and steps on for ever where there is none."""
 
 _UNITS = {"rho": "ln step per unit of rho", "ln_tau": "ln step per unit of ln tau"}
 _TIMES = (
@@ -199,7 +201,7 @@ def _cox(sample: _Sample, start: Floats | None) -> tuple[Estimate, ...]:
         try:
             with warnings.catch_warnings(record=True) as told, np.errstate(all="ignore"):
                 warnings.simplefilter("always")
-                result = model.fit(start_params=start, groups=sample.seed if robust else None)
+                result = model.fit(start_params=start, maxiter=_MAX_ITERATIONS, groups=sample.seed if robust else None)
                 beta, spread = np.asarray(result.params), np.sqrt(np.diag(result.cov_params()))
         except (LinAlgError, ValueError, FloatingPointError):
             problem = _NO_MAXIMUM
