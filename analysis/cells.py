@@ -76,11 +76,11 @@ class Cell:
     logit_scale: Estimate
     spread: Spread
     runs: tuple[RunPoint, ...]
-    weight_norm: Estimate
     superseded: str = ""
     w_c: float | None = None
     logged_step: float | None = None
     logged_logit_scale: Estimate | None = None
+    weight_norm: Estimate | None = None
     fork_step: float | None = None
 
     @property
@@ -101,8 +101,8 @@ class Cell:
     @property
     def estimates(self) -> tuple[Estimate, ...]:
         """All that a cell says."""
-        logged = () if self.logged_logit_scale is None else (self.logged_logit_scale,)
-        return (self.grokked_step, self.memorized_step, self.delay, self.logit_scale, *logged, self.weight_norm)
+        optional = (e for e in (self.logged_logit_scale, self.weight_norm) if e is not None)
+        return (self.grokked_step, self.memorized_step, self.delay, self.logit_scale, *optional)
 
     @property
     def n_counted(self) -> int:

@@ -127,7 +127,7 @@ def _of_family(printed: Printed, family: Family) -> Iterator[Estimate]:
     if printed.table in whole:
         yield from (e for e in whole[printed.table]() if e.name == name)
     if printed.table == "calibration":
-        yield from (c.weight_norm for c in family.cells if c.arm == "free" and c.tau == 1.0)
+        yield from (c.weight_norm for c in family.cells if c.arm == "free" and c.tau == 1.0 and c.weight_norm)
     for cell in family.cells:
         if _is_the_cell(cell, printed):
             yield from _of_cell(cell, printed.quantity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis.estimate import Estimate
 
@@ -57,10 +57,13 @@ class Section:
 
     @property
     def headlines(self) -> tuple[Estimate, ...]:
-        """The estimates to read first, in the order named."""
+        """The estimates to read first, in the order named; where `paper` has no value that of `runs`, so named."""
         first: dict[str, Estimate] = {}
-        for estimate in self._all():
-            first.setdefault(estimate.name, estimate)
+        for row in self.compared:
+            by_runs = row.paper.value is None and row.runs.value is not None
+            first[row.name] = replace(row.runs, name=f"{row.name} (runs)") if by_runs else row.paper
+        for group in self.groups:
+            first |= {e.name: e for e in group.estimates if e.name not in first}
         return tuple(first[name] for name in self.headline if name in first)
 
     def _all(self) -> Iterator[Estimate]:

@@ -121,9 +121,9 @@ def _collapse(fitted: collapse.Collapse) -> Section:
         ("r2_logit_scale", "r2_rho", "partial_r2_rho_given_logit_scale", "partial_r2_logit_scale_given_rho"),
         tuple(Compared(q.name, paper, runs, difference) for q, paper, runs, difference in rows),
         (
-            Group("Error of predicting a cell that was left out", fitted.prediction),
+            *_by_convention("Error of predicting a cell that was left out", fitted.prediction),
             Group("Mixed model, the seed as random intercept", fitted.mixed),
-            Group("Is it a line? A spline against it", fitted.spline),
+            *_by_convention("Is it a line? A spline against it", fitted.spline),
         ),
         collapse.CAVEAT,
     )
@@ -215,6 +215,13 @@ def _difference(fitted: TwoConventions, name: str) -> Estimate | None:
         n_cells=fitted.runs[name].n_cells,
         interval_reason="the two conventions are resampled apart",
     )
+
+
+def _by_convention(label: str, estimates: tuple[Estimate, ...]) -> tuple[Group, ...]:
+    """Two groups: the estimates of `runs` have names that end so."""
+    runs = tuple(e for e in estimates if e.name.endswith("_runs"))
+    paper = tuple(e for e in estimates if e not in runs)
+    return (Group(f"{label}, convention paper", paper), Group(f"{label}, convention runs", runs))
 
 
 def _one(estimates: tuple[Estimate, ...]) -> tuple[Group, ...]:

@@ -31,7 +31,7 @@ def collapse_plot(family: Family, name: str) -> Drawing:
     """Draw the usable cells of one family's collapse regression, with its fits and R2."""
     fit = family.collapse
     on_scale = fit["r2_logit_scale"]
-    left_out = " Left out: " + "; ".join(on_scale.left_out) + "." if on_scale.left_out else ""
+    left_out = f" {numbers.count(len(on_scale.left_out), 'cell')} left out, named below." if on_scale.left_out else ""
     caption = (
         "Large: cell medians of grokked_step; small: single runs; line: least squares of ln(median) on the horizontal "
         f"axis. {numbers.count(len(fit.cells), 'cell')}, {numbers.count(on_scale.n_runs, 'run')}. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from analysis.comparisons import Comparison
-from analysis.render.accuracy import accuracy
+from analysis.render.accuracy import ARMS, accuracy
 from analysis.render.canvas import Drawing, png, svg
 from analysis.render.collapse_plot import collapse_plot
 from analysis.render.heatmap import heatmap
@@ -24,7 +24,9 @@ OF_COMPARISONS: Mapping[str, Callable[[Comparison, Sequence[Family], str], Drawi
 
 
 def of_cells(family: Family) -> tuple[Drawing, ...]:
-    """What the cells of one family are."""
+    """What the cells of one family are; none of a family of forks alone."""
+    if not any(c.arm in ARMS for c in family.cells):
+        return ()
     return tuple(draw(family, _named(kind, family)) for kind, draw in OF_CELLS.items())
 
 

@@ -42,3 +42,15 @@ def interval(estimate: Estimate) -> str:
 def count(number: int, noun: str) -> str:
     """`1 run`, `1,200 runs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def digits(value: float | None) -> str:
+    """At most five significant digits, `12,600` or `0.8329`, to be set beside a printed number."""
+    if value is None:
+        return NONE
+    return f"{value:,.5g}" if abs(value) < 1e5 else f"{value:,.0f}"
+
+
+def between(ends: tuple[float, float] | None) -> str:
+    """An interval in the same way."""
+    return NONE if ends is None else "[{}, {}]".format(*(digits(end) for end in ends))

@@ -1,17 +1,22 @@
-"""One self-contained HTML file: pictures inside, no scripts, nothing fetched, readable on paper and in the dark."""
+"""The report: one self-contained HTML file, and the same as Markdown beside its figures.
+
+HTML: pictures inside, no scripts, nothing fetched, readable on paper and in the dark.
+"""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from analysis.collapse import CAVEAT
 from analysis.render import numbers
 from analysis.render.canvas import Drawing, svg
-from analysis.render.drawings import drawings
+from analysis.render.page import VERDICTS, page_of
 from analysis.result import SOURCE, Analysis
+
+FIGURES = "figures"
+"""Folder of the figures, beside the report."""
 
 
 def report_html(a: Analysis, *, figures: Mapping[str, bytes] | None = None) -> str:
@@ -21,20 +26,29 @@ def report_html(a: Analysis, *, figures: Mapping[str, bytes] | None = None) -> s
         painted = (figures or {}).get(f"{drawing.name}.svg") or svg(drawing)
         return "data:image/svg+xml;base64," + b64encode(painted).decode("ascii")
 
+    return _written("report.html", a, picture)
+
+
+def report_markdown(a: Analysis) -> str:
+    """The report as Markdown, with links to the pictures in `figures/`."""
+    return _written("report.md", a, lambda drawing: f"{FIGURES}/{drawing.name}.svg")
+
+
+def _written(template: str, a: Analysis, picture: Callable[[Drawing], str]) -> str:
     environment = Environment(
         loader=PackageLoader("analysis.render", "templates"),
-        autoescape=select_autoescape(),
+        autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sets = drawings(a)
-    return environment.get_template("report.html").render(
-        a=a,
-        source=SOURCE,
-        caveat=CAVEAT,
-        numbers=numbers,
-        picture=picture,
-        drawn=sets,
-        families=tuple(zip(a.families, sets, strict=False)),
+    environment.filters["cell"] = _table_cell
+    return environment.get_template(template).render(
+        a=a, page=page_of(a), source=SOURCE, numbers=numbers, picture=picture, verdicts=VERDICTS
     )
+
+
+def _table_cell(text: object) -> str:
+    """Text that cannot end a cell of a Markdown table or begin markup."""
+    plain = str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    return plain.replace("<", "&lt;").replace("_", "\\_").replace("*", "\\*")

@@ -15,9 +15,9 @@ from analysis.section import Section
 from analysis.sections import compared_sections, family_sections, missing_comparisons
 
 
-def terminal_tables(a: Analysis) -> list[Table]:
+def terminal_tables(a: Analysis) -> list[Table | Text]:
     """Counts of the sweep; cells and headline estimates of each family, of comparisons; the paper's numbers."""
-    tables = [_counts(a)]
+    tables: list[Table | Text] = [_counts(a)]
     for family in a.families:
         tables.append(_cells(family))
         sections = family_sections(family)
@@ -26,7 +26,10 @@ def terminal_tables(a: Analysis) -> list[Table]:
             tables.append(_headlines(f"Estimates, {family.key.title}", sections, missing))
     for comparison, section in compared_sections(a):
         tables.append(_headlines(f"{section.title}, {comparison.title}", [section], []))
-    tables.append(_claims(a))
+    if a.claims.rows:
+        tables.append(_claims(a))
+    if a.families:
+        tables.append(Text(_last_words(a)))
     return tables
 
 
@@ -97,9 +100,13 @@ def _claims(a: Analysis) -> Table:
     for name in (SAME, AGREES, DIFFERS, UNDECIDED, OTHER):
         table.add_column(name, justify="right")
     table.add_row(*(str(claims.count(name)) for name in (SAME, AGREES, DIFFERS, UNDECIDED, OTHER)))
-    told = f"{len(claims.rows)} of the {claims.n_printed} numbers that {SOURCE} prints have runs here (see the report)"
-    table.caption = Text("\n".join(filter(None, (told, _not_supported(missing_comparisons(a))))))
     return table
+
+
+def _last_words(a: Analysis) -> str:
+    told = f"{len(a.claims.rows)} of the {a.claims.n_printed} numbers that {SOURCE} prints have runs here"
+    where = "; the report sets each beside ours" if a.claims.rows else ""
+    return "\n".join((*_not_supported(missing_comparisons(a)).splitlines(), f"{told}{where}"))
 
 
 def _remark(estimate: Estimate) -> str:

@@ -1,33 +1,51 @@
-"""analyze: estimates, figures and a report of one sweep."""
+"""analyze: estimates, figures and a report of one sweep, or of several together."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import pandas as pd
 import typer
 
-from cluster.cli.common import StoreOption, SweepArgument, app, console, print_tables, store_at
+from cluster.cli.common import StoreOption, app, console, print_tables, store_at
+from grok_sweeps.store import open_objects
+
+if TYPE_CHECKING:
+    from grok_sweeps.results import Store
+
+READINGS = ("attempt", "train_accuracy", "test_accuracy", "logit_scale")
+"""What the analysis reads of the curves."""
 
 
 @app.command()
 def analyze(
-    sweep: SweepArgument,
+    sweeps: Annotated[list[str], typer.Argument(metavar="SWEEP...", help="Names of sweeps in the store.")],
     store: StoreOption = None,
-    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples over seeds.")] = 2000,
+    resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples over seeds.")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write to; default: beside the sweep's rows. Needed for several sweeps."),
+    ] = None,
 ) -> None:
-    """Estimate what the sweep's table supports; write estimates, figures and report beside its rows."""
+    """Estimate what the sweeps' table supports; write report.html, report.md, estimates.json and figures."""
     from analysis import analyze as run_analysis
     from analysis import render
 
     opened = store_at(store)
-    sweep_store = opened.sweep(sweep)
-    plan = sweep_store.load_plan()
+    sweeps = list(dict.fromkeys(sweeps))
+    if len(sweeps) > 1 and output is None:
+        raise typer.BadParameter("several sweeps have no folder of their own in the store; say --output FOLDER.")
+    found = [opened.sweep(name) for name in sweeps]
+    plans = [sweep.load_plan() for sweep in found]
+    planned = {run.run_id for plan in plans if plan is not None for run in plan.runs}
+    runs = pd.concat([opened.runs(name) for name in sweeps], ignore_index=True)
     result = run_analysis(
-        opened.runs(sweep),
-        opened.curves(sweep),
-        sweep=sweep,
-        n_planned=None if plan is None else len(plan.runs),
+        runs,
+        _curves(opened, sweeps),
+        sweep=sweeps,
+        n_planned=None if None in plans else len(planned),
         resamples=resamples,
         seed=seed,
     )
@@ -36,13 +54,19 @@ def analyze(
     files = {
         "estimates.json": render.estimates_json(result).encode(),
         "report.html": render.report_html(result, figures=figures).encode(),
+        "report.md": render.report_markdown(result).encode(),
         **{f"figures/{name}": data for name, data in figures.items()},
     }
+    # What is written is made anew from the rows at any time, so a report of before is overwritten.
+    objects = opened.objects if output is None else open_objects(str(output))
+    prefix = found[0].layout.analysis("") if output is None else ""
     for name, data in files.items():
-        opened.objects.put(sweep_store.layout.analysis(name), data)
+        objects.put(f"{prefix}{name}", data)
     out = console()
-    folder = opened.objects.address(sweep_store.layout.analysis(""))
-    out.print(
-        f"report: {opened.objects.address(sweep_store.layout.analysis('report.html'))}", highlight=False, markup=False
-    )
-    out.print(f"estimates.json and figures: {folder}", highlight=False, markup=False)
+    out.print(f"report: {objects.address(f'{prefix}report.html')}", highlight=False, markup=False, soft_wrap=True)
+    folder = objects.address(f"{prefix}figures").removesuffix("figures")
+    out.print(f"report.md, estimates.json and figures/: {folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _curves(store: Store, sweeps: list[str]) -> pd.DataFrame:
+    return pd.concat([store.curves(name, columns=READINGS) for name in sweeps], ignore_index=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from cluster.settings import STORE_VARIABLE, default_store
 from grok_sweeps.results import Store, open_store
@@ -107,8 +107,8 @@ def store_at(uri: str | None) -> Store:
     return open_store(uri or default_store())
 
 
-def print_tables(tables: list[Table]) -> None:
-    """Print rich tables with an empty line after each."""
+def print_tables(tables: Sequence[RenderableType]) -> None:
+    """Print rich tables, or text between them, with an empty line after each."""
     out = console()
     for table in tables:
         out.print(table)

@@ -9,15 +9,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis import analyze
-from analysis.render import estimates_json, terminal_tables
+from analysis.render import estimates_json, report_markdown, terminal_tables
+from analysis.sections import family_sections
 from grok_sweeps.schema import CURVE_COLUMNS, RUN_COLUMNS
 
 
 def estimates(analysis):
     for family in analysis.families:
-        yield from (*family.collapse.estimates, family.recovery)
+        for section in family_sections(family):
+            yield from section.estimates
         for cell in family.cells:
-            yield from (cell.grokked_step, cell.memorized_step, cell.delay, cell.logit_scale)
+            yield from cell.estimates
+    for comparison in analysis.comparisons:
+        yield from comparison.estimates
 
 
 def check(analysis):
@@ -27,6 +31,7 @@ def check(analysis):
         assert estimate.interval is None or estimate.interval[0] <= estimate.interval[1]
     json.loads(estimates_json(analysis), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
     assert terminal_tables(analysis)
+    assert report_markdown(analysis)
 
 
 def test_an_empty_table_has_no_family(no_curves):
@@ -41,7 +46,10 @@ def test_an_empty_table_has_no_family(no_curves):
 def test_a_table_of_censored_runs_has_reasons_only(make_runs, grid, no_curves):
     rows = [{**r, "grokked_step": None, "outcome": "censored", "logit_scale_at_grok": None} for r in grid()]
     analysis = analyze(make_runs(rows), no_curves, sweep=["made"])
-    assert all(e.value is None for e in estimates(analysis) if e.name != "median_memorized_step")
+    (family,) = analysis.families
+    assert all(e.value is None for section in family_sections(family) for e in section.estimates)
+    assert all(c.grokked_step.value is None for c in family.cells)
+    assert len(family.survival.medians) == len(family.cells)
     check(analysis)
 
 
@@ -64,7 +72,7 @@ def test_without_the_logit_scale_the_reason_names_the_column(make_runs, grid, no
     runs = make_runs(grid()).drop(columns="logit_scale_at_grok")
     family = analyze(runs, no_curves, sweep="made").families[0]
     assert "no column logit_scale_at_grok" in family.collapse["r2_rho"].left_out[0]
-    assert "no column logit_scale_at_grok" in family.recovery.reason
+    assert "no column logit_scale_at_grok" in family.recovery.paper.reason
 
 
 def test_nullable_arrow_and_text_numbers_are_read_alike(make_runs, grid, no_curves):

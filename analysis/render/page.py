@@ -1,0 +1,166 @@
+"""The report's parts, ready to be written: the HTML and the Markdown template walk the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from analysis.claims import AGREES, DIFFERS, OTHER, SAME, UNDECIDED
+from analysis.comparisons import Comparison
+from analysis.estimate import Estimate
+from analysis.render.canvas import Drawing
+from analysis.render.drawings import of_cells, of_comparison, of_section
+from analysis.render.methods import sentences, shared_method
+from analysis.result import Analysis, Family
+from analysis.section import Compared, Section
+from analysis.sections import compared_sections, family_sections, missing_comparisons
+
+VERDICTS = (SAME, AGREES, DIFFERS, UNDECIDED, OTHER)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One estimate and what is to be said of it alone."""
+
+    estimate: Estimate
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateTable:
+    """Estimates with the method that they share."""
+
+    label: str
+    method: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConventionTable:
+    """Quantities by both conventions, the method of each, and what each quantity is."""
+
+    paper: str
+    runs: str
+    rows: tuple[tuple[Compared, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One section of the report."""
+
+    section: Section
+    anchor: str
+    figures: tuple[Drawing, ...]
+    conventions: ConventionTable | None
+    tables: tuple[EstimateTable, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyPage:
+    """One family: figures of its cells, its analyses, and those that it does not support."""
+
+    family: Family
+    anchor: str
+    figures: tuple[Drawing, ...]
+    parts: tuple[Part, ...]
+    missing: tuple[tuple[str, str], ...]
+    cell_methods: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonPage:
+    """One comparison between families."""
+
+    comparison: Comparison
+    part: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole report."""
+
+    analysis: Analysis
+    families: tuple[FamilyPage, ...]
+    comparisons: tuple[ComparisonPage, ...]
+    missing: tuple[tuple[str, str], ...]
+
+    @property
+    def headlines(self) -> tuple[tuple[str, Part], ...]:
+        """Every part with the title of what it is about."""
+        of_families = [(page.family.key.title, part) for page in self.families for part in page.parts]
+        return (*of_families, *((page.comparison.title, page.part) for page in self.comparisons))
+
+
+def page_of(a: Analysis) -> Page:
+    """The parts of an analysis in the order in which they are read."""
+    families = []
+    for number, family in enumerate(a.families, 1):
+        sections = family_sections(family)
+        families.append(
+            FamilyPage(
+                family,
+                f"family-{number}",
+                of_cells(family),
+                tuple(_part(s, f"{s.name}-{number}", of_section(family, s)) for s in sections if not s.missing),
+                tuple((s.title, s.missing) for s in sections if s.missing),
+                family.cells[0].estimates if family.cells else (),
+            )
+        )
+    comparisons = tuple(
+        ComparisonPage(c, _part(section, f"comparison-{number}", of_comparison(a, c)))
+        for number, (c, section) in enumerate(compared_sections(a), 1)
+    )
+    return Page(a, tuple(families), comparisons, missing_comparisons(a))
+
+
+def _part(section: Section, anchor: str, figures: tuple[Drawing, ...]) -> Part:
+    return Part(
+        section,
+        anchor,
+        figures,
+        _conventions(section.compared) if section.compared else None,
+        tuple(_table(g.label, g.estimates) for g in section.groups if g.estimates),
+        _unique(sentence for e in section.estimates for sentence in e.left_out),
+    )
+
+
+def _conventions(rows: Sequence[Compared]) -> ConventionTable:
+    paper, own = shared_method([row.paper for row in rows])
+    runs, own_runs = shared_method([row.runs for row in rows])
+    of_paper, why_paper = _shared_lack([row.paper for row in rows], " by paper")
+    of_runs, why_runs = _shared_lack([row.runs for row in rows], " by runs")
+    more = [_beyond(of_paper_too, text) for of_paper_too, text in zip(own, own_runs, strict=True)]
+    remarks = (" ".join(filter(None, texts)) for texts in zip(own, more, of_paper, of_runs, strict=True))
+    return ConventionTable(f"{why_paper}{paper}", f"{why_runs}{runs}", tuple(zip(rows, remarks, strict=True)))
+
+
+def _table(label: str, estimates: Sequence[Estimate]) -> EstimateTable:
+    method, own = shared_method(estimates)
+    lacks, why = _shared_lack(estimates)
+    remarks = (" ".join(filter(None, texts)) for texts in zip(lacks, own, strict=True))
+    rows = tuple(Row(estimate, remark) for estimate, remark in zip(estimates, remarks, strict=True))
+    return EstimateTable(label, f"{why}{method}", rows)
+
+
+def _beyond(said: str, text: str) -> str:
+    """The sentences of a text that are not said yet."""
+    return " ".join(s for s in sentences(text) if s not in sentences(said))
+
+
+def _shared_lack(estimates: Sequence[Estimate], by: str = "") -> tuple[list[str], str]:
+    """Why each has no value or no interval; said once, as the second, where all of them lack the same."""
+    lacks = [_lack(e, by) for e in estimates]
+    if len(lacks) > 1 and lacks[0] and len(set(lacks)) == 1:
+        return [""] * len(lacks), f"{lacks[0]} "
+    return lacks, ""
+
+
+def _lack(estimate: Estimate, by: str) -> str:
+    if estimate.reason:
+        return f"No value{by}: {estimate.reason}."
+    return f"No interval{by}: {estimate.interval_reason}." if estimate.interval_reason else ""
+
+
+def _unique(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if text))

@@ -1,0 +1,100 @@
+"""Verdicts on the paper's numbers: one rule, on runs in the paper's setting only."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from analysis import analyze
+from analysis.claims import AGREES, DIFFERS, OTHER, SAME, UNDECIDED, published, verdict
+
+
+def printed(quantity="recovery_fraction", p=59, **where):
+    found = [c for c in published() if c.quantity == quantity and c.p == p]
+    return next(c for c in found if all(getattr(c, name) == value for name, value in where.items()))
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "said"),
+    [
+        (0.8349, None, SAME),
+        (0.8251, (0.1, 0.2), SAME),
+        (0.84, (0.835, 0.86), AGREES),
+        (0.90, (0.82, 0.95), AGREES),
+        (0.90, (0.87, 0.93), DIFFERS),
+        (0.90, None, DIFFERS),
+        (None, None, ""),
+    ],
+)
+def test_a_verdict_follows_from_the_printed_digits_and_both_intervals(value, interval, said):
+    assert verdict(printed(), value, interval) == said
+
+
+def test_without_any_interval_a_number_that_is_not_the_same_is_undecided():
+    assert verdict(replace(printed(), interval=None), 0.9, None) == UNDECIDED
+
+
+def papers_cells(make_runs, rows, **values):
+    pinned = {"w_c": 54.489295959472656, "seeding": "paper", "control_id": None}
+    return make_runs({**pinned, **r, **values} for r in rows)
+
+
+def claims_of(runs, no_curves, **options):
+    rows = analyze(runs, no_curves, sweep="made", resamples=100, **options).claims.rows
+    return {(c.printed.table, c.printed.quantity, c.printed.rho, c.printed.tau): c for c in rows}
+
+
+@pytest.fixture
+def one_cell():
+    return [{"rho": 1.0, "tau": 1.0, "seed": s, "grokked_step": 3675, "logit_scale_at_grok": 23.87} for s in range(12)]
+
+
+def test_a_cell_of_the_paper_is_set_beside_its_numbers(make_runs, no_curves, one_cell):
+    found = claims_of(papers_cells(make_runs, one_cell), no_curves)
+    claim = found["temperature_sweep", "grokked_step", 1.0, 1.0]
+    assert (claim.verdict, claim.ours.n_runs, claim.w_c) == (SAME, 12, None)
+    assert found["temperature_sweep", "logit_scale_at_grok", 1.0, 1.0].verdict == SAME
+    assert {c.printed.p for c in found.values()} == {59}
+    assert ("temperature_sweep", "grokked_step", 1.15, 1.0) not in found
+
+
+@pytest.mark.parametrize(
+    "other", [{"lr": 2e-3}, {"train_fraction": 0.6}, {"hidden": 512}, {"p": 61}, {"label_smoothing": 0.1}]
+)
+def test_runs_in_another_setting_are_not_judged(other, make_runs, no_curves, one_cell):
+    assert claims_of(papers_cells(make_runs, one_cell, **other), no_curves) == {}
+
+
+def test_another_w_c_is_named(make_runs, no_curves, one_cell):
+    found = claims_of(papers_cells(make_runs, one_cell, w_c=53.0), no_curves)
+    assert found["temperature_sweep", "grokked_step", 1.0, 1.0].w_c == 53.0
+
+
+def test_of_two_families_the_one_nearest_to_the_papers_norm_answers(make_runs, no_curves, one_cell):
+    near = papers_cells(make_runs, one_cell)
+    far = papers_cells(make_runs, [{**r, "grokked_step": 5000} for r in one_cell] * 1, w_c=50.0)
+    far["run_id"], far["cell_id"] = far.run_id + "far", far.cell_id + "far"
+    found = claims_of(pd.concat([far, near], ignore_index=True), no_curves)
+    assert found["temperature_sweep", "grokked_step", 1.0, 1.0].verdict == SAME
+
+
+def test_the_papers_grid_alone_answers_for_its_collapse(make_runs, no_curves, grid):
+    rows = grid(seeds=3)
+    whole = claims_of(papers_cells(make_runs, rows), no_curves)
+    more = claims_of(papers_cells(make_runs, [*rows, *grid(rhos=(1.15,), taus=(1.15, 1.5), seeds=3)]), no_curves)
+    fewer = claims_of(papers_cells(make_runs, [r for r in rows if r["tau"] != 1.3]), no_curves)
+    key = ("collapse", "r2_logit_scale", None, None)
+    assert whole[key].ours.n_cells == more[key].ours.n_cells == 12
+    assert more[key].ours.value == whole[key].ours.value
+    assert fewer[key].verdict == OTHER
+
+
+def test_a_cell_with_censored_runs_has_the_median_of_those_that_grokked_as_the_paper_does(make_runs, no_curves):
+    rows = [{"arm": "allocation", "gamma": 0.6, "seed": s, "grokked_step": 1825} for s in range(9)]
+    rows += [
+        {"arm": "allocation", "gamma": 0.6, "seed": s, "grokked_step": None, "outcome": "censored"} for s in (9, 10, 11)
+    ]
+    claim = claims_of(papers_cells(make_runs, rows), no_curves)["layer_allocation", "grokked_step", 1.0, 1.0]
+    assert claim.verdict == SAME
+    assert claim.ours.n_runs == 9
+    assert "3 that did not grok" in claim.ours.left_out
