@@ -47,5 +47,5 @@ def allocation(cells: Sequence[Cell], *, resamples: int, seed: int) -> tuple[Est
         *medians.contrast(names[1], _MAX_OVER_MIN, lambda m: m.max(axis=1) / m.min(axis=1), kind=Kind.BCA),
         *medians.contrast(names[2], fixed, lambda m: m[:, slow] / m[:, fast]),
         medians.of_seeds("allocation_logit_scale_max_over_min", _RANGE + reads, scale_range),
-        medians.of_seeds("allocation_r2_logit_scale", _SCALE + reads, medians.r_squared_logit_scale),
+        medians.of_seeds("allocation_r2_logit_scale", _SCALE + reads, medians.r_squared_logit_scale, kind=Kind.R2),
     )

@@ -1,8 +1,8 @@
 """Resampling of seeds, the unit that is independent: cells of one sweep share their seeds.
 
 One list of seeds is drawn a resample and used in every cell, so that a seed that is slow everywhere is slow everywhere
-in the resample too; a cell takes the drawn seeds that it has. Seeds are few, so a percentile interval is coarse, and a
-statistic bounded at zero (R2) has an interval that cannot reach below it.
+in the resample too; a cell takes the drawn seeds that it has. Seeds are few, so a percentile interval is coarse and
+too narrow, and what they bias (R²) their resamples bias again: each of the intervals here meets one of these.
 
 Shapes: B resamples, S seeds, C cells.
 """
@@ -27,6 +27,9 @@ MIN_SHARE = 0.9
 """Smallest share of resamples that must give a value for an interval to be stated."""
 
 _CHUNK = 4_000_000
+
+_EXACT = 1e-12
+"""Least share of a variance that counts as left unexplained."""
 
 _TIED = 1e-12
 """Two values of one statistic that differ by less, relatively, differ by rounding: sums of one set in another order."""
@@ -115,6 +118,30 @@ def percentile_interval(values: Floats, level: float = LEVEL) -> tuple[tuple[flo
         return None, f"{lost} of {len(values)} resamples gave no value (a cell without a median or a degenerate fit)"
     low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
     return (float(low), float(high)), ""
+
+
+def basic_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:
+    """Percentiles of the finite values [B] reflected about `value` (Davison and Hinkley 1997, 5.2), or None and why.
+
+    What few seeds bias, resamples of them bias once more by as much; reflection takes that off. It holds the value.
+    """
+    plain, why = percentile_interval(values, level)
+    if plain is None:
+        return None, why
+    return (min(2 * value - plain[1], value), max(2 * value - plain[0], value)), ""
+
+
+def r2_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:
+    """The basic interval of ln(1 − R²) as one of R² or of a partial R², at least 0, or None and why.
+
+    1 − R² is a ratio of variances, which is nearer to normal and to one spread on that scale.
+    """
+
+    def unexplained(r2: Floats) -> Floats:
+        return np.log(np.maximum(1 - r2, _EXACT))
+
+    ends, why = basic_interval(unexplained(values), float(unexplained(np.asarray(value))), level)
+    return (None, why) if ends is None else ((max(0.0, 1 - float(np.exp(ends[1]))), 1 - float(np.exp(ends[0]))), "")
 
 
 def bca_interval(

@@ -2,8 +2,7 @@
 
 y = ln T regressed on L, on rho, and on both: by convention `paper` over cells and by `runs` over runs (see
 `analysis.convention`). A description, no proof of mediation: L is read at the grokking step, so it is an outcome of the
-same run (endogenous), and a slow cell reads its L later. Few cells share few seeds, so intervals are wide and a partial
-R2 near 0 cannot have an interval that includes 0.
+same run (endogenous), and a slow cell reads its L later. Few cells share few seeds, so intervals are wide.
 
 Beside the fits: a mixed model with the seed as random intercept, a spline against the line, and the error of predicting
 a cell that was left out.
@@ -17,14 +16,14 @@ from math import comb
 
 import numpy as np
 
-from analysis.bootstrap import Floats, Ints, percentile_interval, seed_table
+from analysis.bootstrap import Floats, Ints, seed_table
 from analysis.cells import Cell
 from analysis.convention import PAPER, PAPER_T, RUNS, RUNS_T, not_grokked, scale_sentence, usable
 from analysis.estimate import Estimate, absent
 from analysis.mixed import mixed_model
 from analysis.points import MODELS, Points, prediction_errors
 from analysis.regression import Fits, fits_of, least_squares
-from analysis.resampled import Kind, Seeds, estimated, seeds_of
+from analysis.resampled import Kind, Seeds, estimated, interval_of, seeds_of
 from analysis.spline import spline_check
 
 MIN_CELLS = 4
@@ -53,16 +52,34 @@ class Quantity:
     of: Callable[[Fits], Floats]
     needs_scale: bool = True
     needs_rho: bool = True
+    kind: Kind = Kind.EXPANDED
+
+    @property
+    def difference_kind(self) -> Kind:
+        """How the interval of a difference between two of them is read."""
+        return Kind.EXPANDED if self.kind is Kind.EXPANDED else Kind.BASIC
 
 
 QUANTITIES = (
-    Quantity("r2_logit_scale", "1", "R² of y on L.", lambda f: f.r2_a, needs_rho=False),
-    Quantity("r2_rho", "1", "R² of y on rho.", lambda f: f.r2_b, needs_scale=False),
-    Quantity("r2_both", "1", "R² of y on L and rho.", lambda f: f.r2_both),
-    Quantity("delta_r2_rho_given_logit_scale", "1", "R²(L, rho) − R²(L).", lambda f: f.delta_b),
-    Quantity("delta_r2_logit_scale_given_rho", "1", "R²(L, rho) − R²(rho).", lambda f: f.delta_a),
-    Quantity("partial_r2_rho_given_logit_scale", "1", "(R²(L, rho) − R²(L)) / (1 − R²(L)).", lambda f: f.partial_b),
-    Quantity("partial_r2_logit_scale_given_rho", "1", "(R²(L, rho) − R²(rho)) / (1 − R²(rho)).", lambda f: f.partial_a),
+    Quantity("r2_logit_scale", "1", "R² of y on L.", lambda f: f.r2_a, needs_rho=False, kind=Kind.R2),
+    Quantity("r2_rho", "1", "R² of y on rho.", lambda f: f.r2_b, needs_scale=False, kind=Kind.R2),
+    Quantity("r2_both", "1", "R² of y on L and rho.", lambda f: f.r2_both, kind=Kind.R2),
+    Quantity("delta_r2_rho_given_logit_scale", "1", "R²(L, rho) − R²(L).", lambda f: f.delta_b, kind=Kind.BASIC),
+    Quantity("delta_r2_logit_scale_given_rho", "1", "R²(L, rho) − R²(rho).", lambda f: f.delta_a, kind=Kind.BASIC),
+    Quantity(
+        "partial_r2_rho_given_logit_scale",
+        "1",
+        "(R²(L, rho) − R²(L)) / (1 − R²(L)).",
+        lambda f: f.partial_b,
+        kind=Kind.R2,
+    ),
+    Quantity(
+        "partial_r2_logit_scale_given_rho",
+        "1",
+        "(R²(L, rho) − R²(rho)) / (1 − R²(rho)).",
+        lambda f: f.partial_a,
+        kind=Kind.R2,
+    ),
     Quantity(
         "slope_logit_scale", "ln step per unit of L", "Slope of y on L alone.", lambda f: f.slope_a, needs_rho=False
     ),
@@ -131,7 +148,7 @@ def collapse(cells: Sequence[Cell], *, resamples: int, seed: int) -> Collapse:
     table = seed_table(used)
     seeds = seeds_of(table, resamples, seed)
     rho = np.array([c.rho for c in used], dtype=np.float64)
-    shared = f"ordinary least squares with intercept (statsmodels OLS), unweighted. {Kind.EXPANDED}{_few_seeds(used)}"
+    shared = f"ordinary least squares with intercept (statsmodels OLS), unweighted.{_few_seeds(used)}"
     methods = {
         PAPER: f"{_CELLS}: {PAPER_T}, {scale_sentence(table)}; {shared}",
         RUNS: f"{_CELLS}: {RUNS_T}; {shared}",
@@ -193,7 +210,7 @@ def _fit(points: Points, seeds: Seeds, method: str, n_cells: int, left_out: tupl
 
 
 def _estimate(quantity: Quantity, fitted: _Fitted, seeds: Seeds, suffix: str = "") -> Estimate:
-    name, method = quantity.name + suffix, f"{quantity.sentence} {fitted.method}"
+    name, method = quantity.name + suffix, f"{quantity.sentence} {fitted.method} {quantity.kind}"
     no_scale = "L is the same in all usable cells" if fitted.fits is not None and np.isnan(fitted.fits.r2_a) else ""
     reason = fitted.problem or (fitted.no_rho if quantity.needs_rho else "")
     reason = reason or (no_scale if quantity.needs_scale else "")
@@ -208,7 +225,7 @@ def _estimate(quantity: Quantity, fitted: _Fitted, seeds: Seeds, suffix: str = "
     interval, why = (
         (None, seeds.reason)
         if fitted.resampled is None
-        else percentile_interval(quantity.of(fitted.resampled), seeds.expanded())
+        else interval_of(quantity.kind, quantity.of(fitted.resampled), value, seeds.n)
     )
     return Estimate(
         name,
@@ -228,18 +245,17 @@ def _difference(
     quantity: Quantity, by_paper: Estimate, by_runs: Estimate, paper: _Fitted, runs: _Fitted, seeds: Seeds
 ) -> Estimate:
     name = f"{quantity.name}_runs_minus_paper"
-    method = f"{quantity.sentence} Convention runs minus convention paper. {Kind.EXPANDED}"
+    method = f"{quantity.sentence} Convention runs minus convention paper. {quantity.difference_kind}"
     if by_runs.value is None or by_paper.value is None:
         return absent(name, quantity.unit, method, by_runs.reason or by_paper.reason, n_cells=by_paper.n_cells)
-    interval, why = (
-        (None, seeds.reason)
-        if paper.resampled is None or runs.resampled is None
-        else percentile_interval(quantity.of(runs.resampled) - quantity.of(paper.resampled), seeds.expanded())
-    )
+    value, interval, why = by_runs.value - by_paper.value, None, seeds.reason
+    if paper.resampled is not None and runs.resampled is not None:
+        drawn = quantity.of(runs.resampled) - quantity.of(paper.resampled)
+        interval, why = interval_of(quantity.difference_kind, drawn, value, seeds.n)
     return replace(
         by_runs,
         name=name,
-        value=by_runs.value - by_paper.value,
+        value=value,
         method=method,
         interval=interval,
         interval_reason=why,

@@ -35,7 +35,7 @@ from analysis.forms import (
     slope_profile,
     steps_profile,
 )
-from analysis.resampled import Seeds, Statistic, estimated, seeds_of
+from analysis.resampled import Kind, Seeds, Statistic, estimated, seeds_of
 
 RHO_MAX = 1.15
 JUMP = 2.5
@@ -80,11 +80,15 @@ def law(cells: Sequence[Cell], *, resamples: int, seed: int) -> Law:
     by_norm, by_rho, by_scale = (fit.axis(name) for name in ("norm", "rho", "L"))
     estimates = (
         *_alpha(fit, by_norm, "alpha_per_norm_unit", "ln step per norm unit"),
-        fit.bootstrap("r_squared", "1", "R² of the exponential law in the held norm.", by_norm, lambda f: f.r_squared),
+        fit.bootstrap(
+            "r_squared", "1", "R² of the exponential law in the held norm.", by_norm, lambda f: f.r_squared, Kind.R2
+        ),
         *_against(fit, by_norm, ""),
         *_alpha(fit, by_rho, "alpha_per_rho", "ln step per unit of rho"),
         *_alpha(fit, by_scale, "alpha_per_logit_scale", "ln step per unit of L"),
-        fit.bootstrap("r_squared_logit_scale", "1", "R² of the exponential law in L.", by_scale, lambda f: f.r_squared),
+        fit.bootstrap(
+            "r_squared_logit_scale", "1", "R² of the exponential law in L.", by_scale, lambda f: f.r_squared, Kind.R2
+        ),
         *_against(fit, by_scale, "_logit_scale"),
     )
     return Law(estimates, used)
@@ -159,7 +163,15 @@ class _Fit:
             left_out=self.left_out,
         )
 
-    def bootstrap(self, name: str, unit: str, sentence: str, axis: _Axis, of: Callable[[FormFits], Floats]) -> Estimate:
+    def bootstrap(
+        self,
+        name: str,
+        unit: str,
+        sentence: str,
+        axis: _Axis,
+        of: Callable[[FormFits], Floats],
+        kind: Kind = Kind.EXPANDED,
+    ) -> Estimate:
         """A quantity of the three forms with an interval over seeds."""
         method = f"{sentence} {self.method} x is {axis.name}, held at its full-sample value."
         if axis.problem:
@@ -171,9 +183,12 @@ class _Fit:
             method,
             lambda lists: of(self.fits(axis, lists)),
             "too few cells for AICc, or a form fits them exactly",
+            kind,
         )
 
-    def over_seeds(self, name: str, unit: str, method: str, statistic: Statistic, undefined: str) -> Estimate:
+    def over_seeds(
+        self, name: str, unit: str, method: str, statistic: Statistic, undefined: str, kind: Kind = Kind.EXPANDED
+    ) -> Estimate:
         """A statistic of the seeds."""
         return estimated(
             name,
@@ -182,6 +197,7 @@ class _Fit:
             statistic,
             self.seeds,
             undefined=undefined,
+            kind=kind,
             n_runs=self.n_runs,
             n_cells=len(self.used),
             left_out=self.left_out,

@@ -14,20 +14,17 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import Floats, expanded_level, percentile_interval
+from analysis.bootstrap import Floats
 from analysis.cells import Cell
 from analysis.convention import usable
 from analysis.estimate import Estimate, absent
 from analysis.products import covariance
+from analysis.resampled import Kind, interval_of
 from analysis.samples import SENTENCES, Sample, cell_sample, logit_scale, run_sample
 from analysis.shares import lmg, r_squared_of_subsets
 
 SCALE = "logit_scale"
 RIVALS = ("grad_norm", "update_norm", "turn_angle", "preactivation_rms")
-_BOOTSTRAP = (
-    "Interval: percentile bootstrap of whole seeds with all their cells, its level expanded for few seeds (Hesterberg "
-    "2015). A partial R² and a share are never below zero, so their interval cannot include it."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +84,20 @@ def _fit(sample: Sample, names: tuple[str, ...], lacking: tuple[str, ...]) -> Me
         sample = sample.without_resamples()
     full = None if problem else _Explained.by(covariance(columns))
     drawn = None if sample.resampled is None else _Explained.by(sample.resampled)
-    level = expanded_level(sample.n_seeds) if sample.n_seeds > 1 else 0.0
 
-    def estimate(name: str, sentence: str, of: Callable[[_Explained], Floats], reason: str = "") -> Estimate:
-        method = f"{sentence} {shared} {_BOOTSTRAP}"
+    def estimate(
+        name: str, sentence: str, of: Callable[[_Explained], Floats], reason: str, kind: Kind = Kind.R2
+    ) -> Estimate:
+        method = f"{sentence} {shared} {kind}"
         value = np.nan if full is None or reason else float(of(full))
         reason = problem or reason or ("" if np.isfinite(value) else "its regressors are collinear, or one is constant")
         if reason:
             return absent(
                 name, "1", method, reason, n_runs=sample.n_runs, n_cells=sample.n_cells, left_out=sample.left_out
             )
-        interval, why = (None, sample.no_interval) if drawn is None else percentile_interval(of(drawn), level)
+        interval, why = (
+            (None, sample.no_interval) if drawn is None else interval_of(kind, of(drawn), value, sample.n_seeds)
+        )
         return Estimate(
             name,
             value,
@@ -134,8 +134,10 @@ def _fit(sample: Sample, names: tuple[str, ...], lacking: tuple[str, ...]) -> Me
         sentence = (
             f"Shapley (LMG) share of {name} in r2_all: mean over all orders of entry of the R² it adds, over r2_all."
         )
-        made.append(estimate(f"lmg_share_{name}", sentence, partial(_Explained.share, reading=j), reason))
-    return MediatorFit(sample.convention, tuple(made), f"{shared} {_BOOTSTRAP}")
+        made.append(
+            estimate(f"lmg_share_{name}", sentence, partial(_Explained.share, reading=j), reason, Kind.EXPANDED)
+        )
+    return MediatorFit(sample.convention, tuple(made), shared)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from analysis.convention import scale_sentence
 from analysis.estimate import Estimate, absent
 from analysis.medians import Medians, held_at, no_contrast
 from analysis.recovery import RHO_UP
+from analysis.resampled import Kind
 
 ARCH = "transformer_no_layernorm"
 TAU_HIGH = 1.7
@@ -50,4 +51,5 @@ def _ordering(cells: Sequence[Cell], other: str, resamples: int, seed: int) -> E
         return absent(name, "1", _SCALE, other or f"cells: {len(used)}, at least 3 are needed", n_cells=len(used))
     medians = Medians(used, resamples=resamples, seed=seed)
 
-    return medians.of_seeds(name, f"{_SCALE} {scale_sentence(medians.table)}.", medians.r_squared_logit_scale)
+    sentence = f"{_SCALE} {scale_sentence(medians.table)}."
+    return medians.of_seeds(name, sentence, medians.r_squared_logit_scale, kind=Kind.R2)

@@ -42,7 +42,6 @@ def cell(rho: float, tau: float, steps: np.ndarray, scales: np.ndarray) -> Cell:
         known("mean_logit_scale", float(np.mean(scales))),
         Spread(None, None, None, None),
         runs,
-        known("median_weight_norm", rho * W_C),
         w_c=W_C,
     )
 

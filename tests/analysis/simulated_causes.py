@@ -1,0 +1,30 @@
+"""Runs of known law for mediators and survival models: cells and the clean rows that go with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.cells import Cell
+from analysis.mediators import RIVALS
+from tests.analysis.simulated import N_SEEDS, cell
+
+RHOS, TAUS = (1.0, 1.05, 1.1, 1.15), (1.0, 1.3, 1.7)
+POWERS = dict(zip(RIVALS, (-0.6, 0.3, -0.4, 0.8), strict=True))
+"""How each rival goes with L."""
+SPREADS = dict(zip(RIVALS, (0.2, 0.15, 0.2, 0.1), strict=True))
+
+
+def with_rivals(rng: np.random.Generator, n_seeds: int = N_SEEDS) -> tuple[tuple[Cell, ...], pd.DataFrame]:
+    """ln T = 1 + 2.5 ln L + 0.5 ln(gradient norm) + seed + noise; the other rivals follow L and do nothing."""
+    own = rng.normal(0, 0.08, n_seeds)
+    cells, parts = [], []
+    for rho in RHOS:
+        for tau in TAUS:
+            scale = np.log(24.0 * rho**2.5 / tau**0.6) + rng.normal(0, 0.05, n_seeds)
+            rivals = {n: POWERS[n] * scale + rng.normal(0, SPREADS[n], n_seeds) for n in RIVALS}
+            steps = np.exp(1 + 2.5 * scale + 0.5 * rivals["grad_norm"] + own + rng.normal(0, 0.08, n_seeds))
+            cells.append(cell(rho, tau, steps, np.exp(scale)))
+            ids = [run.run_id for run in cells[-1].runs]
+            parts.append(pd.DataFrame({"run_id": ids, **{f"{n}_at_grok": np.exp(v) for n, v in rivals.items()}}))
+    return tuple(cells), pd.concat(parts, ignore_index=True)
