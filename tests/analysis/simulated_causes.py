@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,8 @@ from analysis.cells import Cell
 from analysis.mediators import RIVALS
 from tests.analysis.simulated import N_SEEDS, cell
 
+HORIZON = 4500
+"""Steps at which the runs of `censored` end."""
 RHOS, TAUS = (1.0, 1.05, 1.1, 1.15), (1.0, 1.3, 1.7)
 POWERS = dict(zip(RIVALS, (-0.6, 0.3, -0.4, 0.8), strict=True))
 """How each rival goes with L."""
@@ -28,3 +32,22 @@ def with_rivals(rng: np.random.Generator, n_seeds: int = N_SEEDS) -> tuple[tuple
             ids = [run.run_id for run in cells[-1].runs]
             parts.append(pd.DataFrame({"run_id": ids, **{f"{n}_at_grok": np.exp(v) for n, v in rivals.items()}}))
     return tuple(cells), pd.concat(parts, ignore_index=True)
+
+
+def censored(
+    rng: np.random.Generator, *, weibull: bool, between: float = 0.0, n_seeds: int = N_SEEDS
+) -> tuple[tuple[Cell, ...], pd.DataFrame]:
+    """ln T = 8 + 6 (rho − 1) + seed + 0.3 noise at four doses, read every 25 steps; 4,500 steps, then censored."""
+    own = rng.normal(0, between, n_seeds)
+    cells, parts = [], []
+    for rho in RHOS:
+        for tau in TAUS:
+            noise = np.log(rng.exponential(size=n_seeds)) if weibull else rng.normal(size=n_seeds)
+            steps = np.ceil(np.exp(8 + 6 * (rho - 1) + own + 0.3 * noise) / 25) * 25
+            made = cell(rho, tau, steps, np.full(n_seeds, 24.0))
+            runs = tuple(r if r.grokked_step <= HORIZON else replace(r, grokked_step=np.inf) for r in made.runs)
+            n_grokked = int((steps <= HORIZON).sum())
+            cells.append(replace(made, runs=runs, n_grokked=n_grokked, n_censored=n_seeds - n_grokked))
+            ids = [run.run_id for run in runs]
+            parts.append(pd.DataFrame({"run_id": ids, "eval_every": 25, "steps_run": np.minimum(steps, HORIZON)}))
+    return tuple(cells), pd.concat(parts, ignore_index=True).assign(max_steps=HORIZON)

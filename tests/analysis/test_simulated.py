@@ -9,15 +9,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.bootstrap import draw, percentile_interval, seed_table
+from analysis.bootstrap import draw, seed_table
+from analysis.collapse import QUANTITIES
 from analysis.convention import PAPER, RUNS
 from analysis.equivalence import MARGIN, tost
 from analysis.forms import power_profile, slope_profile, steps_profile
+from analysis.law import law
 from analysis.medians import Medians
 from analysis.mixed import mixed_model
 from analysis.points import Points
 from analysis.recovery import recoveries
-from analysis.resampled import Kind
+from analysis.resampled import Kind, interval_of
 from analysis.shared_law import shared_law
 from analysis.spline import spline_check
 from tests.analysis.simulated import N_SEEDS, cell, coverage, grid, slack
@@ -61,16 +63,57 @@ def test_the_mixed_models_slopes_cover_where_the_seed_matters():
     assert min(rates) > 0.95 - slack(n), f"coverage {rates} of 0.95"
 
 
+COLLAPSE = {q.name: q for q in QUANTITIES}
+
+
+def collapse_interval(name, convention):
+    """Of one quantity of the collapse, as `collapse` reads it."""
+    quantity, lists = COLLAPSE[name], draw(N_SEEDS, 400, 0)
+    whole = np.arange(N_SEEDS)[None]
+
+    def interval(rng):
+        made = points(rng, convention, direct=2.0)
+        drawn, value = quantity.of(made.fits(lists)), float(quantity.of(made.fits(whole))[0])
+        return interval_of(quantity.kind, drawn, value, N_SEEDS)[0]
+
+    return interval
+
+
 @pytest.mark.parametrize("convention", [PAPER, RUNS])
 def test_the_cluster_bootstrap_of_the_collapse_covers(convention):
     n = 150
-    lists = draw(N_SEEDS, 400, 0)
+    rate = coverage(n, collapse_interval("slope_rho_given_logit_scale", convention), 2.0)
+    assert rate > 0.95 - slack(n), f"coverage {rate:.3f} of 0.95"
 
-    def interval(rng):
-        return percentile_interval(points(rng, convention, direct=2.0).fits(lists).slope_b_given_a)[0]
 
-    rate = coverage(n, interval, 2.0)
-    assert rate > 0.84, f"coverage {rate:.3f} of 0.95"
+@pytest.mark.parametrize(
+    ("name", "truth", "floor"),
+    [
+        ("r2_rho", 0.5966, 0.89),
+        ("r2_logit_scale", 0.9670, 0.85),
+        ("delta_r2_rho_given_logit_scale", 0.0155, 0.89),
+        ("partial_r2_rho_given_logit_scale", 0.4712, 0.82),
+    ],
+)
+def test_r2_of_runs_covers_that_of_very_many_seeds(name, truth, floor):
+    """The truths are those of 20,001 seeds of the same law."""
+    n = 150
+    rate = coverage(n, collapse_interval(name, RUNS), truth)
+    assert rate > floor, f"coverage {rate:.3f} of 0.95"
+
+
+def test_the_exponent_over_seeds_covers_by_both_conventions():
+    n = 120
+
+    def doses(rng):
+        own = rng.normal(0, 0.1, N_SEEDS)
+        steps = (np.exp(1 + 7.5 * r + own + rng.normal(0, 0.1, N_SEEDS)) for r in DOSES)
+        return tuple(cell(r, 1.0, t, np.full(N_SEEDS, 24.0 * r)) for r, t in zip(DOSES, steps, strict=True))
+
+    names = ("alpha_per_rho_over_seeds", "alpha_per_rho_runs")
+    fitted = [law(doses(np.random.default_rng(i)), resamples=400, seed=0) for i in range(n)]
+    rates = [np.mean([f[name].interval[0] <= 7.5 <= f[name].interval[1] for f in fitted]) for name in names]
+    assert min(rates) > 0.95 - slack(n), f"coverage {rates} of 0.95"
 
 
 def test_the_spline_check_finds_curvature_in_a_line_at_five_per_cent():
