@@ -152,7 +152,7 @@ def _is_the_cell(cell: Cell, printed: Printed) -> bool:
 def _apart(family: Family, printed: Printed) -> float:
     """How far the family's w_c is from the paper's, in steps of a tenth of a percent."""
     w_c = _w_c(family)
-    if printed.w_c is None or w_c is None:
+    if printed.w_c is None or w_c is None or w_c <= 0:
         return 0.0
     return float(round(1000 * abs(math.log(w_c / printed.w_c))))
 

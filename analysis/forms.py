@@ -112,6 +112,7 @@ def steps_profile(steps: Floats, x: Floats, level: float = LEVEL) -> tuple[float
     Errors are then additive and the slowest cells weigh most; None where the interval does not end.
     """
     away = x - x.mean()
+    steps = steps / steps.max()
     total = float(steps @ steps)
 
     def rss(a: float) -> float:

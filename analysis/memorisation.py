@@ -72,7 +72,9 @@ def memorisation(cells: Sequence[Cell], *, resamples: int, seed: int) -> tuple[E
 def _swept(cells: Sequence[Cell]) -> list[Cell]:
     by_rho: dict[float, list[Cell]] = {}
     for cell in cells:
-        if cell.arm == "clamp" and cell.rho is not None and not cell.superseded and cell.grokked_step.value is not None:
+        if cell.arm != "clamp" or cell.rho is None or cell.superseded or not cell.tau > 0:
+            continue
+        if cell.grokked_step.value is not None:
             by_rho.setdefault(cell.rho, []).append(cell)
     most = max(by_rho.items(), key=lambda item: (len(item[1]), item[0]), default=(0.0, []))[1]
     return sorted(most, key=lambda c: c.tau)

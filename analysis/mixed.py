@@ -73,7 +73,7 @@ def _problem(y: np.ndarray, scale: np.ndarray, rho: np.ndarray, seed: np.ndarray
         return f"runs: {len(y)} of {n_seeds} seeds, too few to tell seeds from residuals"
     design = np.column_stack([np.ones_like(y), scale, rho])
     scaled = design / np.maximum(np.abs(design).max(axis=0), 1e-300)
-    if np.linalg.matrix_rank(scaled, tol=1e-8) < 3:
+    if np.linalg.matrix_rank(scaled, tol=1e-8) < 3 or not min(scale.std(), rho.std()) > 0:
         return "L and rho are constant or collinear over the runs"
     residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
     return "L and rho fit every run exactly" if float(residual @ residual) < 1e-18 * len(y) else ""

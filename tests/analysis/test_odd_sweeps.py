@@ -1,0 +1,154 @@
+"""A sweep that every analysis finds something in, damaged in one way at a time: each says a number or a reason.
+
+The sweep has all arms, losses, precisions and moduli, so that no analysis escapes by having nothing to do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import analyze
+from tests.analysis import made_sweep
+from tests.analysis.found import estimates_in
+
+Tables = tuple[pd.DataFrame, pd.DataFrame]
+STEPS = ["grokked_step", "memorized_step", "max_steps", "eval_every", "steps_run"]
+READINGS = ["logit_scale_at_grok", *(f"{name}_at_grok" for name in made_sweep.RIVAL_POWERS)]
+
+
+@pytest.fixture(scope="module")
+def sweep() -> Tables:
+    """Half of the doses and temperatures, three seeds a cell."""
+    runs, curves = made_sweep.tables(n_seeds=3)
+    runs = runs[~runs["rho"].isin([0.85, 0.95, 1.05]) & ~runs["tau"].isin([1.2, 1.4])].reset_index(drop=True)
+    return runs, curves[(curves["step"] % 200 == 0) & curves["run_id"].isin(runs["run_id"])].reset_index(drop=True)
+
+
+def analysed(runs: pd.DataFrame, curves: pd.DataFrame):
+    """The analysis, once all that it says is found to be in order."""
+    analysis = analyze(runs, curves, sweep=made_sweep.SWEEP, resamples=20)
+    for estimate in estimates_in(analysis):
+        assert (estimate.value is None) == bool(estimate.reason), estimate
+        assert estimate.method
+        if estimate.interval is not None:
+            assert all(map(math.isfinite, estimate.interval)), estimate
+            assert estimate.interval[0] <= estimate.interval[1], estimate
+        elif estimate.value is not None and estimate.resampling:
+            assert estimate.interval_reason, estimate
+    return analysis
+
+
+def put(table: pd.DataFrame, columns: list[str] | str, value: object) -> pd.DataFrame:
+    columns = [columns] if isinstance(columns, str) else columns
+    return table.assign(**dict.fromkeys(columns, value))
+
+
+RUNS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "one seed": lambda r: r[r["seed"] == 0],
+    "two seeds": lambda r: r[r["seed"] < 2],
+    "seeds that no two cells share": lambda r: r.assign(seed=range(len(r))),
+    "no seeds": lambda r: put(r, "seed", None),
+    "fractions of a seed": lambda r: r.assign(seed=r["seed"] + 0.5),
+    "every seed the same": lambda r: put(r, "seed", 7),
+    "all censored": lambda r: put(put(r, "outcome", "censored"), ["grokked_step", *READINGS], None),
+    "all diverged": lambda r: put(put(r, "outcome", "diverged"), ["grokked_step", *READINGS], None),
+    "all failed": lambda r: put(put(r, "outcome", "failed"), ["grokked_step", *READINGS], None),
+    "grokked without a step": lambda r: put(r, "grokked_step", None),
+    "one run a cell grokked": lambda r: r.assign(
+        outcome=np.where(r["seed"] == 0, r["outcome"], "censored"),
+        grokked_step=r["grokked_step"].where(r["seed"] == 0),
+    ),
+    "every row twice": lambda r: pd.concat([r, r]),
+    "every run twice": lambda r: pd.concat([r, r.assign(run_id=r["run_id"] + "again")]),
+    "one step for all": lambda r: put(r, "grokked_step", 2000).assign(outcome="grokked"),
+    "steps in thousands": lambda r: r.assign(**{name: r[name] / 1000 for name in STEPS}),
+    "steps of 0": lambda r: put(r, STEPS, 0),
+    "steps below 0": lambda r: put(r, STEPS, -1),
+    "steps without end": lambda r: put(r, STEPS, np.inf),
+    "steps beyond all numbers": lambda r: r.assign(**{name: r[name] * 1e300 for name in STEPS}),
+    "memorised after grokking": lambda r: put(r, "memorized_step", 50_000),
+    "never memorised": lambda r: put(r, "memorized_step", None),
+    "readings further apart than the budget": lambda r: put(r, "eval_every", 1_000_000),
+    "no budget": lambda r: put(r, ["max_steps", "steps_run"], None),
+    "no readings": lambda r: put(r, READINGS, None),
+    "readings of 0": lambda r: put(r, READINGS, 0.0),
+    "readings below 0": lambda r: r.assign(**{name: -r[name] for name in READINGS}),
+    "readings without end": lambda r: put(r, READINGS, np.inf),
+    "one reading for all": lambda r: put(r, READINGS, 3.0),
+    "readings of 1e-300": lambda r: r.assign(**{name: r[name] * 1e-300 for name in READINGS}),
+    "all rivals are L": lambda r: r.assign(**dict.fromkeys(READINGS, r["logit_scale_at_grok"])),
+    "tau of 0": lambda r: put(r, "tau", 0.0),
+    "some tau of 0": lambda r: r.assign(tau=r["tau"].where(r["tau"] < 1.7, 0.0)),
+    "tau below 0": lambda r: r.assign(tau=-r["tau"]),
+    "one tau": lambda r: put(r, "tau", 1.0),
+    "rho of 0": lambda r: r.assign(rho=r["rho"] * 0),
+    "rho below 0": lambda r: r.assign(rho=-r["rho"]),
+    "no rho": lambda r: put(r, "rho", None),
+    "one rho": lambda r: r.assign(rho=r["rho"].where(r["rho"].isna(), 1.15)),
+    "w_c of 0": lambda r: put(r, ["w_c", "weight_norm_at_grok"], 0.0),
+    "w_c below 0": lambda r: put(r, ["w_c", "weight_norm_at_grok"], -54.0),
+    "no w_c": lambda r: put(r, ["w_c", "weight_norm_at_grok"], None),
+    "no gamma": lambda r: put(r, "gamma", None),
+    "one gamma": lambda r: put(r, "gamma", 0.3),
+    "forks after their end": lambda r: r.assign(fork_step=r["fork_step"] * 100_000),
+    "no collapse rate": lambda r: put(r, "softmax_collapse_max", None),
+    "no free runs": lambda r: r[r["arm"] != "free"],
+    "free runs only": lambda r: r[r["arm"] == "free"],
+    "unknown arm": lambda r: put(r, "arm", "else"),
+    "one cell": lambda r: r[r["cell_id"] == "0"],
+    "one run": lambda r: r.iloc[:1],
+    "a modulus that is text": lambda r: r.assign(p="p" + r["p"].astype(str)),
+    "another loss": lambda r: put(r, "loss", "hinge"),
+    "numbers as text": lambda r: r.astype(dict.fromkeys((*STEPS, "rho", "tau", "seed", *READINGS), str)),
+}
+
+CURVES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "no curves": lambda c: c.iloc[:0],
+    "no L over time": lambda c: put(c, "logit_scale", None),
+    "L of 0 over time": lambda c: put(c, "logit_scale", 0.0),
+    "L below 0 over time": lambda c: c.assign(logit_scale=-c["logit_scale"]),
+    "L without end over time": lambda c: put(c, "logit_scale", np.inf),
+    "steps in thousands": lambda c: c.assign(step=c["step"] / 1000),
+    "one reading a run": lambda c: c.groupby("run_id").head(1),
+    "every reading twice": lambda c: pd.concat([c, c]),
+    "of a few runs": lambda c: c[c["run_id"].isin(["0-0", "1-0", "30-1"])],
+    "of other runs": lambda c: c.assign(run_id="other"),
+}
+
+
+@pytest.mark.parametrize("what", RUNS)
+def test_a_damaged_table_of_runs_gives_numbers_or_reasons(what, sweep):
+    runs, curves = sweep
+    analysed(RUNS[what](runs), curves)
+
+
+@pytest.mark.parametrize("what", CURVES)
+def test_a_damaged_table_of_curves_gives_numbers_or_reasons(what, sweep):
+    runs, curves = sweep
+    analysed(runs, CURVES[what](curves))
+
+
+COMPARED = ["p", "arch", "loss", "dtype", "arm", "gamma", "fork_step", "w_c", "control_id", "clamp_from_step", "run_id"]
+"""Columns that comparisons rest on; `test_odd_tables` drops every column of a plain grid."""
+
+
+@pytest.mark.parametrize("column", [*COMPARED, "softmax_collapse_max", "steps_run"])
+def test_a_missing_column_gives_numbers_or_reasons(column, sweep):
+    runs, curves = sweep
+    analysed(runs.drop(columns=column), curves)
+
+
+def test_the_whole_sweep_supports_every_analysis(sweep):
+    """Else the tests above would ask of some analysis nothing at all."""
+    analysis = analysed(*sweep)
+    family = max(analysis.families, key=lambda f: len(f.cells))
+    parts = [family.collapse, family.recovery, family.law, family.mediation, family.mediators, family.equivalence]
+    parts += [family.survival, family.memorisation, family.allocation, *analysis.comparisons]
+    parts += [next(f.transformer for f in analysis.families if dict(f.key.config)["arch"] != "mlp")]
+    assert all(any(e.value is not None for e in estimates_in(part)) for part in parts)
+    assert {c.kind for c in analysis.comparisons} == {"dissociation", "precision", "same_state", "shared_law"}
