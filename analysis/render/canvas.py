@@ -55,6 +55,10 @@ class Drawing:
     alt: str
     paint: Callable[[], Figure]
 
+    def _repr_svg_(self) -> str:
+        """The figure, in a notebook."""
+        return svg(self).decode()
+
 
 def png(drawing: Drawing) -> bytes:
     """The figure as PNG at 200 dpi."""
