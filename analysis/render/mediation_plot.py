@@ -1,0 +1,125 @@
+"""Mediation: effects in both conventions beside how they depend on what no table can hold, the errors' correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis.estimate import Estimate
+from analysis.mediation import Mediation, MediationFit, SensitivityPoint
+from analysis.render import captions
+from analysis.render.canvas import MUTED, Drawing, blank_figure
+from analysis.render.forest import FIRST, MARK, PAPER, RUNS, SECOND, Forest, Row, Series, entitle, point
+from analysis.result import Family
+
+EFFECTS = (
+    ("acme", "ACME\nthrough ln L"),
+    ("ade", "ADE\nbeside ln L"),
+    ("total_effect", "total effect"),
+)
+_ZEROS = (("acme_zero_correlation", "on x alone"), ("acme_zero_correlation_given_tau", "given τ"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    series: Series
+    dash: object
+    alpha: float
+
+
+_ALONE, _GIVEN_TAU = _Look(FIRST, "-", 0.18), _Look(SECOND, (0, (4, 1.8)), 0.24)
+
+
+def mediation_plot(family: Family, name: str) -> Drawing:
+    """Draw ACME, ADE and total effect in both conventions, and the sensitivity curves of one."""
+    fitted = family.mediation
+    fit = curve_fit(fitted)
+    named = [
+        (f"{label.splitlines()[0]} ({one.convention})", one[key])
+        for one in (fitted.paper, fitted.runs)
+        for key, label in EFFECTS
+    ]
+    zeros = [(f"correlation at which ACME is zero, {words} ({fit.convention})", fit[key]) for key, words in _ZEROS]
+    caption = captions.joined(
+        "Left: effect of raising ρ from x = 0 to x = 1 on ln T, in ln steps: through ln L (ACME), beside it (ADE) and "
+        f"both. {fit.method.partition(' ln L on')[0]} Right, convention {fit.convention}: ACME if the errors of the two "
+        "models correlated as the horizontal axis says; solid: both models on x alone, dashed: given τ; band: interval "
+        "at each correlation; markers: where ACME would be zero, with interval.",
+        _counts(fitted),
+        captions.intervals([e for _, e in (*named, *zeros)]),
+        captions.absences([*named, *zeros]),
+        fitted.caveat,
+    )
+    alt = (
+        f"Two panels. Left, effects in ln step: {captions.spoken(named)}. Right, ACME over the error correlation, "
+        f"convention {fit.convention}: {_spoken(fit)}; {captions.spoken(zeros)}."
+    )
+    heading = "Mediation: how much of the dose's effect runs through the logit scale"
+    return Drawing(name, heading, caption, alt, lambda: _paint(fitted, fit, family.key.title))
+
+
+def curve_fit(fitted: Mediation) -> MediationFit:
+    """The convention whose curves are drawn: `runs`, where a disturbance of one run has a meaning, if it has any."""
+    return fitted.runs if fitted.runs.curve else fitted.paper
+
+
+def _counts(fitted: Mediation) -> str:
+    known = [one for one in (fitted.paper, fitted.runs) if one["acme"].value is not None]
+    return "; ".join(f"Convention {one.convention}: {captions.counts(one['acme'])}" for one in known) + "."
+
+
+def _spoken(fit: MediationFit) -> str:
+    at = (fit.curve[0], fit.curve[len(fit.curve) // 2], fit.curve[-1]) if fit.curve else ()
+    return ", ".join(f"{p.acme:.3f} at {p.correlation:g}" for p in at) or "none"
+
+
+def _paint(fitted: Mediation, fit: MediationFit, title: str) -> Figure:
+    rows = tuple(Row(label, (point(fitted.paper[key]), point(fitted.runs[key]))) for key, label in EFFECTS)
+    forest = Forest((PAPER, RUNS), rows)
+    figure = blank_figure(10.0, max(4.2, forest.inches + 0.6))
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
+    forest.paint(left, references=(0.0,))
+    left.set(xlabel="effect on ln T (ln step)", title="Effects")
+    curves = _sensitivity(right, fit)
+    figure.legend(handles=forest.handles, loc="outside lower left", ncols=2)
+    figure.legend(handles=curves, loc="outside lower right", ncols=2, handlelength=2.8)
+    entitle(figure, title, 110)
+    return figure
+
+
+def _sensitivity(axes: Axes, fit: MediationFit) -> list[Line2D]:
+    """Paint the curves; marks for the legend."""
+    for line in (axes.axhline, axes.axvline):
+        line(0.0, color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.5)), zorder=1)
+    axes.set(
+        xlim=(-1.04, 1.04),
+        xticks=(-1, -0.5, 0, 0.5, 1),
+        xlabel="correlation of the two models' errors",
+        ylabel="ACME (ln step)",
+        title=f"Sensitivity (convention {fit.convention})",
+    )
+    if fit.curve == fit.curve_given_tau:
+        return [_curve(axes, fit.curve, fit["acme_zero_correlation"], _ALONE, "on x alone (τ does not vary)")]
+    return [
+        _curve(axes, fit.curve, fit["acme_zero_correlation"], _ALONE, "both models on x alone"),
+        _curve(axes, fit.curve_given_tau, fit["acme_zero_correlation_given_tau"], _GIVEN_TAU, "given τ"),
+    ]
+
+
+def _curve(axes: Axes, curve: Sequence[SensitivityPoint], zero: Estimate, look: _Look, words: str) -> Line2D:
+    series = look.series
+    x = [p.correlation for p in curve]
+    banded = [(p.correlation, *p.interval) for p in curve if p.interval is not None]
+    if banded:
+        at, low, high = zip(*banded, strict=True)
+        axes.fill_between(at, low, high, color=series.colour, alpha=look.alpha, linewidth=0, zorder=2)
+    axes.plot(x, [p.acme for p in curve], color=series.colour, linewidth=1.7, linestyle=look.dash, zorder=3)
+    if zero.value is not None:
+        if zero.interval is not None:
+            axes.plot(zero.interval, [0, 0], color=series.colour, linewidth=3.2, solid_capstyle="butt", zorder=4)
+        axes.plot([zero.value], [0], linestyle="none", markersize=MARK, zorder=5, clip_on=False, **series.look)
+    return Line2D([], [], linewidth=1.7, linestyle=look.dash, label=words, markersize=MARK, **series.look)
