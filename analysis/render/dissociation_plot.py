@@ -12,7 +12,7 @@ from analysis.medians import ALL_RUNS
 from analysis.recovery import RHO_UP
 from analysis.render import captions
 from analysis.render.canvas import Drawing, blank_figure
-from analysis.render.forest import FIRST, SECOND, Forest, Row, entitle, point
+from analysis.render.forest import FIRST, FRAME, SECOND, THIRD, Forest, Row, entitle, panels, point
 from analysis.result import Family
 
 _SERIES = (FIRST.named("cross-entropy (ce)"), SECOND.named("squared error (mse)"))
@@ -27,14 +27,14 @@ def dissociation_plot(comparison: Comparison, families: Sequence[Family], name: 
         for loss in LOSSES
     ]
     share = ("share of the norm effect left under mse", comparison[_SHARE])
-    without_width = any(e.interval is not None and e.interval[0] == e.interval[1] for _, e in named)
+    fixed = [e for _, e in named if e.interval is not None and e.interval[0] == e.interval[1]]
     caption = captions.joined(
-        f"Top: T (median grokked_step) and L at ρ = {RHO_UP:g} over those at ρ = 1, both at τ = 1, logarithmic. Bottom: "
-        "ln of the ratio of T under mse over ln of that under ce: 0 if the norm acted through L alone and mse kept L in "
-        "place, 1 if the loss made no difference. Dotted: no effect, and the whole effect.",
+        f"Top: T (median grokked_step) and L at ρ = {RHO_UP:g} over those at ρ = 1, both at τ = 1. Bottom: ln of the "
+        "ratio of T under mse over the same under ce: 0 if the norm acted through L alone and L stayed in place under "
+        "mse, 1 if the loss made no difference. Dotted: those two, and no effect.",
         "; ".join(f"{loss}: {captions.counts(comparison[f'norm_up_ratio_{loss}'])}" for loss in LOSSES) + ".",
-        captions.intervals([e for _, e in (*named, share)]),
-        "An interval without width: the table has one L for all seeds of a cell." if without_width else "",
+        captions.intervals([*named, share]),
+        "An interval without width: the cells' readings are the same for all seeds." if fixed else "",
         captions.absences([*named, share]),
     )
     alt = f"Forest plot, ρ {RHO_UP:g} over ρ 1: {captions.spoken([*named, share])}."
@@ -60,9 +60,9 @@ def _paint(comparison: Comparison) -> Figure:
             for words, key, suffix in _kinds(comparison)
         ),
     )
-    share = Forest((FIRST,), (Row("share of the norm\neffect under mse", (point(comparison[_SHARE]),)),))
+    share = Forest((THIRD,), (Row("share of the norm\neffect under mse", (point(comparison[_SHARE]),)),))
     figure = blank_figure(7.4, ratios.inches + share.inches + 0.6)
-    top, bottom = figure.subplots(2, 1, height_ratios=(ratios.inches - 0.95, share.inches - 0.95))
+    top, bottom = panels(figure, 2, 1, height_ratios=(ratios.inches - FRAME, share.inches - FRAME))
     ratios.paint(top, log=True, references=(1.0,))
     share.paint(bottom, references=(0.0, 1.0))
     top.set(xlabel=f"ratio, ρ {RHO_UP:g} over ρ 1 (log)")

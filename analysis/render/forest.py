@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Transform, offset_copy
 
 from analysis.estimate import Estimate
@@ -26,10 +26,14 @@ from analysis.render.canvas import FAINT, INK, MUTED
 
 LINE = 0.215
 """Height of a line in inches."""
+BOUND = ">"
+"""Marker of a lower bound."""
 BETWEEN = 0.55
 """Free lines between two rows."""
 FRAME = 0.95
 """Inches that title, tick labels and axis label take beside the lines."""
+SHADE = "#e7ebef"
+"""Grey of a margin."""
 MARK = 5.6
 """Size of a dot in points."""
 _SMALL = 8.5
@@ -90,7 +94,7 @@ def point(estimate: Estimate, *, is_bound: bool = False) -> Point:
     return Point(
         estimate.value,
         estimate.interval,
-        text if estimate.interval is None else f"{text} {numbers.interval(estimate)}",
+        (text if estimate.interval is None else f"{text} {numbers.interval(estimate)}").replace("-", "−"),
         is_bound,
     )
 
@@ -151,7 +155,7 @@ class Forest:
         ends = [*self._ends(), *references, *((-margin, margin) if margin else ())]
         log = log and min(ends, default=1.0) > 0
         if margin:
-            axes.axvspan(-margin, margin, color="#e7ebef", linewidth=0, zorder=0)
+            axes.axvspan(-margin, margin, color=SHADE, linewidth=0, zorder=0)
         for at in references:
             axes.axvline(at, color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.5)), zorder=1)
         _scale(axes, min(ends, default=0.0), max(ends, default=1.0), log=log, within=within)
@@ -163,8 +167,12 @@ class Forest:
                 axes.axhline(top, color=FAINT, linewidth=0.6, zorder=0)
             middles.append(top + self._lines / 2)
             first = middles[-1] - (len(self.shown) - 1) / 2
-            for line, place in enumerate(self.shown):
-                texts.append(_dot(axes, self.series[place], row.points[place], first + line))
+            if all(p.value is None for p in row.points):
+                texts.append(_number(axes, row.points[0], middles[-1]))
+            else:
+                for line, place in enumerate(self.shown):
+                    _dot(axes, self.series[place], row.points[place], first + line)
+                    texts.append(_number(axes, row.points[place], first + line))
             if row.tick is not None:
                 reach = 0.45 * len(self.shown)
                 axes.plot([row.tick] * 2, [middles[-1] - reach, middles[-1] + reach], color=INK, lw=2.2, zorder=2)
@@ -194,13 +202,16 @@ def entitle(figure: Figure, title: str, width: int) -> None:
     figure.suptitle("\n".join(textwrap.wrap(title, width)), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
 
 
-def _dot(axes: Axes, series: Series, drawn: Point, y: float) -> Text:
+def _dot(axes: Axes, series: Series, drawn: Point, y: float) -> None:
     if drawn.interval is not None:
         axes.plot(drawn.interval, [y, y], color=series.colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
-        axes.plot(drawn.interval, [y, y], color=series.colour, linestyle="none", marker="|", markersize=6, zorder=3)
+        axes.plot(drawn.interval, [y, y], color=series.colour, linestyle="none", marker="|", markersize=8, zorder=3)
     if drawn.value is not None:
-        look = series.look | ({"marker": ">"} if drawn.is_bound else {})
+        look = series.look | ({"marker": BOUND} if drawn.is_bound else {})
         axes.plot([drawn.value], [y], linestyle="none", markersize=MARK, zorder=4, clip_on=False, **look)
+
+
+def _number(axes: Axes, drawn: Point, y: float) -> Text:
     return axes.text(
         1,
         y,
@@ -218,7 +229,9 @@ def _notes(
     """Notes in a column of their own, right of the widest number."""
     if not any(notes):
         return
-    widest = max(t.get_window_extent().width / t.get_figure(root=True).dpi for t in texts)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    widest = max(t.get_window_extent().width for t in texts) / figure.dpi
     for y, note in zip(middles, notes, strict=True):
         if note is not None:
             axes.text(
@@ -234,7 +247,7 @@ def _notes(
 
 
 def _beside(axes: Axes, inches: float) -> Transform:
-    """x = 1 is that far right of the axes, y as in the data."""
+    """X = 1 is that far right of the axes, y as in the data."""
     return offset_copy(axes.get_yaxis_transform(), axes.get_figure(root=True), x=inches)
 
 
@@ -244,7 +257,7 @@ def _scale(axes: Axes, low: float, high: float, *, log: bool, within: tuple[floa
         axes.set_xscale("log")
         room = max(0.06 * math.log(high / low), 0.02)
         axes.set_xlim(low * math.exp(-room), high * math.exp(room))
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if high / low > 5 else MaxNLocator(6))
+        axis.set_major_locator(_log_ticks(high / low))
         axis.set_minor_locator(NullLocator())
         axis.set_minor_formatter(NullFormatter())
     else:
@@ -252,3 +265,17 @@ def _scale(axes: Axes, low: float, high: float, *, log: bool, within: tuple[floa
         axes.set_xlim(*(within or (low - room, high + room)))
         axis.set_major_locator(MaxNLocator(6))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.10g}".replace("-", "−")))
+
+
+def _log_ticks(ratio: float) -> Locator:
+    """As many as leave room for labels such as 20,000 between them in a panel of half a figure."""
+    if ratio <= 1.6:
+        return MaxNLocator(4)
+    if ratio <= 5:
+        return LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
+    return LogLocator(subs=(1.0, 2.0, 5.0) if ratio <= 20 else (1.0, 3.0) if ratio <= 300 else (1.0,))
+
+
+def panels(figure: Figure, rows: int, columns: int, **options: Any) -> Any:
+    """Axes of a figure with room for the numbers beside each, as `subplots` gives them."""
+    return figure.subplots(rows, columns, gridspec_kw={"wspace": 0.06, "hspace": 0.08, **options})

@@ -13,7 +13,7 @@ from analysis.estimate import Estimate
 from analysis.mediation import Mediation, MediationFit, SensitivityPoint
 from analysis.render import captions
 from analysis.render.canvas import MUTED, Drawing, blank_figure
-from analysis.render.forest import FIRST, MARK, PAPER, RUNS, SECOND, Forest, Row, Series, entitle, point
+from analysis.render.forest import FIRST, MARK, PAPER, RUNS, SECOND, Forest, Row, Series, entitle, panels, point
 from analysis.result import Family
 
 EFFECTS = (
@@ -45,12 +45,13 @@ def mediation_plot(family: Family, name: str) -> Drawing:
     ]
     zeros = [(f"correlation at which ACME is zero, {words} ({fit.convention})", fit[key]) for key, words in _ZEROS]
     caption = captions.joined(
-        "Left: effect of raising ρ from x = 0 to x = 1 on ln T, in ln steps: through ln L (ACME), beside it (ADE) and "
-        f"both. {fit.method.partition(' ln L on')[0]} Right, convention {fit.convention}: ACME if the errors of the two "
-        "models correlated as the horizontal axis says; solid: both models on x alone, dashed: given τ; band: interval "
-        "at each correlation; markers: where ACME would be zero, with interval.",
-        _counts(fitted),
-        captions.intervals([e for _, e in (*named, *zeros)]),
+        "Left: effect of raising the dose from x = 0 to x = 1 on ln T, in ln steps: through ln L (ACME), beside it "
+        f"(ADE), and both. Models, convention {fit.convention}: {captions.without_interval(fit.method)} Right, the "
+        "same convention: ACME if the errors of the two models correlated as the horizontal axis says. Solid: both "
+        "models on x alone; dashed: given τ, as on the left, so that at 0 it is the ACME there. Bands: interval at "
+        "each correlation. Markers: where ACME would be zero, with interval.",
+        captions.conventions(fitted.paper.estimates, fitted.runs.estimates),
+        captions.intervals([*named, *zeros]),
         captions.absences([*named, *zeros]),
         fitted.caveat,
     )
@@ -67,11 +68,6 @@ def curve_fit(fitted: Mediation) -> MediationFit:
     return fitted.runs if fitted.runs.curve else fitted.paper
 
 
-def _counts(fitted: Mediation) -> str:
-    known = [one for one in (fitted.paper, fitted.runs) if one["acme"].value is not None]
-    return "; ".join(f"Convention {one.convention}: {captions.counts(one['acme'])}" for one in known) + "."
-
-
 def _spoken(fit: MediationFit) -> str:
     at = (fit.curve[0], fit.curve[len(fit.curve) // 2], fit.curve[-1]) if fit.curve else ()
     return ", ".join(f"{p.acme:.3f} at {p.correlation:g}" for p in at) or "none"
@@ -81,7 +77,7 @@ def _paint(fitted: Mediation, fit: MediationFit, title: str) -> Figure:
     rows = tuple(Row(label, (point(fitted.paper[key]), point(fitted.runs[key]))) for key, label in EFFECTS)
     forest = Forest((PAPER, RUNS), rows)
     figure = blank_figure(10.0, max(4.2, forest.inches + 0.6))
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.35))
+    left, right = panels(figure, 1, 2, width_ratios=(1, 1.35))
     forest.paint(left, references=(0.0,))
     left.set(xlabel="effect on ln T (ln step)", title="Effects")
     curves = _sensitivity(right, fit)

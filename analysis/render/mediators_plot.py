@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from analysis.mediators import RIVALS, SCALE, MediatorFit, Mediators
 from analysis.render import captions
 from analysis.render.canvas import Drawing, blank_figure
-from analysis.render.forest import FIRST, PAPER, RUNS, SECOND, Forest, Row, entitle, point
+from analysis.render.forest import FIRST, PAPER, RUNS, SECOND, Forest, Row, entitle, panels, point
 from analysis.result import Family
 
 WORDS = {
@@ -24,7 +24,7 @@ _OF_RIVAL = SECOND.named("the rival given L")
 def mediators_plot(family: Family, name: str) -> Drawing:
     """Draw the LMG shares in both conventions, and the pairs of partial R² of one."""
     fitted = family.mediators
-    fit = fitted.runs if fitted.runs["r2_all"].value is not None else fitted.paper
+    fit = fitted.runs if any(e.value is not None for e in fitted.runs.estimates) else fitted.paper
     shares = [
         (f"{_word(reading)} ({one.convention})", one[f"lmg_share_{reading}"])
         for one in (fitted.paper, fitted.runs)
@@ -39,17 +39,14 @@ def mediators_plot(family: Family, name: str) -> Drawing:
         )
     ]
     whole = [(f"R² of all ({one.convention})", one["r2_all"]) for one in (fitted.paper, fitted.runs)]
-    known = [
-        f"convention {words.split('(')[1][:-1]}: {captions.counts(e)}" for words, e in whole if e.value is not None
-    ]
     caption = captions.joined(
-        "Left: share of each reading at grokking in the R² of ln T on the logarithms of all of them (Shapley, LMG: mean "
-        f"over all orders of entry); {captions.spoken(whole)}. Right, convention {fit.convention}: partial R² of L given "
-        "one rival, and of that rival given L; what adds nothing stands at 0.",
-        f"Rows: {'; '.join(known)}.",
-        captions.intervals([e for _, e in (*shares, *partial)]),
+        "Left: share of each reading in the R² of ln T on the logarithms of all of them (Shapley, LMG: mean over all "
+        f"orders of entry); {captions.spoken(whole)}. Right, convention {fit.convention}: partial R² of L given one "
+        "rival, and of that rival given L; 0 is nothing added.",
+        captions.conventions(fitted.paper.estimates, fitted.runs.estimates),
+        captions.intervals([*shares, *partial]),
         captions.absences([*shares, *partial]),
-        "All are read when the outcome happens, so all are endogenous: a share is a description.",
+        "All are read at the grokking step, so all are endogenous as L is; a share is a description.",
     )
     alt = (
         f"Two panels. Left, share of R²: {captions.spoken(shares)}. Right, partial R², convention {fit.convention}: "
@@ -82,7 +79,7 @@ def _paint(fitted: Mediators, fit: MediatorFit, title: str) -> Figure:
         tuple(Row(WORDS[r], (point(fit[_scale_given(r)]), point(fit[_rival_given(r)]))) for r in RIVALS),
     )
     figure = blank_figure(10.0, max(left.inches, right.inches) + 0.6)
-    of_shares, of_partial = figure.subplots(1, 2)
+    of_shares, of_partial = panels(figure, 1, 2)
     left.paint(of_shares, references=(0.0,))
     right.paint(of_partial, references=(0.0,))
     of_shares.set(xlabel="share of R² (LMG)", title="Share of the whole")

@@ -1,4 +1,4 @@
-"""Precision audit: float32 against float64 at each dose that both have, with a bound where a median is beyond budget."""
+"""Precision audit: float32 against float64 at each dose that both have, a bound where a median is beyond the budget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.estimate import Estimate
 from analysis.precision import DTYPES
 from analysis.render import captions, numbers
 from analysis.render.canvas import Drawing, blank_figure
-from analysis.render.forest import FIRST, SECOND, THIRD, Forest, Point, Row, entitle, point
+from analysis.render.forest import BOUND, FIRST, SECOND, THIRD, Forest, Point, Row, entitle, panels, point
 from analysis.result import Family
 
 _SERIES = (FIRST.named("float32"), SECOND.named("float64"))
@@ -38,26 +38,29 @@ def precision_plot(comparison: Comparison, families: Sequence[Family], name: str
         for rho in doses
         for e, is_bound in (_ratio(found, rho),)
     ]
-    rest = [
-        (f"{words} in {dtype} at ρ {rho}", found[f"{key}_{dtype}_rho_{rho}"])
+    collapsed, grokked = (
+        [(f"{words} in {dtype} at ρ {rho}", found[f"{key}_{dtype}_rho_{rho}"]) for rho in doses for dtype in DTYPES]
         for words, key in (("softmax collapse", "softmax_collapse"), ("share grokked", "grokked_share"))
-        for rho in doses
-        for dtype in DTYPES
-    ]
-    steps = [cell.grokked_step for _, cell in medians]
-    bounds = any(_is_beyond(cell) for _, cell in medians) or any(_ratio(found, rho)[1] for rho in doses)
+    )
+    steps = [(words, cell.grokked_step) for words, cell in medians if not _is_beyond(cell)]
+    bounds = len(steps) < len(medians) or any(_ratio(found, rho)[1] for rho in doses)
     caption = captions.joined(
-        "At τ = 1 and equal held norm. Median grokked_step over all runs, one that did not grok counts as +∞; ratio of "
-        "the medians, paired over seeds; largest share of train pairs whose correct-class probability rounds to 1, mean "
-        "over seeds; share of the runs that grokked within the budget.",
-        "Triangles: the median lies beyond the budget, which is its lower bound; so is their ratio." if bounds else "",
+        "All at τ = 1 and equal held norm. Median grokked_step over all runs, one that did not grok counts as +∞; "
+        "ratio of these medians, paired over seeds; largest share over the run of train pairs whose correct-class "
+        "probability rounds to 1, mean over seeds; share of the runs that grokked within the budget.",
+        "Triangles: the median lies beyond the budget, which is its lower bound and gives that of the ratio."
+        if bounds
+        else "",
         "; ".join(f"ρ {rho}: {_counted(pair)}" for rho, pair in pairs.items()) + ".",
-        captions.intervals([*steps, *(e for _, e in (*ratios, *rest))]),
-        captions.absences([*((n, c.grokked_step) for n, c in medians if not _is_beyond(c)), *ratios, *rest]),
+        captions.intervals(steps, "medians"),
+        captions.intervals([*ratios, *collapsed], "ratios and collapse"),
+        captions.intervals(grokked, "the share grokked"),
+        captions.absences([*steps, *ratios, *collapsed, *grokked]),
     )
     alt = (
         "Four forest plots, float32 against float64 at each dose: "
-        f"{'; '.join(f'{words} {_step(cell).text}' for words, cell in medians)}; {captions.spoken([*ratios, *rest])}."
+        f"{'; '.join(f'{words} {_step(cell).text}' for words, cell in medians)}; "
+        f"{captions.spoken([*ratios, *collapsed, *grokked])}."
     )
     heading = "Precision audit: float32 against float64"
     return Drawing(name, heading, caption, alt, lambda: _paint(comparison, found, pairs))
@@ -70,6 +73,10 @@ def _held(cells: Sequence[Cell], rho: str) -> Cell:
         for c in cells
         if c.arm == "clamp" and c.tau == 1.0 and not c.superseded and c.rho is not None and f"{c.rho:g}" == rho
     )
+
+
+def _label(rho: str) -> str:
+    return f"ρ = {numbers.dose(float(rho))}"
 
 
 def _counted(pair: Pair) -> str:
@@ -100,27 +107,31 @@ def _paint(comparison: Comparison, found: Mapping[str, Estimate], pairs: Mapping
     def of_both(key: str) -> Forest:
         return Forest(
             _SERIES,
-            tuple(Row(f"ρ = {rho}", tuple(point(found[f"{key}_{d}_rho_{rho}"]) for d in DTYPES)) for rho in pairs),
+            tuple(Row(_label(rho), tuple(point(found[f"{key}_{d}_rho_{rho}"]) for d in DTYPES)) for rho in pairs),
         )
 
-    steps = Forest(_SERIES, tuple(Row(f"ρ = {rho}", tuple(_step(c) for c in pair)) for rho, pair in pairs.items()))
-    ratio = Forest((THIRD,), tuple(Row(f"ρ = {rho}", (_ratio_point(found, rho),)) for rho in pairs))
+    steps = Forest(_SERIES, tuple(Row(_label(rho), tuple(_step(c) for c in pair)) for rho, pair in pairs.items()))
+    ratio = Forest((THIRD,), tuple(Row(_label(rho), (_ratio_point(found, rho),)) for rho in pairs))
     collapsed, grokked = of_both("softmax_collapse"), of_both("grokked_share")
     figure = blank_figure(10.0, 2 * steps.inches + 0.6)
-    panels = figure.subplots(2, 2)
-    steps.paint(panels[0, 0], log=True)
-    ratio.paint(panels[0, 1], log=True, references=(1.0,))
-    collapsed.paint(panels[1, 0], within=(-0.04, 1.04))
-    grokked.paint(panels[1, 1], within=(-0.04, 1.04))
+    axes_of = panels(figure, 2, 2)
+    steps.paint(axes_of[0, 0], log=True)
+    ratio.paint(axes_of[0, 1], log=True, references=(1.0,))
+    collapsed.paint(axes_of[1, 0], within=(-0.04, 1.04))
+    grokked.paint(axes_of[1, 1], within=(-0.04, 1.04))
     for axes, title, unit in zip(
-        panels.flat,
+        axes_of.flat,
         ("Median grokking step", "Ratio of the medians", "Softmax collapse", "Runs that grokked"),
         ("step (log)", "float64 over float32 (log)", "largest share of train pairs", "share of runs"),
         strict=True,
     ):
         axes.set_title(title)
         axes.set_xlabel(unit)
-    figure.legend(handles=steps.handles, loc="outside lower left", ncols=2)
+    handles = steps.handles
+    if any(p.is_bound for row in (*steps.rows, *ratio.rows) for p in row.points):
+        handles.append(THIRD.named("lower bound: beyond the budget").handle)
+        handles[-1].set(marker=BOUND, linestyle="none")
+    figure.legend(handles=handles, loc="outside lower left", ncols=3)
     entitle(figure, comparison.title, 110)
     return figure
 

@@ -11,7 +11,7 @@ from analysis.estimate import Estimate
 from analysis.medians import ALL_RUNS
 from analysis.render import captions
 from analysis.render.canvas import Drawing, blank_figure
-from analysis.render.forest import FIRST, SECOND, THIRD, Forest, Row, Series, entitle, point
+from analysis.render.forest import FIRST, SECOND, THIRD, Forest, Row, Series, entitle, panels, point
 from analysis.result import Family
 
 Kinds = tuple[tuple[Series, str], ...]
@@ -43,28 +43,31 @@ def same_state_plot(comparison: Comparison, families: Sequence[Family], name: st
     found = {e.name: e for e in comparison.estimates}
     delays, ratios = _told(found, ARMS, _DELAYS), _told(found, RATIOS, _RATIOS)
     named = [
-        (f"{words.replace(chr(10), ' ')}{'' if series is kinds[0][0] else f', {series.name}'}", found[f"{key}{suffix}"])
+        (f"{' '.join(words.split())}{'' if series is kinds[0][0] else f' ({series.name})'}", found[f"{key}{suffix}"])
         for rows, kinds in ((ARMS, delays), (RATIOS, ratios))
         for key, words in rows.items()
         if key in found
         for series, suffix in kinds
     ]
-    every = [e for _, e in named]
+    with_all = any(series.marker == THIRD.marker for series, _ in (*delays, *ratios))
     caption = captions.joined(
-        "Left: median delay from the fork (grokked_step − fork_step) of each arm, logarithmic. N₀ is the run's own norm "
-        "at the fork. Right: ratios of these medians, paired over seeds, which share weights, moments and step at the "
-        "fork; dotted: no effect.",
-        "; ".join(f"{ARMS[key].split(chr(10))[0]}: {captions.counts(found[key])}" for key in ARMS if key in found)
-        + ".",
-        "Grey diamonds: a run that did not grok within its budget counts as +∞; else it is left out, as published."
-        if len(delays) > 1 or len(ratios) > 2
+        "Left: median delay from the fork (grokked_step − fork_step) of each arm; N₀ is the run's own norm at the "
+        "fork. Right: ratios of these medians, paired over seeds: the arms of a seed share weights, moments and step "
+        "at the fork. Dotted: no effect.",
+        "Diamonds: a run that did not grok within its budget counts as +∞; elsewhere it is left out, as published."
+        if with_all
         else "",
-        captions.intervals(every),
+        "; ".join(f"{_word(key)}: {captions.counts(found[key])}" for key in ARMS if key in found) + ".",
+        captions.intervals(named),
         captions.absences(named),
     )
     alt = f"Two forest plots, median delay from the fork in steps and ratios of delays: {captions.spoken(named)}."
     heading = "Same state, different norm: delay from the fork"
     return Drawing(name, heading, caption, alt, lambda: _paint(comparison, found, delays, ratios))
+
+
+def _word(arm: str) -> str:
+    return ARMS[arm].partition("\n")[0]
 
 
 def _told(found: Mapping[str, Estimate], names: Mapping[str, str], kinds: Kinds) -> Kinds:
@@ -86,7 +89,7 @@ def _forest(found: Mapping[str, Estimate], names: Mapping[str, str], kinds: Kind
 def _paint(comparison: Comparison, found: Mapping[str, Estimate], delays: Kinds, ratios: Kinds) -> Figure:
     left, right = _forest(found, ARMS, delays), _forest(found, RATIOS, ratios)
     figure = blank_figure(10.0, max(left.inches, right.inches) + 0.6)
-    by_arm, by_ratio = figure.subplots(1, 2)
+    by_arm, by_ratio = panels(figure, 1, 2)
     left.paint(by_arm, log=True)
     right.paint(by_ratio, log=True, references=(1.0,))
     by_arm.set(xlabel="median delay from the fork (steps, log)", title="Delay")
