@@ -171,7 +171,7 @@ class Forest:
                 texts.append(_number(axes, row.points[0], middles[-1]))
             else:
                 for line, place in enumerate(self.shown):
-                    _dot(axes, self.series[place], row.points[place], first + line)
+                    dot(axes, self.series[place], row.points[place], first + line)
                     texts.append(_number(axes, row.points[place], first + line))
             if row.tick is not None:
                 reach = 0.45 * len(self.shown)
@@ -202,13 +202,22 @@ def entitle(figure: Figure, title: str, width: int) -> None:
     figure.suptitle("\n".join(textwrap.wrap(title, width)), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
 
 
-def _dot(axes: Axes, series: Series, drawn: Point, y: float) -> None:
+def dot(axes: Axes, series: Series, drawn: Point, y: float, transform: Transform | None = None) -> None:
+    """The point with its whiskers at a height, by the axes' data or another transform; nothing where it is absent."""
+    line: dict[str, Any] = {"color": series.colour, "transform": transform or axes.transData, "zorder": 4}
     if drawn.interval is not None:
-        axes.plot(drawn.interval, [y, y], color=series.colour, linewidth=1.4, solid_capstyle="butt", zorder=3)
-        axes.plot(drawn.interval, [y, y], color=series.colour, linestyle="none", marker="|", markersize=8, zorder=3)
+        axes.plot(drawn.interval, [y, y], linewidth=1.4, solid_capstyle="butt", **line)
+        axes.plot(drawn.interval, [y, y], linestyle="none", marker="|", markersize=8, **line)
     if drawn.value is not None:
-        look = series.look | ({"marker": BOUND} if drawn.is_bound else {})
-        axes.plot([drawn.value], [y], linestyle="none", markersize=MARK, zorder=4, clip_on=False, **look)
+        look = line | series.look | ({"marker": BOUND} if drawn.is_bound else {})
+        axes.plot([drawn.value], [y], linestyle="none", markersize=MARK, clip_on=False, **look)
+
+
+def figure_of(axes: Axes) -> Figure:
+    """The figure that holds the axes."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def _number(axes: Axes, drawn: Point, y: float) -> Text:
@@ -229,9 +238,7 @@ def _notes(
     """Notes in a column of their own, right of the widest number."""
     if not any(notes):
         return
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    widest = max(t.get_window_extent().width for t in texts) / figure.dpi
+    widest = max(t.get_window_extent().width for t in texts) / figure_of(axes).dpi
     for y, note in zip(middles, notes, strict=True):
         if note is not None:
             axes.text(
@@ -248,7 +255,7 @@ def _notes(
 
 def _beside(axes: Axes, inches: float) -> Transform:
     """X = 1 is that far right of the axes, y as in the data."""
-    return offset_copy(axes.get_yaxis_transform(), axes.get_figure(root=True), x=inches)
+    return offset_copy(axes.get_yaxis_transform(), figure_of(axes), x=inches)
 
 
 def _scale(axes: Axes, low: float, high: float, *, log: bool, within: tuple[float, float] | None) -> None:

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import offset_copy
 
 from analysis.estimate import Estimate
 from analysis.mediation import Mediation, MediationFit, SensitivityPoint
 from analysis.render import captions
 from analysis.render.canvas import MUTED, Drawing, blank_figure
-from analysis.render.forest import FIRST, MARK, PAPER, RUNS, SECOND, Forest, Row, Series, entitle, panels, point
+from analysis.render.forest import (
+    FIRST,
+    MARK,
+    PAPER,
+    RUNS,
+    SECOND,
+    Forest,
+    Row,
+    Series,
+    dot,
+    entitle,
+    figure_of,
+    panels,
+    point,
+)
 from analysis.result import Family
 
 EFFECTS = (
@@ -26,12 +42,16 @@ _ZEROS = (("acme_zero_correlation", "on x alone"), ("acme_zero_correlation_given
 
 @dataclass(frozen=True, slots=True)
 class _Look:
+    """How a curve and its zero are drawn."""
+
     series: Series
-    dash: object
+    dash: Any
     alpha: float
 
 
 _ALONE, _GIVEN_TAU = _Look(FIRST, "-", 0.18), _Look(SECOND, (0, (4, 1.8)), 0.24)
+_RISE = 4.5
+"""Points that each of two zeros is off the line at zero, so that they do not overlap."""
 
 
 def mediation_plot(family: Family, name: str) -> Drawing:
@@ -49,7 +69,8 @@ def mediation_plot(family: Family, name: str) -> Drawing:
         f"(ADE), and both. Models, convention {fit.convention}: {captions.without_interval(fit.method)} Right, the "
         "same convention: ACME if the errors of the two models correlated as the horizontal axis says. Solid: both "
         "models on x alone; dashed: given τ, as on the left, so that at 0 it is the ACME there. Bands: interval at "
-        "each correlation. Markers: where ACME would be zero, with interval.",
+        "each correlation. Markers: where ACME would be zero, with interval, set a "
+        "little off the line at zero where there are two.",
         captions.conventions(fitted.paper.estimates, fitted.runs.estimates),
         captions.intervals([*named, *zeros]),
         captions.absences([*named, *zeros]),
@@ -98,24 +119,27 @@ def _sensitivity(axes: Axes, fit: MediationFit) -> list[Line2D]:
         ylabel="ACME (ln step)",
         title=f"Sensitivity (convention {fit.convention})",
     )
+    alone, given_tau = (fit[key] for key, _ in _ZEROS)
     if fit.curve == fit.curve_given_tau:
-        return [_curve(axes, fit.curve, fit["acme_zero_correlation"], _ALONE, "on x alone (τ does not vary)")]
+        return [_curve(axes, fit.curve, alone, _ALONE, "on x alone (τ does not vary)")]
+    both = alone.value is not None and given_tau.value is not None
     return [
-        _curve(axes, fit.curve, fit["acme_zero_correlation"], _ALONE, "both models on x alone"),
-        _curve(axes, fit.curve_given_tau, fit["acme_zero_correlation_given_tau"], _GIVEN_TAU, "given τ"),
+        _curve(axes, fit.curve, alone, _ALONE, "both models on x alone", _RISE if both else 0.0),
+        _curve(axes, fit.curve_given_tau, given_tau, _GIVEN_TAU, "given τ", -_RISE if both else 0.0),
     ]
 
 
-def _curve(axes: Axes, curve: Sequence[SensitivityPoint], zero: Estimate, look: _Look, words: str) -> Line2D:
+def _curve(
+    axes: Axes, curve: Sequence[SensitivityPoint], zero: Estimate, look: _Look, words: str, rise: float = 0.0
+) -> Line2D:
     series = look.series
     x = [p.correlation for p in curve]
     banded = [(p.correlation, *p.interval) for p in curve if p.interval is not None]
     if banded:
         at, low, high = zip(*banded, strict=True)
         axes.fill_between(at, low, high, color=series.colour, alpha=look.alpha, linewidth=0, zorder=2)
-    axes.plot(x, [p.acme for p in curve], color=series.colour, linewidth=1.7, linestyle=look.dash, zorder=3)
-    if zero.value is not None:
-        if zero.interval is not None:
-            axes.plot(zero.interval, [0, 0], color=series.colour, linewidth=3.2, solid_capstyle="butt", zorder=4)
-        axes.plot([zero.value], [0], linestyle="none", markersize=MARK, zorder=5, clip_on=False, **series.look)
-    return Line2D([], [], linewidth=1.7, linestyle=look.dash, label=words, markersize=MARK, **series.look)
+        for end in (low, high):
+            axes.plot(at, end, color=series.colour, linewidth=0.6, linestyle=look.dash, zorder=2)
+    axes.plot(x, [p.acme for p in curve], color=series.colour, linewidth=1.8, linestyle=look.dash, zorder=3)
+    dot(axes, series, point(zero), 0.0, offset_copy(axes.transData, figure_of(axes), y=rise, units="points"))
+    return Line2D([], [], linewidth=1.8, linestyle=look.dash, label=words, markersize=MARK, **series.look)
