@@ -51,7 +51,7 @@ def precision_plot(comparison: Comparison, families: Sequence[Family], name: str
         "Triangles: the median lies beyond the budget, which is its lower bound and gives that of the ratio."
         if bounds
         else "",
-        "; ".join(f"ρ {rho}: {_counted(pair)}" for rho, pair in pairs.items()) + ".",
+        f"One cell each; grokked: {'; '.join(f'ρ {rho}: {_counted(pair)}' for rho, pair in pairs.items())}.",
         captions.intervals(steps, "medians"),
         captions.intervals([*ratios, *collapsed], "ratios and collapse"),
         captions.intervals(grokked, "the share grokked"),
@@ -80,10 +80,7 @@ def _label(rho: str) -> str:
 
 
 def _counted(pair: Pair) -> str:
-    return ", ".join(
-        f"{c.n_grokked} of {numbers.count(c.n_counted, 'run')} grokked in {d}"
-        for d, c in zip(DTYPES, pair, strict=True)
-    )
+    return ", ".join(f"{c.n_grokked} of {c.n_counted} runs in {d}" for d, c in zip(DTYPES, pair, strict=True))
 
 
 def _is_beyond(cell: Cell) -> bool:
