@@ -51,6 +51,8 @@ def intervals(named: Sequence[Named], of: str = "") -> str:
             f"Whiskers{f' of {of}' if of else ''}: {level:.0%} interval{f' ({resampled})' if resampled else ''}, "
             f"{how.rstrip('.')}."
         )
+    if not made and len(lacking) == 1:
+        return f"No interval: {next(iter(lacking))}."
     return joined(*sentences, f"No interval: {_grouped(lacking)}." if lacking else "")
 
 

@@ -15,10 +15,10 @@ def steps(value: float | None) -> str:
 
 
 def plain(value: float | None) -> str:
-    """Three decimals, or four significant digits from 100 on."""
+    """Three decimals, or four significant digits from 100 on; no minus before what rounds to zero."""
     if value is None:
         return NONE
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+    return f"{value:z.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
 def value(estimate: Estimate) -> str:

@@ -16,7 +16,7 @@ from analysis.render.equivalence_plot import PAIRS, equivalence_plot
 from analysis.render.forest import FIRST, PAPER, RUNS, SECOND, Forest, Point, Row, no_point, point
 from analysis.render.mediation_plot import mediation_plot
 from analysis.render.mediators_plot import mediators_plot
-from tests.analysis import contrast_rows
+from tests.analysis import contrast_rows, reference
 
 SECTIONS = ("mediation", "mediators", "equivalence")
 KINDS = ("dissociation", "same_state", "precision")
@@ -263,10 +263,14 @@ def test_the_published_runs_show_the_published_ratios(published_analysis):
 
 @pytest.fixture(scope="module")
 def published_analysis():
-    from tests.analysis import reference
-
+    if not reference.RUNS.is_file():
+        pytest.skip("the paper's runs are not part of the repository: no ../shared/reference/p59_runs.csv")
     runs, curves = reference.everything()
     return analyze(runs, curves, sweep=list(runs.sweep.unique()))
+
+
+def test_what_rounds_to_zero_has_no_minus():
+    assert (numbers.plain(-0.0003), numbers.plain(-0.0007)) == ("0.000", "-0.001")
 
 
 def forest_of(*values, log=False):
@@ -307,7 +311,8 @@ def test_captions_group_what_is_absent_by_its_reason(full):
     known = family_of(full).mediation.runs["acme"]
     assert captions.absences([("A", known)]) == captions.intervals([("A", one)]) == ""
     lacking = replace(known, interval=None, interval_reason="one seed cannot be resampled")
-    assert captions.intervals([("A", lacking)]) == "No interval: A: one seed cannot be resampled."
+    assert captions.intervals([("A", lacking), ("B", lacking)]) == "No interval: one seed cannot be resampled."
+    assert captions.intervals([("A", lacking), ("B", known)]).endswith("No interval: A: one seed cannot be resampled.")
     assert captions.conventions([one], [known]) == "Convention runs: 13 cells, 104 runs."
 
 
