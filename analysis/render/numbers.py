@@ -20,7 +20,7 @@ def plain(value: float | None) -> str:
         return NONE
     if 1e-12 < abs(value) < 1e-3:
         return f"{value:.2g}"
-    return f"{value:.3f}".replace("-0.000", "0.000") if abs(value) < 100 else f"{value:.4g}"
+    return f"{value:z.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
 def value(estimate: Estimate) -> str:
