@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.bootstrap import Floats, Ints, SeedTable, resampled_means, resampled_medians
+from analysis.bootstrap import Floats, Ints, SeedTable, resampled_means, resampled_medians, seed_table
 from analysis.cells import Cell
 
 PAPER, RUNS = "paper", "runs"
@@ -53,6 +53,12 @@ def is_logged(table: SeedTable) -> bool:
 def mean_scales(table: SeedTable, lists: Ints) -> Floats:
     """L of convention `paper` for each list of seeds, [B, C]."""
     return resampled_means(table.logged_scale if is_logged(table) else table.logit_scale, lists)
+
+
+def cell_scales(cells: Sequence[Cell]) -> list[float]:
+    """L of convention `paper` of each cell, NaN where it has none."""
+    table = seed_table(cells)
+    return [float(v) for v in mean_scales(table, np.arange(len(table))[None])[0]] if cells else []
 
 
 def scale_sentence(table: SeedTable) -> str:

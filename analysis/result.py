@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from html import escape
 
 from analysis.cells import Cell
 from analysis.claims import Claims
@@ -75,3 +76,9 @@ class Analysis:
     resamples: int
     seed: int
     versions: tuple[tuple[str, str], ...]
+
+    def _repr_html_(self) -> str:
+        """The report, in a notebook: in a frame, so that its style stays its own."""
+        from analysis.render import report_html  # noqa: PLC0415, since the renderers import this module
+
+        return f'<iframe srcdoc="{escape(report_html(self))}" style="width: 100%; height: 40rem; border: 0"></iframe>'

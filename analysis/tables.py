@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.units import CURVES, DECISIVE, READINGS, leave_out_impossible
 from grok_sweeps.config import ADDED_LATER
 from grok_sweeps.schema import OUTCOMES
 
@@ -60,6 +61,8 @@ NUMBER = (
 LATER = tuple(ADDED_LATER)
 """Config columns that tables of the first release lack; there, and where null, a run has their defaults."""
 STEPS = ("memorized_step", "grokked_step")
+NOT_REACHED = -1
+"""How tables of other makers write a step that was not reached."""
 READ = ("train_accuracy", "test_accuracy")
 READ_IF_THERE = ("logit_scale",)
 """Columns of `curves` without which the accuracies are still read."""
@@ -92,9 +95,11 @@ def clean(runs: pd.DataFrame, curves: pd.DataFrame, sweeps: Sequence[str]) -> Ta
     table = _one_row_a_run(table, missing, notes)
     table[["rho", "tau"]] = table[["rho", "tau"]].round(_DECIMALS)
     for name in STEPS:
-        table[name] = table[name].where(table[name] > 0)
+        table[name] = table[name].where(table[name] != NOT_REACHED)
+    impossible = leave_out_impossible(table, DECISIVE, "runs", notes)
+    leave_out_impossible(table, READINGS, "runs", notes)
     _fill_arm_and_tau(table, missing, notes)
-    _check_outcome(table, missing, notes)
+    _check_outcome(table, missing, impossible, notes)
     return Tables(table, _clean_curves(curves, table, sweeps, notes), missing, tuple(notes))
 
 
@@ -163,7 +168,7 @@ def _fill_arm_and_tau(table: pd.DataFrame, missing: frozenset[str], notes: list[
         table["tau"] = table["tau"].fillna(1.0)
 
 
-def _check_outcome(table: pd.DataFrame, missing: frozenset[str], notes: list[str]) -> None:
+def _check_outcome(table: pd.DataFrame, missing: frozenset[str], impossible: pd.Series, notes: list[str]) -> None:
     """Give every row an outcome of OUTCOMES, or null where the row contradicts itself (then no estimate uses it)."""
     reached = table["grokked_step"].notna()
     if "outcome" in missing:
@@ -172,13 +177,19 @@ def _check_outcome(table: pd.DataFrame, missing: frozenset[str], notes: list[str
         table["outcome"] = pd.Series(np.where(reached, "grokked", "censored"), dtype=object, index=table.index)
     known = table["outcome"].isin(OUTCOMES)
     contradicts = known & ((table["outcome"] == "grokked") != reached)
+    contradicts |= known & (table["grokked_step"] > table["steps_run"])
     if "grokked_step" in missing:
         contradicts[:] = False
     if not known.all():
         notes.append(f"runs: {int((~known).sum())} rows left out, their outcome is none of {', '.join(OUTCOMES)}")
+    contradicts &= ~impossible
     if contradicts.any():
-        notes.append(f"runs: {int(contradicts.sum())} rows left out, their outcome contradicts their grokked_step")
-    table["outcome"] = table["outcome"].where(known & ~contradicts, None)
+        notes.append(
+            f"runs: {int(contradicts.sum())} rows left out, their outcome or steps_run contradicts their grokked_step"
+        )
+    if impossible.any():
+        notes.append(f"runs: {int(impossible.sum())} rows left out, for such a value of {' or '.join(DECISIVE)}")
+    table["outcome"] = table["outcome"].where(known & ~contradicts & ~impossible, None)
 
 
 def _clean_curves(curves: pd.DataFrame, runs: pd.DataFrame, sweeps: Sequence[str], notes: list[str]) -> pd.DataFrame:
@@ -191,7 +202,8 @@ def _clean_curves(curves: pd.DataFrame, runs: pd.DataFrame, sweeps: Sequence[str
         return empty
     kept = _of_sweeps(_unique_columns(curves), sweeps, "curves", notes)
     table = _columns(kept, ("run_id", "attempt"), ("step", *READ, *READ_IF_THERE))
-    table = table[table["run_id"].isin(runs["run_id"]).to_numpy() & (table["step"] > 0).to_numpy()]
+    leave_out_impossible(table, CURVES, "curves", notes)
+    table = table[table["run_id"].isin(runs["run_id"]).to_numpy() & table["step"].notna().to_numpy()]
     table = _of_last_attempt(table, runs)
     return table.drop_duplicates(["run_id", "step"], keep="last").drop(columns="attempt").reset_index(drop=True)
 

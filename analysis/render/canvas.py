@@ -55,6 +55,10 @@ class Drawing:
     alt: str
     paint: Callable[[], Figure]
 
+    def _repr_svg_(self) -> str:
+        """The figure, in a notebook."""
+        return svg(self).decode()
+
 
 def png(drawing: Drawing) -> bytes:
     """The figure as PNG at 200 dpi."""
@@ -119,4 +123,6 @@ def log_bar(bar: Any, low: float, high: float) -> None:
 def _ticks(ratio: float) -> tuple[float, ...]:
     if ratio > 300:
         return (1.0,)
-    return (1.0, 2.0, 5.0) if ratio > 4 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    if ratio > 30:
+        return (1.0, 2.0, 5.0)
+    return (1.0, 2.0, 3.0, 5.0, 7.0) if ratio > 4 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)

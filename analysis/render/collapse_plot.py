@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from analysis.bootstrap import seed_table
 from analysis.cells import Cell
 from analysis.collapse import CAVEAT, Collapse
+from analysis.convention import cell_scales, scale_sentence
 from analysis.estimate import Estimate
 from analysis.render import numbers
 from analysis.render.canvas import (
@@ -32,10 +34,11 @@ def collapse_plot(family: Family, name: str) -> Drawing:
     fit = family.collapse
     on_scale = fit["r2_logit_scale"]
     left_out = f" {numbers.count(len(on_scale.left_out), 'cell')} left out, named below." if on_scale.left_out else ""
+    n_cells, n_runs = numbers.count(len(fit.cells), "cell"), numbers.count(on_scale.n_runs, "run")
     caption = (
-        "Large: cell medians of grokked_step; small: single runs; line: least squares of ln(median) on the horizontal "
-        f"axis. {numbers.count(len(fit.cells), 'cell')}, {numbers.count(on_scale.n_runs, 'run')}. "
-        f"Brackets: {on_scale.level:.0%} bootstrap interval over seeds.{left_out} {CAVEAT}"
+        f"Large: cell medians of grokked_step with exact 95 % intervals, {scale_sentence(seed_table(fit.cells))}; "
+        "small: single runs at their own grokking step; line: least squares of ln(median) on the horizontal axis. "
+        f"{n_cells}, {n_runs}. Brackets: {on_scale.level:.0%} bootstrap interval over seeds.{left_out} {CAVEAT}"
     )
     alt = (
         f"Two scatter plots of median grokked step on a log axis: against dose, R² {numbers.value(fit['r2_rho'])}; "
@@ -59,7 +62,8 @@ def _paint(fit: Collapse, title: str) -> Figure:
     shift = {tau: gap * 0.11 * (i - (len(taus) - 1) / 2) for i, tau in enumerate(taus)}
     if len(taus) > 6:
         shift = {tau: s * 6 / len(taus) for tau, s in shift.items()}
-    for cell in cells:
+    scales = cell_scales(cells)
+    for cell, scale in zip(cells, scales, strict=True):
         look = {"color": colours[cell.tau], "marker": markers[cell.tau], "linestyle": "none"}
         runs = [r for r in cell.runs if math.isfinite(r.grokked_step)]
         small = {**look, "markersize": 2.8, "alpha": 0.4, "markeredgewidth": 0, "zorder": 2}
@@ -67,19 +71,22 @@ def _paint(fit: Collapse, title: str) -> Figure:
         x = (cell.rho or 0.0) + shift[cell.tau]
         left.plot([x] * len(runs), [r.grokked_step for r in runs], **small)
         left.plot([x], [cell.grokked_step.value], **large)
+        for axes, at in ((left, x), (right, scale)):
+            if cell.grokked_step.interval is not None:
+                axes.plot([at, at], cell.grokked_step.interval, color=colours[cell.tau], linewidth=1.3, zorder=3)
         read = [r for r in runs if r.logit_scale is not None]
         right.plot([r.logit_scale for r in read], [r.grokked_step for r in read], **small)
-        right.plot([cell.logit_scale.value], [cell.grokked_step.value], **large)
+        right.plot([scale], [cell.grokked_step.value], **large)
     steps = [r.grokked_step for c in cells for r in c.runs if math.isfinite(r.grokked_step)]
     log_steps(left, "y", min(steps), max(steps))
     _line(left, cells, [c.rho or 0.0 for c in cells], fit["slope_rho"])
-    _line(right, cells, [c.logit_scale.value or 0.0 for c in cells], fit["slope_logit_scale"])
+    _line(right, cells, scales, fit["slope_logit_scale"])
     _note(left, fit["r2_rho"])
     _note(right, fit["r2_logit_scale"])
     left.set_xticks(rhos if len(rhos) <= 9 else rhos[:: math.ceil(len(rhos) / 9)])
     left.xaxis.set_major_formatter(lambda v, _: numbers.dose(v))
     left.set(xlabel="dose ρ (held norm / w_c), points set apart by τ", ylabel="grokked step (log)", title=title)
-    right.set(xlabel="logit scale L at grokking, mean over seeds")
+    right.set(xlabel="logit scale L, mean over seeds")
     right.tick_params(labelleft=False)
     for axes in (left, right):
         axes.grid(axis="y", color="#eaeef2", linewidth=0.8)

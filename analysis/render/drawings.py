@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from analysis.comparisons import Comparison
+from analysis.comparisons import FORKS, LOSSES, PRECISIONS, Comparison
 from analysis.render.accuracy import ARMS, accuracy
 from analysis.render.canvas import Drawing, png, svg
 from analysis.render.collapse_plot import collapse_plot
+from analysis.render.dissociation_plot import dissociation_plot
+from analysis.render.equivalence_plot import equivalence_plot
 from analysis.render.heatmap import heatmap
+from analysis.render.mediation_plot import mediation_plot
+from analysis.render.mediators_plot import mediators_plot
+from analysis.render.precision_plot import precision_plot
+from analysis.render.same_state_plot import same_state_plot
 from analysis.result import Analysis, Family
 from analysis.section import Section
 from analysis.sections import compared_sections, family_sections
@@ -16,10 +22,19 @@ from analysis.sections import compared_sections, family_sections
 OF_CELLS: Mapping[str, Callable[[Family, str], Drawing]] = {"heatmap": heatmap, "accuracy": accuracy}
 """Figures that every family has, by the first part of their file name."""
 
-OF_SECTIONS: Mapping[str, Callable[[Family, str], Drawing]] = {"collapse": collapse_plot}
+OF_SECTIONS: Mapping[str, Callable[[Family, str], Drawing]] = {
+    "collapse": collapse_plot,
+    "mediation": mediation_plot,
+    "mediators": mediators_plot,
+    "equivalence": equivalence_plot,
+}
 """The figure of an analysis within a family, by the section's name."""
 
-OF_COMPARISONS: Mapping[str, Callable[[Comparison, Sequence[Family], str], Drawing]] = {}
+OF_COMPARISONS: Mapping[str, Callable[[Comparison, Sequence[Family], str], Drawing]] = {
+    LOSSES: dissociation_plot,
+    FORKS: same_state_plot,
+    PRECISIONS: precision_plot,
+}
 """The figure of a comparison, by its kind; it is given the families compared."""
 
 

@@ -15,10 +15,12 @@ def steps(value: float | None) -> str:
 
 
 def plain(value: float | None) -> str:
-    """Three decimals, or four significant digits from 100 on."""
+    """Three decimals, or four significant digits from 100 on and two below a thousandth."""
     if value is None:
         return NONE
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+    if 1e-12 < abs(value) < 1e-3:
+        return f"{value:.2g}"
+    return f"{value:z.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
 def value(estimate: Estimate) -> str:

@@ -46,11 +46,12 @@ class ConventionTable:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One section of the report."""
+    """One section of the report; `caveat` is empty where a caption has it already."""
 
     section: Section
     anchor: str
     figures: tuple[Drawing, ...]
+    caveat: str
     conventions: ConventionTable | None
     tables: tuple[EstimateTable, ...]
     left_out: tuple[str, ...]
@@ -85,12 +86,6 @@ class Page:
     comparisons: tuple[ComparisonPage, ...]
     missing: tuple[tuple[str, str], ...]
 
-    @property
-    def headlines(self) -> tuple[tuple[str, Part], ...]:
-        """Every part with the title of what it is about."""
-        of_families = [(page.family.key.title, part) for page in self.families for part in page.parts]
-        return (*of_families, *((page.comparison.title, page.part) for page in self.comparisons))
-
 
 def page_of(a: Analysis) -> Page:
     """The parts of an analysis in the order in which they are read."""
@@ -119,6 +114,7 @@ def _part(section: Section, anchor: str, figures: tuple[Drawing, ...]) -> Part:
         section,
         anchor,
         figures,
+        "" if any(section.caveat in figure.caption for figure in figures) else section.caveat,
         _conventions(section.compared) if section.compared else None,
         tuple(_table(g.label, g.estimates) for g in section.groups if g.estimates),
         _unique(sentence for e in section.estimates for sentence in e.left_out),

@@ -117,3 +117,34 @@ ODD = st.fixed_dictionaries(
 @given(rows=st.lists(ODD, max_size=14))
 def test_any_mixture_of_odd_rows_is_analysed(rows, make_runs, no_curves):
     check(analyze(make_runs(rows), no_curves, sweep="made", resamples=20))
+
+
+@pytest.mark.parametrize(
+    ("column", "factor", "first"),
+    [("grokked_step", 0.001, "a whole number from 1"), ("tau", 0.0, "above 0"), ("rho", -1.0, "above 0")],
+)
+def test_runs_in_a_wrong_unit_are_left_out_and_the_unit_is_named(column, factor, first, make_runs, grid, no_curves):
+    runs = make_runs(grid(seeds=3))
+    runs[column] = runs[column].astype(float) * factor
+    analysis = analyze(runs, no_curves, sweep="made", resamples=20)
+    assert any(f"values of {column} left out: {column} is {first}, the first is" in note for note in analysis.notes)
+    assert analysis.counts.n_unknown == len(runs)
+    assert all(e.value is None for e in estimates(analysis))
+    check(analysis)
+
+
+def test_a_reading_in_a_wrong_unit_is_left_out_and_the_run_stays(make_runs, make_curves, grid):
+    runs = make_runs(grid(seeds=3)).assign(logit_scale_at_grok=-1.0)
+    curves = make_curves(runs)
+    curves["test_accuracy"] *= 100
+    analysis = analyze(runs, curves, sweep="made", resamples=20)
+    assert analysis.counts.n_grokked == len(runs)
+    assert any("logit_scale_at_grok is 0 or above, the first is -1" in note for note in analysis.notes)
+    assert any("test_accuracy is from 0 to 1" in note for note in analysis.notes)
+    check(analysis)
+
+
+def test_a_run_that_grokked_after_it_ended_contradicts_itself(make_runs, grid, no_curves):
+    analysis = analyze(make_runs(grid(seeds=2, steps_run=10)), no_curves, sweep="made", resamples=20)
+    assert analysis.counts.n_unknown == 24
+    assert any("steps_run contradicts their grokked_step" in note for note in analysis.notes)

@@ -119,6 +119,26 @@ def test_the_report_fetches_nothing_and_runs_nothing(report):
     assert not re.search(r"https?://|@import|url\(", report)
 
 
+def test_a_notebook_shows_the_report_and_the_figures(analysis):
+    shown = analysis._repr_html_()
+    assert shown.startswith("<iframe srcdoc=")
+    assert html.unescape(html.unescape(shown)).count("<made> & co") >= 1
+    assert "<script" not in shown
+    assert next(iter(drawings(analysis)))._repr_svg_().lstrip().startswith("<?xml")
+
+
+def test_small_numbers_keep_their_digits():
+    assert [numbers.plain(v) for v in (0.0, -1e-15, 4.2e-7, -0.00042, 0.0417, 12.5, 1234.5)] == [
+        "0.000",
+        "0.000",
+        "4.2e-07",
+        "-0.00042",
+        "0.042",
+        "12.500",
+        "1234",
+    ]
+
+
 def test_the_report_escapes_what_the_table_says(report):
     assert "&lt;made&gt; &amp; co" in report
     assert "<made>" not in report

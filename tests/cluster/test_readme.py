@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from documented_commands import COMMANDS, check, code_blocks, commands_in
@@ -14,6 +15,8 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.spec import parse_spec, preset_names
 from grok_sweeps.spec.model import AXES, Execution
 from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.rows import write_results
+from tests.results.results_rows import curve, grokked
 
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text()
@@ -34,11 +37,23 @@ def test_the_python_in_the_readme_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_plan: Callable[..., tuple[str, Plan]]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    SweepStore(open_objects("./sweeps"), "small").create(*small_plan())
-    (code,) = code_blocks(TEXT, "python")
-    names: dict[str, object] = {}
-    exec(code, names)
-    assert list(names["store"].sweeps().sweep) == ["small"]  # type: ignore[attr-defined]
+    sweep = SweepStore(open_objects("./sweeps"), "quickstart")
+    sweep.create(*small_plan("quickstart"))
+    cell = {"sweep": "quickstart", "arm": "clamp", "tau": 1.0, "w_c": 27.0}
+    doses = (1.0, 1.05, 1.1, 1.15)
+    rows = [
+        grokked(f"{rho}-{seed}", int(3000 * rho + 100 * seed), rho=rho, seed=seed, logit_scale_at_grok=20 * rho, **cell)
+        for rho in doses
+        for seed in (0, 1, 2)
+    ]
+    write_results(sweep, "pack", "a1", 1, rows, [curve(r["run_id"], (1, 3000), sweep="quickstart") for r in rows])
+    blocks = code_blocks(TEXT, "python")
+    assert len(blocks) == 2
+    for code in blocks:
+        names: dict[str, Any] = {}
+        exec(code, names)
+        assert list(names["store"].sweeps().sweep) == ["quickstart"]
+    assert names["result"].counts.n_grokked == len(rows)
 
 
 def test_the_readme_names_every_command_option_key_and_preset() -> None:

@@ -1,0 +1,63 @@
+"""Values that no run can have: a step that is not whole, an accuracy of 95, a temperature of 0.
+
+Such a value is a table in another unit, or a wrong join. A reading is then left out; a row whose dose, temperature or
+grokking step is impossible is used by no estimate. Either is said, with the first value, so that the unit can be put
+right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pandas as pd
+
+Check = tuple[str, Callable[[pd.Series], pd.Series]]
+
+WHOLE: Check = ("a whole number from 1", lambda v: (v >= 1) & (v % 1 == 0))
+POSITIVE: Check = ("above 0", lambda v: v > 0)
+NOT_NEGATIVE: Check = ("0 or above", lambda v: v >= 0)
+SHARE: Check = ("from 0 to 1", lambda v: (v >= 0) & (v <= 1))
+
+DECISIVE: Mapping[str, Check] = {
+    "rho": POSITIVE,
+    "tau": POSITIVE,
+    "w_c": POSITIVE,
+    "grokked_step": WHOLE,
+    "memorized_step": WHOLE,
+}
+"""What places a run in a cell or is its outcome."""
+
+READINGS: Mapping[str, Check] = {
+    "eval_every": WHOLE,
+    "steps_run": WHOLE,
+    "max_steps": WHOLE,
+    "logit_scale_at_grok": NOT_NEGATIVE,
+    "softmax_collapse_max": SHARE,
+    "weight_norm_at_grok": POSITIVE,
+    "grad_norm_at_grok": NOT_NEGATIVE,
+    "update_norm_at_grok": NOT_NEGATIVE,
+    "turn_angle_at_grok": NOT_NEGATIVE,
+    "preactivation_rms_at_grok": NOT_NEGATIVE,
+}
+
+CURVES: Mapping[str, Check] = {
+    "step": WHOLE,
+    "train_accuracy": SHARE,
+    "test_accuracy": SHARE,
+    "logit_scale": NOT_NEGATIVE,
+}
+
+
+def leave_out_impossible(table: pd.DataFrame, checks: Mapping[str, Check], what: str, notes: list[str]) -> pd.Series:
+    """Null the values that a check refuses, in place; which rows had one."""
+    touched = pd.Series(False, index=table.index)
+    for name, (allowed, holds) in checks.items():
+        wrong = table[name].notna() & ~holds(table[name])
+        if wrong.any():
+            first = table.loc[wrong, name].iloc[0]
+            notes.append(
+                f"{what}: {int(wrong.sum())} values of {name} left out: {name} is {allowed}, the first is {first:g}"
+            )
+            table.loc[wrong, name] = float("nan")
+            touched |= wrong
+    return touched
