@@ -18,6 +18,7 @@ from analysis.families import split
 from analysis.law import law
 from analysis.shared_law import shared_law
 from analysis.tables import clean
+from tests.analysis.simulated import cell
 
 PARITY = Path(__file__).parent / "parity"
 W_C = 54.0
@@ -147,7 +148,20 @@ def test_bca_is_that_of_scipy_on_the_same_resamples(runs):
     assert interval == pytest.approx(tuple(result.confidence_interval), abs=1e-3 * np.ptp(interval))
 
 
-def test_aicc_is_that_of_its_definition(families):
+def test_aic_and_aicc_are_those_of_r_s_likelihoods():
+    with (PARITY / "aicc_doses.csv").open() as file:
+        doses = [(float(r["rho"]), float(r["grokked_step"])) for r in csv.DictReader(file)]
+    with (PARITY / "aicc.csv").open() as file:
+        theirs = {r["name"]: float(r["value"]) for r in csv.DictReader(file)}
+    fit = law(tuple(cell(rho, 1.0, np.full(2, t), np.full(2, 24 * rho)) for rho, t in doses), resamples=0, seed=0)
+    for form in ("power", "saddle_node"):
+        assert fit[f"delta_aic_{form}"].value == pytest.approx(theirs[f"aic_{form}"], abs=0.01), form
+    for score in ("aic", "aicc"):
+        best = min(theirs[f"{score}_power"], theirs[f"{score}_saddle_node"])
+        assert fit[f"delta_{score}_vs_best_alternative"].value == pytest.approx(best, abs=0.01), score
+
+
+def test_too_few_cells_have_no_aicc(families):
     fit = law(families["59"], resamples=0, seed=0)
     x = np.array([c.rho * W_C for c in fit.cells])
     y = np.log([c.grokked_step.value for c in fit.cells])
