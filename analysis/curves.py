@@ -43,6 +43,7 @@ class CellCurve:
 def cell_curves(cells: Sequence[Cell], curves: pd.DataFrame) -> tuple[CellCurve, ...]:
     """Curves of the cells that have readings (clean curves; failed runs are left out)."""
     owner = {run.run_id: i for i, cell in enumerate(cells) if not cell.superseded for run in cell.runs}
+    curves = curves[curves[list(READ)].notna().any(axis=1)]
     index = curves["run_id"].map(owner)
     return tuple(
         _cell_curve(cells[int(i)], readings)

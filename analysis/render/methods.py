@@ -6,9 +6,14 @@ A method is sentences; estimates of one table share most of them.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from string import ascii_lowercase
 
 from analysis.estimate import Estimate
+
+WORTH_A_LETTER = 40
+"""Characters from which a sentence that several rows say is told once."""
 
 _BETWEEN = re.compile(r"(?<=[.;])\s+(?=[A-ZΑ-Ω(])")
 
@@ -18,12 +23,21 @@ def sentences(text: str) -> list[str]:
     return [part for part in _BETWEEN.split(text) if part]
 
 
-def shared_method(estimates: Sequence[Estimate]) -> tuple[str, list[str]]:
-    """What all of them say of their method, with the resampling and the level, and what each says beside it."""
+def shared_sentences(estimates: Sequence[Estimate]) -> tuple[list[str], list[list[str]]]:
+    """The sentences that all of them say of their method, resampling and level too, and those that each says beside."""
     told = [sentences(_whole(e)) for e in estimates]
     # An estimate without a value has no resampling to tell of.
     common = [s for s in _longest(estimates, told) if all(s in own or _is_resampling(s) for own in told)]
-    return " ".join(common), [" ".join(s for s in own if s not in common) for own in told]
+    return common, [[s for s in own if s not in common] for own in told]
+
+
+def with_letters(own: Sequence[Sequence[str]]) -> tuple[str, list[str]]:
+    """A legend of the long sentences that several rows say, `[a] …`, and each row's text, which refers to it."""
+    counts = Counter(s for each in own for s in each)
+    repeated = [s for s in counts if counts[s] > 1 and len(s) > WORTH_A_LETTER]
+    letters = {s: f"[{letter}]" for s, letter in zip(repeated, ascii_lowercase, strict=False)}
+    legend = " ".join(f"{letter} {s}" for s, letter in letters.items())
+    return legend, [" ".join(letters.get(s, s) for s in each) for each in own]
 
 
 def _whole(estimate: Estimate) -> str:

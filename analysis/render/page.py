@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from analysis.claims import AGREES, DIFFERS, OTHER, SAME, UNDECIDED
 from analysis.comparisons import Comparison
 from analysis.estimate import Estimate
 from analysis.render.canvas import Drawing
 from analysis.render.drawings import of_cells, of_comparison, of_section
-from analysis.render.methods import sentences, shared_method
+from analysis.render.methods import shared_sentences, with_letters
 from analysis.result import Analysis, Family
 from analysis.section import Compared, Section
 from analysis.sections import compared_sections, family_sections, missing_comparisons
@@ -37,10 +38,11 @@ class EstimateTable:
 
 @dataclass(frozen=True, slots=True)
 class ConventionTable:
-    """Quantities by both conventions, the method of each, and what each quantity is."""
+    """Quantities by both conventions, the method of each, what rows refer to by letter, and what each quantity is."""
 
     paper: str
     runs: str
+    legend: str
     rows: tuple[tuple[Compared, str], ...]
 
 
@@ -122,34 +124,38 @@ def _part(section: Section, anchor: str, figures: tuple[Drawing, ...]) -> Part:
 
 
 def _conventions(rows: Sequence[Compared]) -> ConventionTable:
-    paper, own = shared_method([row.paper for row in rows])
-    runs, own_runs = shared_method([row.runs for row in rows])
-    of_paper, why_paper = _shared_lack([row.paper for row in rows], " by paper")
-    of_runs, why_runs = _shared_lack([row.runs for row in rows], " by runs")
-    more = [_beyond(of_paper_too, text) for of_paper_too, text in zip(own, own_runs, strict=True)]
-    remarks = (" ".join(filter(None, texts)) for texts in zip(own, more, of_paper, of_runs, strict=True))
-    return ConventionTable(f"{why_paper}{paper}", f"{why_runs}{runs}", tuple(zip(rows, remarks, strict=True)))
+    paper, own_paper = shared_sentences([row.paper for row in rows])
+    runs, own_runs = shared_sentences([row.runs for row in rows])
+    legend, texts = with_letters([list(_unique(said)) for said in map(chain, own_paper, own_runs)])
+    lack_paper, why_paper = _shared_lack([row.paper for row in rows], " by paper")
+    lack_runs, why_runs = _shared_lack([row.runs for row in rows], " by runs")
+    return ConventionTable(
+        " ".join([*why_paper, *paper]),
+        " ".join([*why_runs, *runs]),
+        legend,
+        tuple(zip(rows, _joined(texts, lack_paper, lack_runs), strict=True)),
+    )
 
 
 def _table(label: str, estimates: Sequence[Estimate]) -> EstimateTable:
-    method, own = shared_method(estimates)
+    common, own = shared_sentences(estimates)
+    legend, texts = with_letters(own)
     lacks, why = _shared_lack(estimates)
-    remarks = (" ".join(filter(None, texts)) for texts in zip(lacks, own, strict=True))
-    rows = tuple(Row(estimate, remark) for estimate, remark in zip(estimates, remarks, strict=True))
-    return EstimateTable(label, f"{why}{method}", rows)
+    rows = tuple(Row(e, remark) for e, remark in zip(estimates, _joined(lacks, texts), strict=True))
+    return EstimateTable(label, " ".join(filter(None, [*why, *common, legend])), rows)
 
 
-def _beyond(said: str, text: str) -> str:
-    """The sentences of a text that are not said yet."""
-    return " ".join(s for s in sentences(text) if s not in sentences(said))
+def _joined(*texts: Sequence[str]) -> list[str]:
+    """The texts of each row in one."""
+    return [" ".join(filter(None, of_row)) for of_row in zip(*texts, strict=True)]
 
 
-def _shared_lack(estimates: Sequence[Estimate], by: str = "") -> tuple[list[str], str]:
+def _shared_lack(estimates: Sequence[Estimate], by: str = "") -> tuple[list[str], list[str]]:
     """Why each has no value or no interval; said once, as the second, where all of them lack the same."""
     lacks = [_lack(e, by) for e in estimates]
     if len(lacks) > 1 and lacks[0] and len(set(lacks)) == 1:
-        return [""] * len(lacks), f"{lacks[0]} "
-    return lacks, ""
+        return [""] * len(lacks), lacks[:1]
+    return lacks, []
 
 
 def _lack(estimate: Estimate, by: str) -> str:
