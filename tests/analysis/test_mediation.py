@@ -30,13 +30,13 @@ def columns(table):
 
 @pytest.fixture
 def rows(table):
-    """The parity table as runs: rho 1 to 1.15."""
+    """The parity table as runs: rho 1 to 1.15, T a thousand million times as long, so that it is whole steps."""
     return [
         {
             "rho": 1 + 0.15 * r.x,
             "tau": float(np.exp(r.ln_tau)),
             "seed": int(r.seed),
-            "grokked_step": float(np.exp(r.ln_step)),
+            "grokked_step": round(1e9 * np.exp(r.ln_step)),
             "logit_scale_at_grok": float(np.exp(r.ln_scale)),
         }
         for r in table.itertuples()
