@@ -269,10 +269,6 @@ def published_analysis():
     return analyze(runs, curves, sweep=list(runs.sweep.unique()))
 
 
-def test_what_rounds_to_zero_has_no_minus():
-    assert (numbers.plain(-0.0003), numbers.plain(-0.0007)) == ("0.000", "-0.001")
-
-
 def forest_of(*values, log=False):
     rows = tuple(Row("row", (Point(v, None, f"{v}"),)) for v in values)
     axes = blank_figure(4, 3).add_subplot()

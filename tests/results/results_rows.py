@@ -31,7 +31,7 @@ def full_row(run_id: str, **values: Any) -> Row:
 
 def grokked(run_id: str, step: int, **values: Any) -> Row:
     """A run that grokked at `step`, 100 steps after it had memorised."""
-    at_grok = {"grokked_step": step, "memorized_step": step - 100, "delay": 100}
+    at_grok = {"grokked_step": step, "memorized_step": step - 100, "delay": 100, "steps_run": step}
     return full_row(run_id, outcome="grokked", **{**at_grok, **values})
 
 
