@@ -11,6 +11,7 @@ from analysis.render.collapse_plot import collapse_plot
 from analysis.render.dissociation_plot import dissociation_plot
 from analysis.render.equivalence_plot import equivalence_plot
 from analysis.render.heatmap import heatmap
+from analysis.render.law_plot import law_plot
 from analysis.render.mediation_plot import mediation_plot
 from analysis.render.mediators_plot import mediators_plot
 from analysis.render.precision_plot import precision_plot
@@ -24,6 +25,7 @@ OF_CELLS: Mapping[str, Callable[[Family, str], Drawing]] = {"heatmap": heatmap, 
 
 OF_SECTIONS: Mapping[str, Callable[[Family, str], Drawing]] = {
     "collapse": collapse_plot,
+    "law": law_plot,
     "mediation": mediation_plot,
     "mediators": mediators_plot,
     "equivalence": equivalence_plot,
