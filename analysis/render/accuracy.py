@@ -71,7 +71,9 @@ def _paint(shown: Sequence[CellCurve], panels: Sequence[float], taus: Sequence[f
         Line2D([], [], color=INK, linewidth=1.7, label="test"),
         Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (3, 1.5)), label="train"),
     ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 4 if len(panels) in (1, 2, 4) else 8))
+    figure.legend(
+        handles=marks, loc="outside lower center", ncols=min(len(marks), 4 if len(panels) in (1, 2, 4) else 8)
+    )
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
     return figure
 

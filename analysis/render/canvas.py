@@ -20,6 +20,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 PNG_DPI = 200
 INK, MUTED, FAINT = "#1f2328", "#57606a", "#d0d7de"
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (6, 2)),
+    (0, (2.5, 1.5)),
+    (0, (6, 1.5, 1, 1.5)),
+    (0, (1, 1.2)),
+    (0, (8, 1.5, 2, 1.5, 2, 1.5)),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
 
 _STYLE = {

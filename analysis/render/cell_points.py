@@ -15,6 +15,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from analysis.cells import Cell, median_of_grokked
 from analysis.convention import LOGGED_L, OWN_L
@@ -22,6 +23,8 @@ from analysis.estimate import LEVEL, Estimate
 from analysis.render import numbers
 from analysis.render.canvas import INK, MUTED
 
+BESIDE = 5.5
+"""Points by which single runs stand beside the median, so that neither hides the other."""
 BASELINE = "ρ 1, τ 1"
 TICKS = 9
 
@@ -33,7 +36,7 @@ class Look:
     colour: Any = INK
     marker: str = "o"
     hollow: bool = False
-    size: float = 7.5
+    size: float = 6
 
     def handle(self, label: str) -> Line2D:
         """The entry of a legend."""
@@ -52,22 +55,24 @@ class Look:
     def draw(self, axes: Axes, x: float, estimate: Estimate, runs: Iterable[float]) -> None:
         """A value with its interval, and the runs behind it."""
         values = [r for r in runs if math.isfinite(r)]
-        small = {"markersize": 2.6, "alpha": 0.4, "markeredgewidth": 0, "linestyle": "none"}
-        axes.plot([x] * len(values), values, marker=self.marker, color=self.colour, zorder=2, **small)
+        small = {"markersize": 2.6, "alpha": 0.5, "markeredgewidth": 0, "linestyle": "none"}
+        figure = axes.get_figure(root=True)
+        beside = axes.transData + ScaledTranslation(BESIDE / 72, 0, figure.dpi_scale_trans)
+        axes.plot([x] * len(values), values, marker=self.marker, color=self.colour, zorder=2, transform=beside, **small)
         if estimate.value is None:
             return
         if estimate.interval is not None:
             low, high = estimate.interval
             reach = [[max(0.0, estimate.value - low)], [max(0.0, high - estimate.value)]]
             axes.errorbar(
-                [x], [estimate.value], reach, ecolor=self.colour, elinewidth=1.2, capsize=3, fmt="none", zorder=3
+                [x], [estimate.value], reach, ecolor=self.colour, elinewidth=1.2, capsize=3.5, fmt="none", zorder=3
             )
         axes.plot([x], [estimate.value], linestyle="none", zorder=4, **self._large())
 
 
 def size_for(n_cells: int) -> float:
     """Marker size in points at which that many cells over one axis do not cover each other."""
-    return max(3.5, 7.5 * min(1.0, (12 / max(1, n_cells)) ** 0.5))
+    return max(3.0, 6 * min(1.0, (12 / max(1, n_cells)) ** 0.5))
 
 
 def most_grokked(cell: Cell) -> bool:
@@ -77,15 +82,17 @@ def most_grokked(cell: Cell) -> bool:
 
 def draw_steps(axes: Axes, x: float, cell: Cell, look: Look) -> None:
     """The cell's T at x; where most of it did not grok an arrow at its budget, since the median lies beyond."""
+    runs = [r.grokked_step for r in cell.runs]
     if not most_grokked(cell):
+        look.draw(axes, x, cell.grokked_step, runs)
         if cell.n_counted and cell.horizon_steps:
             arrow = {"linestyle": "none", "marker": r"$\uparrow$", "markersize": 11, "color": look.colour}
             axes.plot([x], [cell.horizon_steps], zorder=4, **arrow)
             _beside(axes, x, cell.horizon_steps, cell, 8)
         return
-    look.draw(axes, x, median_of_grokked(cell), (r.grokked_step for r in cell.runs))
+    look.draw(axes, x, median_of_grokked(cell), runs)
     if cell.n_grokked < cell.n_counted:
-        top = max(r.grokked_step for r in cell.runs if math.isfinite(r.grokked_step))
+        top = max(filter(math.isfinite, runs))
         _beside(axes, x, top, cell, 3)
 
 
@@ -163,7 +170,7 @@ def how_drawn(cells: Sequence[Cell]) -> str:
     """What a point of these cells is, for a caption, and how many there are."""
     parts = [
         f"Large: median grokked_step over the seeds that grokked, with its exact {LEVEL:.0%} interval (order "
-        "statistics); small: single runs."
+        "statistics); small, beside it: single runs."
     ]
     if any(most_grokked(c) and c.n_grokked < c.n_counted for c in cells):
         parts.append("n/m at a point: n of its m runs grokked, the others are not in its median.")

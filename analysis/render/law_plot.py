@@ -31,7 +31,11 @@ from analysis.render.cell_points import (
 )
 from analysis.result import Family
 
-_FORMS = {EXPONENTIAL: ("-", 1.6, INK), POWER: ((0, (6, 2.5)), 1.0, INK), SADDLE_NODE: ((0, (1.5, 1.5)), 1.0, MUTED)}
+_FORMS = {
+    EXPONENTIAL: ("-", 1.6, INK),
+    POWER: ((0, (6, 2.5)), 1.0, INK),
+    SADDLE_NODE: ((0, (5, 1.5, 1, 1.5)), 1.0, MUTED),
+}
 _AIC = {POWER: ("power law", "delta_aic_power"), SADDLE_NODE: ("saddle-node", "delta_aic_saddle_node")}
 
 
@@ -132,9 +136,7 @@ def _lines(axes: Axes, law: Law, last: float) -> list[Line2D]:
         label = f"exponential, R² {numbers.value(law['r_squared'])}"
         if form.form != EXPONENTIAL:
             label = _told_aic(law, form.form)
-        (line,) = axes.plot(
-            x, form.steps(x), color=colour, linewidth=width, linestyle=style, zorder=2.5, label=label
-        )
+        (line,) = axes.plot(x, form.steps(x), color=colour, linewidth=width, linestyle=style, zorder=2.5, label=label)
         handles.append(line)
         if form.form == EXPONENTIAL and last > max(fitted):
             beyond = np.linspace(max(fitted), last, 50)
@@ -151,11 +153,6 @@ def _doses_on_top(axes: Axes, rhos: Sequence[float], w_c: float) -> None:
 
 def _notes(law: Law) -> tuple[str, ...]:
     per_norm, per_rho = law["alpha_per_norm_unit"], law["alpha_per_rho"]
-    lines = []
-    if per_norm.value is not None:
-        lines.append(f"α = {numbers.told(per_norm)} per norm unit")
-    if per_rho.value is not None:
-        lines.append(f"α = {numbers.told(per_rho)} per unit of ρ")
-    if law["r_squared"].value is not None:
-        lines.append(f"R² = {numbers.told(law['r_squared'])}")
-    return tuple(lines)
+    exponents = ((per_norm, "per norm unit"), (per_rho, "per unit of ρ"))
+    r2 = f"R² = {numbers.told(law['r_squared'])}" if law["r_squared"].value is not None else ""
+    return (", ".join(f"α = {numbers.told(e)} {unit}" for e, unit in exponents if e.value is not None), r2)
