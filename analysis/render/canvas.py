@@ -112,11 +112,11 @@ def tau_markers(taus: Sequence[float]) -> dict[float, str]:
     return {tau: MARKERS[i % len(MARKERS)] for i, tau in enumerate(sorted(taus))}
 
 
-def log_steps(axes: Axes, which: str, low: float, high: float) -> None:
-    """Log axis of steps with plain numbers at 1, 2 and 5, also where it spans less than a decade."""
+def log_steps(axes: Axes, which: str, low: float, high: float, *, sparse: bool = False) -> None:
+    """Log axis of steps with plain numbers at 1, 2 and 5 (sparse: 1 and 3), also where it spans less than a decade."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     (axes.set_yscale if which == "y" else axes.set_xscale)("log")
-    axis.set_major_locator(LogLocator(subs=_ticks(high / low)))
+    axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if sparse and 8 < high / low <= 300 else _ticks(high / low)))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -55,10 +55,11 @@ class Look:
     def draw(self, axes: Axes, x: float, estimate: Estimate, runs: Iterable[float]) -> None:
         """A value with its interval, and the runs behind it."""
         values = [r for r in runs if math.isfinite(r)]
-        small = {"markersize": 2.6, "alpha": 0.5, "markeredgewidth": 0, "linestyle": "none"}
+        (small,) = axes.plot([x] * len(values), values, marker=self.marker, linestyle="none", zorder=2)
+        small.set(markersize=2.6, color=self.colour, alpha=0.5, markeredgewidth=0)
         figure = axes.get_figure(root=True)
-        beside = axes.transData + ScaledTranslation(BESIDE / 72, 0, figure.dpi_scale_trans)
-        axes.plot([x] * len(values), values, marker=self.marker, color=self.colour, zorder=2, transform=beside, **small)
+        if figure is not None:
+            small.set_transform(axes.transData + ScaledTranslation(BESIDE / 72, 0, figure.dpi_scale_trans))
         if estimate.value is None:
             return
         if estimate.interval is not None:
@@ -72,7 +73,7 @@ class Look:
 
 def size_for(n_cells: int) -> float:
     """Marker size in points at which that many cells over one axis do not cover each other."""
-    return max(3.0, 6 * min(1.0, (12 / max(1, n_cells)) ** 0.5))
+    return max(3.0, 6 * min(1.0, math.sqrt(12 / max(1, n_cells))))
 
 
 def most_grokked(cell: Cell) -> bool:
@@ -86,8 +87,8 @@ def draw_steps(axes: Axes, x: float, cell: Cell, look: Look) -> None:
     if not most_grokked(cell):
         look.draw(axes, x, cell.grokked_step, runs)
         if cell.n_counted and cell.horizon_steps:
-            arrow = {"linestyle": "none", "marker": r"$\uparrow$", "markersize": 11, "color": look.colour}
-            axes.plot([x], [cell.horizon_steps], zorder=4, **arrow)
+            arrow = r"$\uparrow$"
+            axes.plot([x], [cell.horizon_steps], color=look.colour, marker=arrow, markersize=11, zorder=4)
             _beside(axes, x, cell.horizon_steps, cell, 8)
         return
     look.draw(axes, x, median_of_grokked(cell), runs)

@@ -72,8 +72,8 @@ def _alpha(law: Law) -> str:
 
 def _told_aic(law: Law, form: str) -> str:
     title, estimate = _AIC[form]
-    delta = law[estimate if law.by_norm else f"{estimate}_rho"] if law.by_norm else None
-    return title if delta is None or delta.value is None else f"{title}, ΔAIC {delta.value:+.1f}"
+    delta = law[estimate].value
+    return title if delta is None else f"{title}, ΔAIC {delta:+.1f}"
 
 
 def _unused(family: Family) -> list[Cell]:
@@ -116,7 +116,7 @@ def _paint(family: Family, unused: Sequence[Cell]) -> Figure:
     else:
         at_values(axes, xs, numbers.dose)
         axes.set_xlabel("dose ρ (held norm / w_c)")
-    axes.set_ylabel("grokked step (log)")
+    axes.set_ylabel("grokked step T (log)")
     noted(axes, *_notes(law))
     handles = [Look(size=7).handle("in the fit"), *handles]
     if unused:
@@ -145,7 +145,7 @@ def _lines(axes: Axes, law: Law, last: float) -> list[Line2D]:
 
 
 def _doses_on_top(axes: Axes, rhos: Sequence[float], w_c: float) -> None:
-    top = axes.secondary_xaxis("top", functions=(lambda norm: norm / w_c, lambda rho: rho * w_c))
+    top = axes.secondary_xaxis("top", functions=(lambda norm: np.divide(norm, w_c), lambda rho: np.multiply(rho, w_c)))
     ticks = apart(rhos)
     top.set_xticks(ticks, [numbers.dose(r) for r in ticks])
     top.set_xlabel(f"dose ρ (w_c = {w_c:.2f})")

@@ -32,9 +32,9 @@ def memorisation_plot(family: Family, name: str) -> Drawing:
     cells = swept_cells(family.cells)
     rho = numbers.dose(cells[0].rho or 0.0) if cells else ""
     caption = (
-        f"ρ {rho}. {how_drawn(cells)} Squares: median memorized_step (first reading with train accuracy ≥ 0.99), interval "
-        "likewise. An elasticity is the slope of ln step on ln τ, 0 is no effect; the delay is grokked_step less "
-        f"memorized_step; intervals: bootstrap over seeds. {counted(cells)}."
+        f"ρ {rho}. {how_drawn(cells)} Squares: median memorized_step (first reading with train accuracy ≥ 0.99), with "
+        "its interval. An elasticity is the slope of ln step on ln τ, 0 is no effect; the delay is grokked_step "
+        f"less memorized_step; intervals: bootstrap over seeds. {counted(cells)}."
     )
     points = "; ".join(
         f"τ {c.tau:g}: memorized {numbers.told(c.memorized_step)}, grokked {steps_told(c)}" for c in cells

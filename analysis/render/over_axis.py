@@ -68,7 +68,7 @@ def steps_and_scales(
         _level(right, scales[baseline.cell_id])
         handles += right.plot([], [], color=INK, linewidth=1.2, linestyle=LEVEL_STYLE, label=f"baseline ({BASELINE})")
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    left.set_ylabel("grokked step (log)")
+    left.set_ylabel("grokked step T (log)")
     right.set_ylabel("logit scale L")
     for axes, lines in zip((left, right), notes, strict=True):
         over.ticked(axes, cells)

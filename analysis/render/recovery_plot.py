@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,6 +17,7 @@ from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, tau_colour
 from analysis.render.cell_points import (
     BASELINE,
     Look,
+    apart,
     counted,
     draw_steps,
     headed,
@@ -36,10 +38,10 @@ def recovery_plot(family: Family, name: str) -> Drawing:
     levels = _levels(found)
     up = f"{found.cells[-1].rho:g}" if found.cells else ""
     caption = (
-        f"{how_drawn(found.cells)} Horizontal: L; {which}; bar: t interval over seeds. Square: baseline ({BASELINE}, T₀); "
-        f"the others: ρ {up} by τ, joined since T₂ is interpolated between neighbours. Dotted: the baseline's L, at which "
-        "T₂ is read. Recovery fraction: (T₁ − T₂) / (T₁ − T₀), the inner bracket over the outer; "
-        f"{found.paper.level:.0%} percentile bootstrap interval, seeds paired across cells. {counted(found.cells)}."
+        f"{how_drawn(found.cells)} Horizontal: L; {which}; bar: t interval over seeds. Hollow: baseline ({BASELINE}, "
+        f"T₀); filled: ρ {up} by τ (T₁ at τ 1), joined since T₂ is interpolated between neighbours. Dotted: the "
+        "baseline's L, at which T₂ is read. Recovery fraction: (T₁ − T₂) / (T₁ − T₀), the inner bracket over the "
+        f"outer; {found.paper.level:.0%} percentile bootstrap interval, seeds paired across cells. {counted(found.cells)}."
     )
     points = "; ".join(
         f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: L {numbers.plain(scales[c.cell_id].value)}, T {steps_told(c)}"
@@ -68,30 +70,30 @@ def _paint(family: Family) -> Figure:
     axes = figure.add_subplot()
     scales, _ = scale_of(found.cells)
     taus = sorted({c.tau for c in found.cells})
-    colours, markers = tau_colours(taus), tau_markers([t for t in taus if t in {c.tau for c in found.cells[1:]}])
+    colours, markers, size = tau_colours(taus), tau_markers(taus), size_for(len(found.cells)) + 1
     at = {c.cell_id: scales[c.cell_id].value or 0.0 for c in found.cells}
-    handles = []
     for place, cell in enumerate(found.cells):
-        is_base = place == 0 and (cell.rho, cell.tau) == (1.0, 1.0)
-        size = size_for(len(found.cells)) + 1
-        look = (
-            Look(INK, "s", hollow=True, size=size)
-            if is_base
-            else Look(colours[cell.tau], markers[cell.tau].replace("s", "h"), size=size)
-        )
+        hollow = place == 0
+        look = Look(colours[cell.tau], markers[cell.tau], hollow=hollow, size=size)
         draw_steps(axes, at[cell.cell_id], cell, look)
         _across(axes, scales[cell.cell_id], median_of_grokked(cell), look)
-        handles.append(look.handle(BASELINE if is_base else f"ρ {cell.rho:g}, τ {cell.tau:g}"))
     raised = found.cells[1:]
     steps = [median_of_grokked(c).value or 0.0 for c in raised]
     axes.plot([at[c.cell_id] for c in raised], steps, color=MUTED, linewidth=0.9, zorder=1.5)
+    named = apart([at[c.cell_id] for c in raised])
+    for cell, step in zip(raised, steps, strict=True):
+        if at[cell.cell_id] in named:
+            text, point = f"τ {cell.tau:g}", (at[cell.cell_id], step)
+            axes.annotate(text, point, (-7, 4), textcoords="offset points", ha="right", fontsize=8.5)
+    handles = [Look(INK, markers[found.cells[0].tau], hollow=True, size=7).handle(f"baseline ({BASELINE})")]
+    handles.append(Look(INK, size=7).handle(f"ρ {raised[0].rho:g}, by τ"))
     _read_off(axes, found, at)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     ruled(axes)
-    axes.set(xlabel="logit scale L", ylabel="grokked step")
+    axes.set(xlabel="logit scale L", ylabel="grokked step T")
     noted(axes, *_notes(found))
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
     headed(figure, family.key.title)
     return figure
 
@@ -109,27 +111,30 @@ def _read_off(axes: Axes, found: Recovery, at: dict[str, float]) -> None:
         return
     left, right = min(at.values()), max(at.values())
     room = (right - left) or 1.0
-    inner, outer = right + 0.10 * room, right + 0.24 * room
+    inner, outer = right + 0.12 * room, right + 0.26 * room
     base = at[found.cells[0].cell_id]
     (_, low), (_, matched), (_, high) = levels
     axes.plot([base, base], [0, max(low, matched)], color=MUTED, linewidth=1.0, linestyle=":", zorder=1.4)
     for symbol, level in levels:
         start = at[found.cells[1].cell_id] if symbol == "T₁" else base
-        axes.plot([start, outer], [level] * 2, color=INK, linewidth=0.8, linestyle=(0, (5, 3)), zorder=1.4)
+        axes.plot(
+            [start, right + 0.38 * room], [level] * 2, color=INK, linewidth=0.8, linestyle=(0, (5, 3)), zorder=1.4
+        )
     axes.plot([base], [matched], marker="x", markersize=7, markeredgewidth=1.6, color=INK, zorder=5)
     bracket = {"arrowstyle": "<->", "color": INK, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
     for x, bottom, text in ((inner, matched, "T₁ − T₂"), (outer, low, "T₁ − T₀")):
         axes.annotate("", (x, high), (x, bottom), arrowprops=bracket)
         axes.annotate(
-            f"{text}\n{numbers.steps(round(high - bottom))}",
+            f"{text} = {numbers.steps(round(high - bottom))}",
             (x, (high + bottom) / 2),
             (4, 0),
             textcoords="offset points",
+            rotation=90,
             va="center",
             fontsize=8.5,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
         )
-    axes.set_xlim(left - 0.08 * room, right + 0.42 * room)
+    axes.set_xlim(left - 0.16 * room, right + 0.38 * room)
     for (symbol, level), y in zip(levels, _kept_apart([v for _, v in levels], 0.055 * high), strict=True):
         axes.annotate(
             f"{symbol} = {numbers.steps(round(level))}",
@@ -147,7 +152,7 @@ def _kept_apart(levels: Sequence[float], least: float) -> list[float]:
     """Heights for the levels' names: the levels, moved where two are too close to be written beside each other."""
     order = sorted(range(len(levels)), key=levels.__getitem__)
     heights = list(levels)
-    for one, other in zip(order, order[1:], strict=False):
+    for one, other in pairwise(order):
         heights[other] = max(heights[other], heights[one] + least)
     return heights
 

@@ -33,10 +33,10 @@ def shared_law_plot(comparison: Comparison, families: Sequence[Family], name: st
     laws = [f for f in families if len(f.law.cells) >= MIN_CELLS]
     cells = [c for f in laws for c in f.law.cells]
     caption = (
-        f"{how_drawn(cells)} τ 1. Lines: the one slope common to all moduli (least squares of ln T on ρ with an intercept "
-        "for each modulus), each through the mean of its modulus' cells; interval of the slope: t. p: F test of one slope "
-        "a modulus against one for all; equality that is not rejected is not thereby shown. Only the cells of the law "
-        f"are drawn. {numbers.count(len(laws), 'modulus').replace('moduluss', 'moduli')}, {counted(cells)}."
+        f"τ 1. {how_drawn(cells)} Lines: the one slope common to all moduli (least squares of ln T on ρ with an "
+        "intercept for each), each through the mean of its modulus' cells; interval of the slope: t. p: F test of one slope a "
+        "modulus against one for all; equality that is not rejected is not thereby shown. Only cells in which the law "
+        f"is fitted are drawn. {len(laws)} moduli, {counted(cells)}."
     )
     points = "; ".join(
         f"p {_modulus(f)}: " + ", ".join(f"ρ {numbers.dose(c.rho or 0.0)} {steps_told(c)}" for c in f.law.cells)
@@ -86,7 +86,7 @@ def _paint(comparison: Comparison, laws: Sequence[Family]) -> Figure:
     log_steps(axes, "y", *step_range(cells))
     at_values(axes, [c.rho or 0.0 for c in cells], numbers.dose)
     ruled(axes)
-    axes.set(xlabel="dose ρ (held norm / w_c)", ylabel="grokked step (log)")
+    axes.set(xlabel="dose ρ (held norm / w_c)", ylabel="grokked step T (log)")
     noted(axes, *_notes(comparison))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
     headed(figure, comparison.title)

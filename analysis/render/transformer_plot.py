@@ -35,7 +35,8 @@ def transformer_plot(family: Family, name: str) -> Drawing:
         for c in cells
     )
     notes = _notes(told)
-    alt = f"Two panels over temperature: median grokked step (log) and logit scale. {'; '.join(sum(notes, ()))}. {points}."
+    ratios = "; ".join(sum(notes, ()))
+    alt = f"Two panels over temperature: median grokked step (log) and logit scale. {ratios}. {points}."
     return Drawing(
         name,
         "Transformer: grokking step over temperature",
