@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +23,9 @@ from analysis.estimate import LEVEL, Estimate
 from analysis.render import numbers
 from analysis.render.canvas import INK, MUTED
 
-BESIDE = 5.5
-"""Points by which single runs stand beside the median, so that neither hides the other."""
 BASELINE = "ρ 1, τ 1"
 TICKS = 9
+"""Numbers that have room below one panel across a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +48,26 @@ class Look:
             "markersize": self.size,
             "markerfacecolor": face,
             "markeredgecolor": edge,
-            "markeredgewidth": 1.2 if self.hollow else 0.8,
+            "markeredgewidth": (0.2 if self.hollow else 0.13) * self.size,
         }
 
     def draw(self, axes: Axes, x: float, estimate: Estimate, runs: Iterable[float]) -> None:
         """A value with its interval, and the runs behind it."""
         values = [r for r in runs if math.isfinite(r)]
         (small,) = axes.plot([x] * len(values), values, marker=self.marker, linestyle="none", zorder=2)
-        small.set(markersize=2.6, color=self.colour, alpha=0.5, markeredgewidth=0)
+        small.set(markersize=1 + 0.27 * self.size, color=self.colour, alpha=0.5, markeredgewidth=0)
         figure = axes.get_figure(root=True)
         if figure is not None:
-            small.set_transform(axes.transData + ScaledTranslation(BESIDE / 72, 0, figure.dpi_scale_trans))
+            aside = ScaledTranslation(0.9 * self.size / 72, 0, figure.dpi_scale_trans)
+            small.set_transform(axes.transData + aside)
         if estimate.value is None:
             return
         if estimate.interval is not None:
             low, high = estimate.interval
             reach = [[max(0.0, estimate.value - low)], [max(0.0, high - estimate.value)]]
+            width, cap = 0.2 * self.size, 0.58 * self.size
             axes.errorbar(
-                [x], [estimate.value], reach, ecolor=self.colour, elinewidth=1.2, capsize=3.5, fmt="none", zorder=3
+                [x], [estimate.value], reach, ecolor=self.colour, elinewidth=width, capsize=cap, fmt="none", zorder=3
             )
         axes.plot([x], [estimate.value], linestyle="none", zorder=4, **self._large())
 
@@ -82,24 +83,25 @@ def most_grokked(cell: Cell) -> bool:
 
 
 def draw_steps(axes: Axes, x: float, cell: Cell, look: Look) -> None:
-    """The cell's T at x; where most of it did not grok an arrow at its budget, since the median lies beyond."""
+    """The cell's T at x; where half of it or more did not grok an arrow at the top, since the median lies beyond."""
     runs = [r.grokked_step for r in cell.runs]
-    if not most_grokked(cell):
+    if cell.n_counted and not most_grokked(cell):
         look.draw(axes, x, cell.grokked_step, runs)
-        if cell.n_counted and cell.horizon_steps:
-            arrow = r"$\uparrow$"
-            axes.plot([x], [cell.horizon_steps], color=look.colour, marker=arrow, markersize=11, zorder=4)
-            _beside(axes, x, cell.horizon_steps, cell, 8)
+        axes.margins(y=0.2)
+        at_top = axes.get_xaxis_transform()
+        axes.plot([x], [0.95], color=look.colour, marker=r"$\uparrow$", markersize=10, transform=at_top, zorder=4)
+        axes.annotate(_share(cell), (x, 0.91), xycoords=at_top, ha="center", va="top", fontsize=8, color=MUTED)
         return
     look.draw(axes, x, median_of_grokked(cell), runs)
     if cell.n_grokked < cell.n_counted:
-        top = max(filter(math.isfinite, runs))
-        _beside(axes, x, top, cell, 3)
+        top = (x, max(filter(math.isfinite, runs)))
+        axes.annotate(
+            _share(cell), top, (0, 4), textcoords="offset points", ha="center", fontsize=8, color=MUTED, zorder=5
+        )
 
 
-def _beside(axes: Axes, x: float, y: float, cell: Cell, above: float) -> None:
-    text = f"{cell.n_grokked}/{cell.n_counted}"
-    axes.annotate(text, (x, y), (0, above), textcoords="offset points", ha="center", fontsize=8, color=MUTED)
+def _share(cell: Cell) -> str:
+    return f"{cell.n_grokked}/{cell.n_counted}"
 
 
 def scale_of(cells: Sequence[Cell]) -> tuple[dict[str, Estimate], str]:
@@ -118,31 +120,30 @@ def draw_scale(axes: Axes, x: float, cell: Cell, scale: Estimate, look: Look) ->
 
 def step_range(cells: Iterable[Cell], *, memorized: bool = False) -> tuple[float, float]:
     """The smallest and the largest step drawn for the cells; 1 to 10 where there is none."""
-    steps = [s for c in cells for s in _steps(c, memorized) if s > 0]
-    return (min(steps), max(steps)) if steps else (1.0, 10.0)
+    runs = [r for c in cells for r in c.runs]
+    steps = [r.grokked_step for r in runs] + [r.memorized_step for r in runs if memorized]
+    drawn = [s for s in steps if s > 0 and math.isfinite(s)]
+    return (min(drawn), max(drawn)) if drawn else (1.0, 10.0)
 
 
-def _steps(cell: Cell, memorized: bool) -> list[float]:
-    runs = [r.grokked_step for r in cell.runs] + [r.memorized_step for r in cell.runs if memorized]
-    return [s for s in (*runs, cell.horizon_steps if not most_grokked(cell) else None) if s and math.isfinite(s)]
-
-
-def at_values(axes: Axes, values: Sequence[float], write: Any = "{:g}".format, *, log: bool = False) -> None:
+def at_values(
+    axes: Axes, values: Sequence[float], write: Callable[[float], str], *, log: bool = False, most: int = TICKS
+) -> None:
     """Ticks of the horizontal axis at values of the cells, as many as have room."""
     if log:
         axes.set_xscale("log")
     axes.set_xticks([], minor=True)
-    ticks = apart(values, log=log)
+    ticks = apart(values, log=log, most=most)
     axes.set_xticks(ticks, [write(v) for v in ticks])
     if len(set(values)) == 1:
         axes.set_xlim(values[0] - 0.2 * abs(values[0] or 1), values[0] + 0.2 * abs(values[0] or 1))
 
 
-def apart(values: Sequence[float], *, log: bool = False) -> list[float]:
-    """Of the values those that lie a TICKS-th of their range apart, from the smallest on."""
+def apart(values: Sequence[float], *, log: bool = False, most: int = TICKS) -> list[float]:
+    """Of the values those that lie a part of their range in `most` apart, from the smallest on."""
     ranked = sorted(set(values))
     place = {v: math.log(v) if log else v for v in ranked}
-    least = (place[ranked[-1]] - place[ranked[0]]) / TICKS if ranked else 0.0
+    least = (place[ranked[-1]] - place[ranked[0]]) / most if ranked else 0.0
     kept = ranked[:1]
     for v in ranked[1:]:
         if place[v] - place[kept[-1]] >= 0.999 * least:
@@ -176,7 +177,7 @@ def how_drawn(cells: Sequence[Cell]) -> str:
     if any(most_grokked(c) and c.n_grokked < c.n_counted for c in cells):
         parts.append("n/m at a point: n of its m runs grokked, the others are not in its median.")
     if any(not most_grokked(c) for c in cells):
-        parts.append("Arrow: half or more of its runs did not grok, so its median lies beyond the budget drawn.")
+        parts.append("Arrow: half or more of its runs did not grok, so its median lies beyond their budget.")
     if any(most_grokked(c) and median_of_grokked(c).interval is None for c in cells):
         parts.append("A median of fewer than 6 seeds has no interval.")
     return " ".join(parts)

@@ -13,6 +13,7 @@ from analysis.estimate import Estimate
 from analysis.render.canvas import INK, MUTED, blank_figure, log_steps
 from analysis.render.cell_points import (
     BASELINE,
+    TICKS,
     Look,
     at_values,
     draw_scale,
@@ -37,9 +38,9 @@ class Over:
     place: Callable[[Cell], float]
     log: bool = False
 
-    def ticked(self, axes: Axes, cells: Sequence[Cell]) -> None:
+    def ticked(self, axes: Axes, cells: Sequence[Cell], most: int = TICKS) -> None:
         """Label and ticks at the places of the cells."""
-        at_values(axes, [self.place(c) for c in cells], log=self.log)
+        at_values(axes, [self.place(c) for c in cells], "{:g}".format, log=self.log, most=most)
         axes.set_xlabel(self.label)
 
 
@@ -71,11 +72,18 @@ def steps_and_scales(
     left.set_ylabel("grokked step T (log)")
     right.set_ylabel("logit scale L")
     for axes, lines in zip((left, right), notes, strict=True):
-        over.ticked(axes, cells)
+        over.ticked(axes, cells, most=6)
         ruled(axes)
         noted(axes, *lines)
     headed(figure, title)
     return figure
+
+
+def ratios_told(cells: Sequence[Cell]) -> str:
+    """What a caption must say of ratios in which a cell counts that has no median here; else nothing."""
+    if all(most_grokked(c) for c in cells):
+        return ""
+    return " As published, ratios of medians count the cells with an arrow too, over their seeds that grokked."
 
 
 def joined(axes: Axes, cells: Sequence[Cell], over: Over, of: Callable[[Cell], float | None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from matplotlib.axes import Axes
@@ -17,7 +17,6 @@ from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, tau_colour
 from analysis.render.cell_points import (
     BASELINE,
     Look,
-    apart,
     counted,
     draw_steps,
     headed,
@@ -28,7 +27,12 @@ from analysis.render.cell_points import (
     size_for,
     steps_told,
 )
+from analysis.render.panels import spread
 from analysis.result import Family
+
+MOST_NAMED = 10
+"""Temperatures up to which each is named at its point."""
+_LEADER = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.7}
 
 
 def recovery_plot(family: Family, name: str) -> Drawing:
@@ -41,7 +45,8 @@ def recovery_plot(family: Family, name: str) -> Drawing:
         f"{how_drawn(found.cells)} Horizontal: L; {which}; bar: t interval over seeds. Hollow: baseline ({BASELINE}, "
         f"T₀); filled: ρ {up} by τ (T₁ at τ 1), joined since T₂ is interpolated between neighbours. Dotted: the "
         "baseline's L, at which T₂ is read. Recovery fraction: (T₁ − T₂) / (T₁ − T₀), the inner bracket over the "
-        f"outer; {found.paper.level:.0%} percentile bootstrap interval, seeds paired across cells. {counted(found.cells)}."
+        f"outer; {found.paper.level:.0%} percentile bootstrap interval, seeds paired across cells. "
+        f"{counted(found.cells)}."
     )
     points = "; ".join(
         f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: L {numbers.plain(scales[c.cell_id].value)}, T {steps_told(c)}"
@@ -80,14 +85,17 @@ def _paint(family: Family) -> Figure:
     raised = found.cells[1:]
     steps = [median_of_grokked(c).value or 0.0 for c in raised]
     axes.plot([at[c.cell_id] for c in raised], steps, color=MUTED, linewidth=0.9, zorder=1.5)
-    named = apart([at[c.cell_id] for c in raised])
-    for cell, step in zip(raised, steps, strict=True):
-        if at[cell.cell_id] in named:
-            text, point = f"τ {cell.tau:g}", (at[cell.cell_id], step)
-            axes.annotate(text, point, (-7, 4), textcoords="offset points", ha="right", fontsize=8.5)
+    many = len(raised) > MOST_NAMED
+    for cell in spread(raised, 5) if many else raised:
+        point = (at[cell.cell_id], median_of_grokked(cell).value or 0.0)
+        off, leader = ((-26, 26), _LEADER) if many else ((-7, 4), None)
+        text = f"τ {cell.tau:g}"
+        axes.annotate(
+            text, point, off, textcoords="offset points", ha="right", fontsize=8.5, arrowprops=leader, zorder=6
+        )
     handles = [Look(INK, markers[found.cells[0].tau], hollow=True, size=7).handle(f"baseline ({BASELINE})")]
     handles.append(Look(INK, size=7).handle(f"ρ {raised[0].rho:g}, by τ"))
-    _read_off(axes, found, at)
+    _read_off(axes, found, scales)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     ruled(axes)
@@ -104,13 +112,16 @@ def _across(axes: Axes, scale: Estimate, steps: Estimate, look: Look) -> None:
         axes.plot(scale.interval, [steps.value] * 2, color=look.colour, linewidth=1.0, zorder=3)
 
 
-def _read_off(axes: Axes, found: Recovery, at: dict[str, float]) -> None:
+def _read_off(axes: Axes, found: Recovery, scales: Mapping[str, Estimate]) -> None:
     """The three levels, the baseline's L, and brackets whose lengths are the fraction's two differences."""
     levels = _levels(found)
     if not levels:
         return
-    left, right = min(at.values()), max(at.values())
-    room = (right - left) or 1.0
+    at = {c.cell_id: scales[c.cell_id].value or 0.0 for c in found.cells}
+    ends = [v for c in found.cells for v in (scales[c.cell_id].interval or ())]
+    room = (max(at.values()) - min(at.values())) or 1.0
+    left = max(min((*ends, *at.values())), min(at.values()) - 0.3 * room)
+    right = min(max((*ends, *at.values())), max(at.values()) + 0.3 * room)
     inner, outer = right + 0.12 * room, right + 0.26 * room
     base = at[found.cells[0].cell_id]
     (_, low), (_, matched), (_, high) = levels

@@ -34,8 +34,8 @@ def shared_law_plot(comparison: Comparison, families: Sequence[Family], name: st
     cells = [c for f in laws for c in f.law.cells]
     caption = (
         f"τ 1. {how_drawn(cells)} Lines: the one slope common to all moduli (least squares of ln T on ρ with an "
-        "intercept for each), each through the mean of its modulus' cells; interval of the slope: t. p: F test of one slope a "
-        "modulus against one for all; equality that is not rejected is not thereby shown. Only cells in which the law "
+        "intercept for each), each through the mean of its modulus' cells; interval of the slope: t. Points of one ρ are "
+        "set apart by modulus. p: F test of one slope a modulus against one for all; equality that is not rejected is not thereby shown. Only cells in which the law "
         f"is fitted are drawn. {len(laws)} moduli, {counted(cells)}."
     )
     points = "; ".join(
@@ -70,12 +70,14 @@ def _paint(comparison: Comparison, laws: Sequence[Family]) -> Figure:
     colours = tau_colours(moduli)
     slope = comparison["shared_alpha_rho"].value
     cells = [c for f in laws for c in f.law.cells]
+    gap = min(np.diff(sorted({c.rho or 0.0 for c in cells})), default=0.1)
     handles = []
     for place, family in enumerate(laws):
         used, p = family.law.cells, _modulus(family)
-        look = Look(colours[p], MARKERS[moduli.index(p) % len(MARKERS)], size=size_for(len(used)))
+        look = Look(colours[p], MARKERS[moduli.index(p) % len(MARKERS)], size=size_for(len(cells) // 2))
+        shift = 0.6 * gap * ((place + 0.5) / len(laws) - 0.5)
         for cell in used:
-            draw_steps(axes, cell.rho or 0.0, cell, look)
+            draw_steps(axes, (cell.rho or 0.0) + shift, cell, look)
         handles.append(look.handle(f"p = {p:g}"))
         if slope is not None:
             rho = np.array([c.rho or 0.0 for c in used])
@@ -89,5 +91,6 @@ def _paint(comparison: Comparison, laws: Sequence[Family]) -> Figure:
     axes.set(xlabel="dose ρ (held norm / w_c)", ylabel="grokked step T (log)")
     noted(axes, *_notes(comparison))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
-    headed(figure, comparison.title)
+    common = (part for part in laws[0].key.title.split(", ") if not part.startswith("p = "))
+    headed(figure, ", ".join((*common, f"{len(laws)} moduli")))
     return figure

@@ -8,9 +8,9 @@ from analysis.estimate import Estimate
 from analysis.medians import held_at
 from analysis.recovery import RHO_UP
 from analysis.render import numbers
-from analysis.render.canvas import Drawing
+from analysis.render.canvas import Drawing, words
 from analysis.render.cell_points import BASELINE, counted, how_drawn, scale_of, steps_told
-from analysis.render.over_axis import Over, steps_and_scales
+from analysis.render.over_axis import Over, ratios_told, steps_and_scales
 from analysis.result import Family
 from analysis.transformer import TAU_HIGH
 
@@ -28,7 +28,7 @@ def transformer_plot(family: Family, name: str) -> Drawing:
     caption = (
         f"ρ {RHO_UP:g}. {how_drawn(cells)} Dashed: the baseline ({BASELINE}), band: its interval. Right: L; {which}; "
         "interval: t over seeds. Above: ratios of the medians and the squared correlation of ln T with L; intervals: "
-        f"bootstrap over seeds. {counted(cells)}."
+        f"bootstrap over seeds.{ratios_told(cells)} {counted(cells)}."
     )
     points = "; ".join(
         f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: T {steps_told(c)}, L {numbers.told(scales[c.cell_id])}"
@@ -37,9 +37,12 @@ def transformer_plot(family: Family, name: str) -> Drawing:
     notes = _notes(told)
     ratios = "; ".join(sum(notes, ()))
     alt = f"Two panels over temperature: median grokked step (log) and logit scale. {ratios}. {points}."
+    heading = "Transformer: grokking step over temperature"
+    if not swept:
+        return Drawing(name, heading, caption, alt, lambda: words(f"no cell of arm clamp has rho {RHO_UP:g}."))
     return Drawing(
         name,
-        "Transformer: grokking step over temperature",
+        heading,
         caption,
         alt,
         lambda: steps_and_scales(swept, OVER_TAU, family.key.title, notes, baseline),
@@ -52,6 +55,6 @@ def _notes(told: Mapping[str, Estimate]) -> tuple[tuple[str, ...], tuple[str, ..
         ("transformer_norm_up_ratio", "T at τ 1 / baseline"),
         ("norm_up_tau1.7_over_baseline", f"T at τ {TAU_HIGH:g} / baseline"),
     )
-    known = tuple(f"{words}: {numbers.told(told[name])}" for name, words in ratios if told[name].value is not None)
+    known = tuple(f"{title}: {numbers.told(told[name])}" for name, title in ratios if told[name].value is not None)
     r2 = told["transformer_r2_logit_scale"]
     return known, () if r2.value is None else (f"R² of ln T with L: {numbers.told(r2)}",)
