@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ class Look:
 
     def handle(self, label: str) -> Line2D:
         """The entry of a legend."""
-        return Line2D([], [], linestyle="none", label=label, **self._large())
+        return Line2D([], [], linestyle="none", label=label, **replace(self, size=max(6, self.size))._large())
 
     def _large(self) -> dict[str, Any]:
         face, edge = ("white", self.colour) if self.hollow else (self.colour, "white")

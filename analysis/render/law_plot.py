@@ -118,9 +118,9 @@ def _paint(family: Family, unused: Sequence[Cell]) -> Figure:
         axes.set_xlabel("dose ρ (held norm / w_c)")
     axes.set_ylabel("grokked step T (log)")
     noted(axes, *_notes(law))
-    handles = [Look(size=7).handle("in the fit"), *handles]
+    handles = [Look().handle("in the fit"), *handles]
     if unused:
-        handles.insert(1, Look(MUTED, hollow=True, size=7).handle("not in the fit"))
+        handles.insert(1, Look(MUTED, hollow=True).handle("not in the fit"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     headed(figure, family.key.title)
     return figure

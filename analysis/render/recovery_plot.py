@@ -93,8 +93,8 @@ def _paint(family: Family) -> Figure:
         axes.annotate(
             text, point, off, textcoords="offset points", ha="right", fontsize=8.5, arrowprops=leader, zorder=6
         )
-    handles = [Look(INK, markers[found.cells[0].tau], hollow=True, size=7).handle(f"baseline ({BASELINE})")]
-    handles.append(Look(INK, size=7).handle(f"ρ {raised[0].rho:g}, by τ"))
+    handles = [Look(INK, markers[found.cells[0].tau], hollow=True).handle(f"baseline ({BASELINE})")]
+    handles.append(Look().handle(f"ρ {raised[0].rho:g}, by τ"))
     _read_off(axes, found, scales)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
