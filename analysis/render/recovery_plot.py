@@ -17,6 +17,7 @@ from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, tau_colour
 from analysis.render.cell_points import (
     BASELINE,
     Look,
+    apart,
     counted,
     draw_steps,
     headed,
@@ -27,7 +28,6 @@ from analysis.render.cell_points import (
     size_for,
     steps_told,
 )
-from analysis.render.panels import spread
 from analysis.result import Family
 
 MOST_NAMED = 10
@@ -43,10 +43,10 @@ def recovery_plot(family: Family, name: str) -> Drawing:
     up = f"{found.cells[-1].rho:g}" if found.cells else ""
     caption = (
         f"{how_drawn(found.cells)} Horizontal: L; {which}; bar: t interval over seeds. Hollow: baseline ({BASELINE}, "
-        f"T₀); filled: ρ {up} by τ (T₁ at τ 1), joined since T₂ is interpolated between neighbours. Dotted: the "
-        "baseline's L, at which T₂ is read. Recovery fraction: (T₁ − T₂) / (T₁ − T₀), the inner bracket over the "
-        f"outer; {found.paper.level:.0%} percentile bootstrap interval, seeds paired across cells. "
-        f"{counted(found.cells)}."
+        f"T₀); filled: ρ {up} by τ, named where there is room (T₁ at τ 1), joined since T₂ is interpolated between "
+        "neighbours. Dotted: the baseline's L, at which T₂ is read. Recovery fraction: (T₁ − T₂) / (T₁ − T₀), the "
+        f"inner bracket over the outer; {found.paper.level:.0%} percentile bootstrap interval, seeds paired across "
+        f"cells. {counted(found.cells)}."
     )
     points = "; ".join(
         f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: L {numbers.plain(scales[c.cell_id].value)}, T {steps_told(c)}"
@@ -86,7 +86,8 @@ def _paint(family: Family) -> Figure:
     steps = [median_of_grokked(c).value or 0.0 for c in raised]
     axes.plot([at[c.cell_id] for c in raised], steps, color=MUTED, linewidth=0.9, zorder=1.5)
     many = len(raised) > MOST_NAMED
-    for cell in spread(raised, 5) if many else raised:
+    named = apart([-at[c.cell_id] for c in raised], most=4 if many else 12)
+    for cell in (c for c in raised if -at[c.cell_id] in named):
         point = (at[cell.cell_id], median_of_grokked(cell).value or 0.0)
         off, leader = ((-26, 26), _LEADER) if many else ((-7, 4), None)
         text = f"τ {cell.tau:g}"
@@ -95,8 +96,8 @@ def _paint(family: Family) -> Figure:
         )
     handles = [Look(INK, markers[found.cells[0].tau], hollow=True).handle(f"baseline ({BASELINE})")]
     handles.append(Look().handle(f"ρ {raised[0].rho:g}, by τ"))
-    _read_off(axes, found, scales)
     axes.set_ylim(bottom=0)
+    _read_off(axes, found, scales)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     ruled(axes)
     axes.set(xlabel="logit scale L", ylabel="grokked step T")
@@ -146,7 +147,7 @@ def _read_off(axes: Axes, found: Recovery, scales: Mapping[str, Estimate]) -> No
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
         )
     axes.set_xlim(left - 0.16 * room, right + 0.38 * room)
-    for (symbol, level), y in zip(levels, _kept_apart([v for _, v in levels], 0.055 * high), strict=True):
+    for (symbol, level), y in zip(levels, _kept_apart([v for _, v in levels], 0.06 * axes.get_ylim()[1]), strict=True):
         axes.annotate(
             f"{symbol} = {numbers.steps(round(level))}",
             (1.0, y),

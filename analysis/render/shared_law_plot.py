@@ -34,9 +34,9 @@ def shared_law_plot(comparison: Comparison, families: Sequence[Family], name: st
     cells = [c for f in laws for c in f.law.cells]
     caption = (
         f"τ 1. {how_drawn(cells)} Points of one ρ are set apart by modulus. Lines: the one slope common to all moduli "
-        "(least squares of ln T on ρ with an intercept for each), each through the mean of its modulus' cells; interval "
-        "of the slope: t. p: F test of one slope a modulus against one for all; equality that is not rejected is not "
-        f"thereby shown. Only cells in which the law is fitted are drawn. {len(laws)} moduli, {counted(cells)}."
+        "(least squares of ln T on ρ with an intercept for each), each through the mean of its modulus' cells; "
+        "interval of the slope: t. p: F test of one slope a modulus against one for all; equality that is not rejected "
+        f"is not thereby shown. Only cells in which the law is fitted are drawn. {len(laws)} moduli, {counted(cells)}."
     )
     points = "; ".join(
         f"p {_modulus(f)}: " + ", ".join(f"ρ {numbers.dose(c.rho or 0.0)} {steps_told(c)}" for c in f.law.cells)

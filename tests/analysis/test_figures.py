@@ -71,7 +71,7 @@ def drawn(analysis, kind):
 
 def texts(figure):
     """Every text that is seen, with its place in pixels; tick labels beyond the limits of their axis are not."""
-    seen = [t for t in (*figure.texts, figure._suptitle) if t is not None]
+    seen = list(figure.texts)
     for legend in figure.legends:
         seen += legend.get_texts()
     panels = [a for a in figure.axes if a.get_visible()]
@@ -79,8 +79,8 @@ def texts(figure):
         seen += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
-            labels = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
-            seen += [label for at, label in labels if low <= at <= high]
+            ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            seen += [label for tick in ticks for label in (tick.label1, tick.label2)]
     renderer = figure.canvas.get_renderer()
     told = [t for t in seen if isinstance(t, Text) and t.get_visible() and t.get_text().strip()]
     return [(t.get_text(), t.get_window_extent(renderer)) for t in told]
