@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from analysis.curves import Band, CellCurve
 from analysis.render import numbers
-from analysis.render.canvas import INK, MUTED, Drawing, log_steps, tau_colours, words
+from analysis.render.canvas import INK, MUTED, Drawing, entitle, log_steps, tau_colours, words
 from analysis.render.panels import PANELS, spread, step_panels
 from analysis.result import Family
 
@@ -74,7 +74,7 @@ def _paint(shown: Sequence[CellCurve], panels: Sequence[float], taus: Sequence[f
     figure.legend(
         handles=marks, loc="outside lower center", ncols=min(len(marks), 4 if len(panels) in (1, 2, 4) else 8)
     )
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    entitle(figure, title)
     return figure
 
 

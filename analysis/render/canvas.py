@@ -92,6 +92,12 @@ def blank_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def entitle(figure: Figure, title: str) -> None:
+    """What the figure is of, above all panels, in lines that fit its width."""
+    text = textwrap.fill(title, int(11 * figure.get_figwidth()))
+    figure.suptitle(text, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+
+
 def words(reason: str) -> Figure:
     """A figure that says why there is nothing to draw."""
     figure = blank_figure(6.4, 2.2)

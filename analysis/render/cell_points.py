@@ -7,13 +7,12 @@ did not, the count stands at the point, so that nobody reads it as a median of a
 from __future__ import annotations
 
 import math
-import textwrap
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
@@ -151,15 +150,10 @@ def apart(values: Sequence[float], *, log: bool = False, most: int = TICKS) -> l
     return kept
 
 
-def headed(figure: Figure, title: str) -> None:
-    """The family's title above all panels."""
-    text = textwrap.fill(title, int(11 * figure.get_size_inches()[0]))
-    figure.suptitle(text, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-
-
 def noted(axes: Axes, *lines: str) -> None:
     """Numbers above a panel, where they cover no data."""
-    axes.set_title("\n".join(line for line in lines if line), fontsize=9, fontweight="normal", linespacing=1.35)
+    text = re.sub(r"-(?=\d)", "−", "\n".join(line for line in lines if line))
+    axes.set_title(text, fontsize=9, fontweight="normal", linespacing=1.35)
 
 
 def ruled(axes: Axes) -> None:

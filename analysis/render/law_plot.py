@@ -14,14 +14,13 @@ from analysis.cells import Cell
 from analysis.forms import EXPONENTIAL, POWER, SADDLE_NODE
 from analysis.law import Law
 from analysis.render import numbers
-from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, log_steps
+from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
 from analysis.render.cell_points import (
     Look,
     apart,
     at_values,
     counted,
     draw_steps,
-    headed,
     how_drawn,
     noted,
     ruled,
@@ -122,7 +121,7 @@ def _paint(family: Family, unused: Sequence[Cell]) -> Figure:
     if unused:
         handles.insert(1, Look(MUTED, hollow=True).handle("not in the fit"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    headed(figure, family.key.title)
+    entitle(figure, family.key.title)
     return figure
 
 

@@ -9,12 +9,11 @@ from matplotlib.figure import Figure
 from analysis.cells import Cell, median_of_grokked
 from analysis.memorisation import swept_cells
 from analysis.render import numbers
-from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, log_steps
+from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
 from analysis.render.cell_points import (
     Look,
     counted,
     draw_steps,
-    headed,
     how_drawn,
     noted,
     ruled,
@@ -72,5 +71,5 @@ def _paint(family: Family, cells: Sequence[Cell], dose: str) -> Figure:
     noted(axes, *_notes(family))
     handles = [grokked.handle("grokked (test accuracy ≥ 0.90)"), memorized.handle("memorised (train accuracy ≥ 0.99)")]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    headed(figure, family.key.title)
+    entitle(figure, family.key.title)
     return figure

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from analysis.cells import Cell, median_of_grokked
 from analysis.estimate import Estimate
-from analysis.render.canvas import INK, MUTED, blank_figure, log_steps
+from analysis.render.canvas import INK, MUTED, blank_figure, entitle, log_steps
 from analysis.render.cell_points import (
     BASELINE,
     TICKS,
@@ -18,7 +18,6 @@ from analysis.render.cell_points import (
     at_values,
     draw_scale,
     draw_steps,
-    headed,
     most_grokked,
     noted,
     ruled,
@@ -75,7 +74,7 @@ def steps_and_scales(
         over.ticked(axes, cells, most=6)
         ruled(axes)
         noted(axes, *lines)
-    headed(figure, title)
+    entitle(figure, title)
     return figure
 
 

@@ -13,14 +13,13 @@ from analysis.cells import median_of_grokked
 from analysis.estimate import Estimate
 from analysis.recovery import Recovery
 from analysis.render import numbers
-from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, tau_colours, tau_markers
+from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, tau_colours, tau_markers
 from analysis.render.cell_points import (
     BASELINE,
     Look,
     apart,
     counted,
     draw_steps,
-    headed,
     how_drawn,
     noted,
     ruled,
@@ -103,7 +102,7 @@ def _paint(family: Family) -> Figure:
     axes.set(xlabel="logit scale L", ylabel="grokked step T")
     noted(axes, *_notes(found))
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    headed(figure, family.key.title)
+    entitle(figure, family.key.title)
     return figure
 
 

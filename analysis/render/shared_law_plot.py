@@ -11,13 +11,12 @@ from analysis.cells import median_of_grokked
 from analysis.comparisons import Comparison
 from analysis.law import MIN_CELLS
 from analysis.render import numbers
-from analysis.render.canvas import DASHES, MARKERS, Drawing, blank_figure, log_steps, tau_colours
+from analysis.render.canvas import DASHES, MARKERS, Drawing, blank_figure, entitle, log_steps, tau_colours
 from analysis.render.cell_points import (
     Look,
     at_values,
     counted,
     draw_steps,
-    headed,
     how_drawn,
     noted,
     ruled,
@@ -92,5 +91,5 @@ def _paint(comparison: Comparison, laws: Sequence[Family]) -> Figure:
     noted(axes, *_notes(comparison))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(6, len(handles)))
     common = (part for part in laws[0].key.title.split(", ") if not part.startswith("p = "))
-    headed(figure, ", ".join((*common, f"{len(laws)} moduli")))
+    entitle(figure, ", ".join((*common, f"{len(laws)} moduli")))
     return figure

@@ -16,8 +16,7 @@ from matplotlib.lines import Line2D
 
 from analysis.estimate import LEVEL
 from analysis.render import numbers
-from analysis.render.canvas import DASHES, INK, MUTED, Drawing, log_steps, tau_colours
-from analysis.render.cell_points import headed
+from analysis.render.canvas import DASHES, INK, MUTED, Drawing, entitle, log_steps, tau_colours
 from analysis.render.panels import PANELS, spread, step_panels
 from analysis.result import Family
 from analysis.survival import KaplanMeier
@@ -101,7 +100,7 @@ def _paint(layout: _Layout, title: str) -> Figure:
         marks.append(Line2D([], [], color=INK, label="ended without grokking", **_TICK))
     columns = min(len(marks), 3 if len(panels) == 1 else 4)
     figure.legend(handles=marks, loc="outside lower center", ncols=columns, handlelength=3)
-    headed(figure, title)
+    entitle(figure, title)
     return figure
 
 
