@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from analysis.allocation import allocated_cells
-from analysis.estimate import Estimate
+from analysis.estimate import LEVEL, Estimate
 from analysis.render import numbers
 from analysis.render.canvas import Drawing
 from analysis.render.cell_points import counted, how_drawn, scale_of, steps_told
@@ -21,8 +21,8 @@ def allocation_plot(family: Family, name: str) -> Drawing:
     caption = (
         "One total norm; γ is the relative change of the readout's share of it, 0 as in the control. "
         f"{how_drawn(cells)} Right: L; {which}; interval: t over seeds. Above: largest over smallest of the medians "
-        f"and of L, and the squared correlation of ln T with L; intervals: bootstrap over seeds.{ratios_told(cells)} "
-        f"{counted(cells)}."
+        f"and of L, and the squared correlation of ln T with L; {LEVEL:.0%} intervals: bootstrap over "
+        f"seeds.{ratios_told(cells)} {counted(cells)}."
     )
     points = "; ".join(f"γ {c.gamma:g}: T {steps_told(c)}, L {numbers.told(scales[c.cell_id])}" for c in cells)
     ratios = ", ".join(sum(_notes(told), ()))

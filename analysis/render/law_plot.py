@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.cells import Cell
+from analysis.estimate import LEVEL
 from analysis.forms import EXPONENTIAL, POWER, SADDLE_NODE
 from analysis.law import Law
 from analysis.render import numbers
@@ -46,9 +47,10 @@ def law_plot(family: Family, name: str) -> Drawing:
     r2 = law["r_squared"]
     caption = (
         f"{how_drawn(shown)} Lines: least squares of ln T on the {_x_name(law)} over the filled cells "
-        f"({counted(law.cells)}), at τ 1: exponential, power law and saddle-node; ΔAIC: a form's AIC minus that of the "
-        "exponential, positive favours the exponential, below about 2 is no evidence. Interval of α: profile "
-        f"likelihood over the cells; of R²: bootstrap over seeds.{_why_hollow(family, unused)}"
+        f"({counted(law.cells)}), at τ 1: exponential (dotted where continued), power law and saddle-node; ΔAIC: a form's "
+        "AIC minus that of the exponential, positive favours the exponential, below about 2 is no evidence. "
+        f"{LEVEL:.0%} interval of α: profile likelihood over the cells; of R²: bootstrap over seeds."
+        f"{_why_hollow(family, unused)}"
     )
     points = "; ".join(f"ρ {numbers.dose(c.rho or 0.0)}: {steps_told(c)}" for c in shown)
     alt = (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from analysis.cells import Cell, median_of_grokked
+from analysis.estimate import LEVEL
 from analysis.memorisation import swept_cells
 from analysis.render import numbers
 from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
@@ -33,7 +34,7 @@ def memorisation_plot(family: Family, name: str) -> Drawing:
     caption = (
         f"ρ {rho}. {how_drawn(cells)} Squares: median memorized_step (first reading with train accuracy ≥ 0.99), with "
         "its interval. An elasticity is the slope of ln step on ln τ, 0 is no effect; the delay is grokked_step "
-        f"less memorized_step; intervals: bootstrap over seeds. {counted(cells)}."
+        f"less memorized_step; {LEVEL:.0%} intervals: bootstrap over seeds. {counted(cells)}."
     )
     points = "; ".join(
         f"τ {c.tau:g}: memorized {numbers.told(c.memorized_step)}, grokked {steps_told(c)}" for c in cells

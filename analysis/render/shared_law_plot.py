@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.cells import median_of_grokked
 from analysis.comparisons import Comparison
+from analysis.estimate import LEVEL
 from analysis.law import MIN_CELLS
 from analysis.render import numbers
 from analysis.render.canvas import DASHES, MARKERS, Drawing, blank_figure, entitle, log_steps, tau_colours
@@ -34,8 +35,9 @@ def shared_law_plot(comparison: Comparison, families: Sequence[Family], name: st
     caption = (
         f"τ 1. {how_drawn(cells)} Points of one ρ are set apart by modulus. Lines: the one slope common to all moduli "
         "(least squares of ln T on ρ with an intercept for each), each through the mean of its modulus' cells; "
-        "interval of the slope: t. p: F test of one slope a modulus against one for all; equality that is not rejected "
-        f"is not thereby shown. Only cells in which the law is fitted are drawn. {len(laws)} moduli, {counted(cells)}."
+        f"{LEVEL:.0%} interval of the slope: t. p: F test of one slope a modulus against one for all; equality that is "
+        "not rejected is not thereby shown. Only cells in which the law is fitted are drawn. "
+        f"{len(laws)} moduli, {counted(cells)}."
     )
     points = "; ".join(
         f"p {_modulus(f)}: " + ", ".join(f"ρ {numbers.dose(c.rho or 0.0)} {steps_told(c)}" for c in f.law.cells)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from analysis.estimate import Estimate
+from analysis.estimate import LEVEL, Estimate
 from analysis.medians import held_at
 from analysis.recovery import RHO_UP
 from analysis.render import numbers
@@ -27,8 +27,8 @@ def transformer_plot(family: Family, name: str) -> Drawing:
     scales, which = scale_of(cells)
     caption = (
         f"ρ {RHO_UP:g}. {how_drawn(cells)} Dashed: the baseline ({BASELINE}), band: its interval. Right: L; {which}; "
-        "interval: t over seeds. Above: ratios of the medians and the squared correlation of ln T with L; intervals: "
-        f"bootstrap over seeds.{ratios_told(cells)} {counted(cells)}."
+        "interval: t over seeds. Above: ratios of the medians and the squared correlation of ln T with L; "
+        f"{LEVEL:.0%} intervals: bootstrap over seeds.{ratios_told(cells)} {counted(cells)}."
     )
     points = "; ".join(
         f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: T {steps_told(c)}, L {numbers.told(scales[c.cell_id])}"
