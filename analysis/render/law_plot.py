@@ -47,8 +47,8 @@ def law_plot(family: Family, name: str) -> Drawing:
     r2 = law["r_squared"]
     caption = (
         f"{how_drawn(shown)} Lines: least squares of ln T on the {_x_name(law)} over the filled cells "
-        f"({counted(law.cells)}), at τ 1: exponential (dotted where continued), power law and saddle-node; ΔAIC: a form's "
-        "AIC minus that of the exponential, positive favours the exponential, below about 2 is no evidence. "
+        f"({counted(law.cells)}), at τ 1: exponential (dotted where continued), power law and saddle-node; ΔAIC: a "
+        "form's AIC minus that of the exponential, positive favours the exponential, below about 2 is no evidence. "
         f"{LEVEL:.0%} interval of α: profile likelihood over the cells; of R²: bootstrap over seeds."
         f"{_why_hollow(family, unused)}"
     )
