@@ -26,7 +26,7 @@ _RANGE = "Largest over smallest L over gamma."
 
 def allocation(cells: Sequence[Cell], *, resamples: int, seed: int) -> tuple[Estimate, ...]:
     """Spread of T and L over the layer allocations of one family, and how far L explains that of T."""
-    used = [c for c in cells if c.arm == "allocation" and c.gamma is not None and c.n_grokked > 0]
+    used = allocated_cells(cells)
     names = ("allocation_max_over_min", "allocation_max_over_min_bca", "allocation_slowest_over_fastest")
     if len(used) < 2:
         why = f"allocations with a run that grokked: {len(used)}, at least 2 are needed"
@@ -49,3 +49,9 @@ def allocation(cells: Sequence[Cell], *, resamples: int, seed: int) -> tuple[Est
         medians.of_seeds("allocation_logit_scale_max_over_min", _RANGE + reads, scale_range),
         medians.of_seeds("allocation_r2_logit_scale", _SCALE + reads, medians.r_squared_logit_scale, kind=Kind.R2),
     )
+
+
+def allocated_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells of the arm allocation in which a run grokked, by gamma."""
+    used = [c for c in cells if c.arm == "allocation" and c.gamma is not None and c.n_grokked > 0]
+    return sorted(used, key=lambda c: c.gamma or 0.0)

@@ -46,6 +46,24 @@ class FormFits:
         return self.aic(form) + 2 + more
 
 
+@dataclass(frozen=True, slots=True)
+class FittedForm:
+    """One form fitted to the full sample, as a curve: ln T = intercept + coefficient shape(x).
+
+    The shape is x for the exponential (`x0` is None), ln|x - x0| for the power law and the saddle-node.
+    """
+
+    form: str
+    intercept: float
+    coefficient: float
+    x0: float | None = None
+
+    def steps(self, x: Floats) -> Floats:
+        """T at the doses x [n], which lie on the side of x0 on which the fitted doses lie."""
+        shape = x if self.x0 is None else np.log(np.abs(x - self.x0))
+        return np.asarray(np.exp(self.intercept + self.coefficient * shape))
+
+
 def fit_forms(y: Floats, x: Floats) -> FormFits:
     """Fit y [B, n] on x [n] by all three forms; x positive and not constant."""
     centred = y - y.mean(axis=1, keepdims=True)
@@ -66,6 +84,26 @@ def fit_forms(y: Floats, x: Floats) -> FormFits:
         slope,
         y.mean(axis=1) - slope * x.mean(),
         1 - exponential / np.where(total > 0, total, np.nan),
+    )
+
+
+def fitted_forms(y: Floats, x: Floats) -> tuple[FittedForm, ...]:
+    """The curves of `fit_forms` for the one sample y [n] on x [n]: exponential, power law, saddle-node."""
+    exponent, rss, _ = _power_fits(y, x)
+    place = int(np.argmin(rss))
+    ends = _saddle_grid(x)
+    shape = -0.5 * np.log(ends[:, None] - x)
+    off = y - y.mean() - (shape - shape.mean(axis=1, keepdims=True))
+    end = float(ends[np.argmin((off**2).sum(axis=1))])
+
+    def curve(form: str, coefficient: float, x0: float | None = None) -> FittedForm:
+        free = FittedForm(form, 0.0, coefficient, x0)
+        return FittedForm(form, float(np.mean(y - np.log(free.steps(x)))), coefficient, x0)
+
+    return (
+        curve(EXPONENTIAL, slope_profile(y, x)[0]),
+        curve(POWER, float(exponent[place]), float(power_grid(x)[place])),
+        curve(SADDLE_NODE, -0.5, end),
     )
 
 
@@ -93,17 +131,22 @@ def slope_profile(y: Floats, x: Floats, level: float = LEVEL) -> tuple[float, tu
 
 def power_profile(y: Floats, x: Floats, level: float = LEVEL) -> tuple[float, tuple[float, float]]:
     """Exponent b of c + b ln(x - x0) and its profile-likelihood interval over all x0 of the grid; n - 3 freedoms."""
-    centred = y - y.mean()
-    regressors = np.log(x - power_grid(x)[:, None])
-    regressors -= regressors.mean(axis=1, keepdims=True)
-    squares = (regressors**2).sum(axis=1)
-    exponent = regressors @ centred / squares
-    rss = float(centred @ centred) - exponent**2 * squares
+    exponent, rss, squares = _power_fits(y, x)
     limit = rss.min() * (1 + _threshold(len(x) - 3, level))
     inside = rss <= limit
     reach = np.sqrt(np.maximum(limit - rss, 0.0) / squares)
     low, high = (exponent - reach)[inside].min(), (exponent + reach)[inside].max()
     return float(exponent[np.argmin(rss)]), (float(low), float(high))
+
+
+def _power_fits(y: Floats, x: Floats) -> tuple[Floats, Floats, Floats]:
+    """Exponent, residual and regressor sum of squares, each [G], of c + b ln(x - x0) at every x0 of the grid."""
+    centred = y - y.mean()
+    regressors = np.log(x - power_grid(x)[:, None])
+    regressors -= regressors.mean(axis=1, keepdims=True)
+    squares = (regressors**2).sum(axis=1)
+    exponent = regressors @ centred / squares
+    return exponent, float(centred @ centred) - exponent**2 * squares, squares
 
 
 def steps_profile(steps: Floats, x: Floats, level: float = LEVEL) -> tuple[float, tuple[float, float]] | None:

@@ -29,8 +29,10 @@ from analysis.forms import (
     EXPONENTIAL,
     POWER,
     SADDLE_NODE,
+    FittedForm,
     FormFits,
     fit_forms,
+    fitted_forms,
     power_profile,
     slope_profile,
     steps_profile,
@@ -47,10 +49,16 @@ _PROFILE = " Interval: profile likelihood over the cells, threshold exact for no
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """Estimates of the law over one family's doses, and the cells that it rests on in order of rho."""
+    """Estimates of the law over one family's doses, and the cells that it rests on in order of rho.
+
+    `forms` are the fitted curves over the held norm, or over rho where `by_norm` is false (w_c unknown); empty where no
+    axis can be fitted.
+    """
 
     estimates: tuple[Estimate, ...]
     cells: tuple[Cell, ...]
+    forms: tuple[FittedForm, ...]
+    by_norm: bool
 
     def __getitem__(self, name: str) -> Estimate:
         return next(e for e in self.estimates if e.name == name)
@@ -91,7 +99,8 @@ def law(cells: Sequence[Cell], *, resamples: int, seed: int) -> Law:
         ),
         *_against(fit, by_scale, "_logit_scale"),
     )
-    return Law(estimates, used)
+    drawn = by_rho if by_norm.problem else by_norm
+    return Law(estimates, used, () if drawn.problem else fitted_forms(fit.y, drawn.x), drawn is by_norm)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ _METHODS = {
 
 def memorisation(cells: Sequence[Cell], *, resamples: int, seed: int) -> tuple[Estimate, ...]:
     """What tau does to memorisation and to the delay, at the dose that has the most temperatures."""
-    swept = _swept(cells)
+    swept = swept_cells(cells)
     rho = swept[0].rho if swept else None
     names = {"rho": rho or 0.0, "low": swept[0].tau if swept else 1.0, "high": swept[-1].tau if swept else 1.0}
     methods = {name: text.format(**names) for name, text in _METHODS.items()}
@@ -69,7 +69,8 @@ def memorisation(cells: Sequence[Cell], *, resamples: int, seed: int) -> tuple[E
     return tuple(medians.of_seeds(name, methods[name], statistics[name]) for name in methods)
 
 
-def _swept(cells: Sequence[Cell]) -> list[Cell]:
+def swept_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells, by tau, of the dose that has the most temperatures at which a majority grokked."""
     by_rho: dict[float, list[Cell]] = {}
     for cell in cells:
         if cell.arm != "clamp" or cell.rho is None or cell.superseded or not cell.tau > 0:

@@ -41,12 +41,13 @@ class Recovery:
     """The recovery fraction as published (`paper`: plain percentile, L held), and by every other choice.
 
     Names of `variants`: recovery_fraction_{paper|runs}_{fixed|drawn}_{percentile|bca}; `difference` is convention runs
-    minus convention paper, both with L drawn anew.
+    minus convention paper, both with L drawn anew. `cells` are those used: the baseline, then the raised dose by tau.
     """
 
     paper: Estimate
     variants: tuple[Estimate, ...]
     difference: Estimate
+    cells: tuple[Cell, ...]
 
     def __getitem__(self, name: str) -> Estimate:
         return next(e for e in (self.paper, *self.variants, self.difference) if e.name == name)
@@ -103,6 +104,7 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
             or reasons[RUNS]
             or ("" if is_logged(table) else "there is no L over time, so both conventions have the same L"),
         ),
+        design.cells,
     )
 
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.linalg import LinAlgError
-from scipy.stats import t
+from scipy.stats import norm, t
 from statsmodels.duration.hazard_regression import PHReg
+from statsmodels.duration.survfunc import SurvfuncRight
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
 from analysis.accelerated import LOGNORMAL, WEIBULL, Fit, Law, Times, fit
@@ -55,11 +56,30 @@ class CellMedian:
 
 
 @dataclass(frozen=True, slots=True)
+class KaplanMeier:
+    """Share of a cell's runs that have not grokked after each `steps` at which one did (Kaplan, Meier 1958).
+
+    `low` and `high` are its pointwise interval by ln(−ln share), None where the share is 0; `ended` are the steps at
+    which runs ended without grokking. Steps are taken as exact.
+    """
+
+    rho: float
+    tau: float
+    n_runs: int
+    steps: tuple[float, ...]
+    share: tuple[float, ...]
+    low: tuple[float | None, ...]
+    high: tuple[float | None, ...]
+    ended: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Survival:
     """All estimates of one family; `n_censored` runs did not grok (`medians` has every cell that holds one)."""
 
     estimates: tuple[Estimate, ...]
     medians: tuple[CellMedian, ...]
+    curves: tuple[KaplanMeier, ...]
     n_censored: int
     method: str
 
@@ -110,7 +130,7 @@ def survival(cells: Sequence[Cell], rows: pd.DataFrame) -> Survival:
         *_cox(sample, None if isinstance(weibull, str) else -weibull.beta[1:] / weibull.sigma),
         _dropped(sample),
     )
-    return Survival(estimates, _medians(used, sample), n_censored, f"{_TIMES} {_CLUSTERED}")
+    return Survival(estimates, _medians(used, sample), _curves(used, sample), n_censored, f"{_TIMES} {_CLUSTERED}")
 
 
 def _sample(used: Sequence[Cell], rows: pd.DataFrame) -> _Sample:
@@ -283,6 +303,34 @@ def _medians(used: Sequence[Cell], sample: _Sample) -> tuple[CellMedian, ...]:
             )  # fmt: skip
         made.append(CellMedian(cell.cell_id, cell.label, n_censored, estimate))
     return tuple(made)
+
+
+def _curves(used: Sequence[Cell], sample: _Sample) -> tuple[KaplanMeier, ...]:
+    """One curve for every cell that has a usable run."""
+    made = []
+    for i in np.unique(sample.cell):
+        here = sample.cell == i
+        grokked, cell = sample.grokked[here], used[i]
+        ended = tuple(sorted(sample.times.low[here][~grokked].tolist()))
+        steps = share = error = np.empty(0)
+        if grokked.any():
+            fitted = SurvfuncRight(np.where(grokked, sample.times.high[here], sample.times.low[here]), grokked)
+            steps, share, error = fitted.surv_times, fitted.surv_prob, fitted.surv_prob_se
+        low, high = _pointwise(share, error)
+        made.append(
+            KaplanMeier(cell.rho or 0.0, cell.tau, int(here.sum()), tuple(steps), tuple(share), low, high, ended)
+        )
+    return tuple(made)
+
+
+def _pointwise(share: Floats, error: Floats) -> tuple[tuple[float | None, ...], tuple[float | None, ...]]:
+    """Interval of each share by the normal distribution of ln(−ln share), None where the share is 0."""
+    inner = share > 0
+    log_share = np.log(np.where(inner, share, 0.5))
+    reach = float(norm.ppf((1 + LEVEL) / 2)) * np.where(inner, error, 0.0) / (np.where(inner, share, 0.5) * log_share)
+    ends = (np.exp(log_share * np.exp(sign * np.abs(reach))) for sign in (1, -1))
+    low, high = (tuple(float(v) if ok else None for v, ok in zip(e, inner, strict=True)) for e in ends)
+    return low, high
 
 
 def _wald(name: str, unit: str, method: str, value: float, at: int, fitted: Fit, sample: _Sample) -> Estimate:

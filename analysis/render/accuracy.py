@@ -6,9 +6,7 @@ there is, and the caption names how many were not.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,20 +14,19 @@ from matplotlib.lines import Line2D
 
 from analysis.curves import Band, CellCurve
 from analysis.render import numbers
-from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, log_steps, tau_colours, words
+from analysis.render.canvas import INK, MUTED, Drawing, entitle, log_steps, tau_colours, words
+from analysis.render.panels import PANELS, spread, step_panels
 from analysis.result import Family
 
-PANELS, TAUS = 6, 6
+TAUS = 6
 ARMS = ("free", "clamp")
-
-Item = TypeVar("Item")
 
 
 def accuracy(family: Family, name: str) -> Drawing:
     """Draw the accuracy curves of one family's free and clamp cells."""
     curves = [c for c in family.curves if c.cell.arm in ARMS]
-    panels = _spread(sorted({_panel(c) for c in curves}), PANELS)
-    taus = _spread(sorted({c.cell.tau for c in curves}), TAUS)
+    panels = spread(sorted({_panel(c) for c in curves}), PANELS)
+    taus = spread(sorted({c.cell.tau for c in curves}), TAUS)
     shown = [c for c in curves if _panel(c) in panels and c.cell.tau in taus]
     omitted = len(family.curves) - len(shown)
     caption = (
@@ -55,47 +52,29 @@ def _title(panel: float) -> str:
     return f"ρ = {numbers.dose(panel)}" if panel else "free norm"
 
 
-def _spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most that many of the items, first and last included, evenly spread."""
-    if len(items) <= most:
-        return list(items)
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
-
-
 def _paint(shown: Sequence[CellCurve], panels: Sequence[float], taus: Sequence[float], title: str) -> Figure:
-    columns = min(len(panels), 3 if len(panels) != 4 else 2)
-    rows = math.ceil(len(panels) / columns)
-    figure = blank_figure(max(5.2, 3.1 * columns), 0.9 + 2.35 * rows)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    figure, grid = step_panels([_title(p) for p in panels], "accuracy")
     colours = tau_colours(taus)
     last = max(float(c.step[-1]) for c in shown)
     first = max(1.0, min(float(c.step[0]) for c in shown))
-    for place, axes in enumerate(grid.flat):
-        if place >= len(panels):
-            axes.set_visible(False)
-            continue
+    for panel, axes in zip(panels, grid, strict=True):
         for curve in shown:
-            if _panel(curve) == panels[place]:
+            if _panel(curve) == panel:
                 _band(axes, curve, curve.train, colours[curve.cell.tau], (0, (3, 1.5)), 0.9)
                 _band(axes, curve, curve.test, colours[curve.cell.tau], "-", 1.7)
         for threshold in (0.90, 0.99):
             axes.axhline(threshold, color=MUTED, linewidth=0.7, linestyle=":", zorder=1)
-        axes.set_title(_title(panels[place]))
         log_steps(axes, "x", first, max(last, 2 * first))
         axes.set(ylim=(-0.02, 1.04), xlim=(first, last * 1.1))
-        below = place + columns
-        if below >= len(panels):
-            axes.set_xlabel("step (log)")
-            axes.tick_params(labelbottom=True)
-        if place % columns == 0:
-            axes.set_ylabel("accuracy")
     marks = [Line2D([], [], color=colours[t], linewidth=2, label=f"τ = {t:g}") for t in taus]
     marks += [
         Line2D([], [], color=INK, linewidth=1.7, label="test"),
         Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (3, 1.5)), label="train"),
     ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 4 if columns < 3 else 8))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+    figure.legend(
+        handles=marks, loc="outside lower center", ncols=min(len(marks), 4 if len(panels) in (1, 2, 4) else 8)
+    )
+    entitle(figure, title)
     return figure
 
 

@@ -20,6 +20,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 PNG_DPI = 200
 INK, MUTED, FAINT = "#1f2328", "#57606a", "#d0d7de"
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (6, 2)),
+    (0, (2.5, 1.5)),
+    (0, (6, 1.5, 1, 1.5)),
+    (0, (1, 1.2)),
+    (0, (8, 1.5, 2, 1.5, 2, 1.5)),
+)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "*")
 
 _STYLE = {
@@ -84,6 +92,12 @@ def blank_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def entitle(figure: Figure, title: str) -> None:
+    """What the figure is of, above all panels, in lines that fit its width."""
+    text = textwrap.fill(title, int(11 * figure.get_figwidth()))
+    figure.suptitle(text, x=0.01, ha="left", fontsize=10.5, fontweight="bold")
+
+
 def words(reason: str) -> Figure:
     """A figure that says why there is nothing to draw."""
     figure = blank_figure(6.4, 2.2)
@@ -104,11 +118,11 @@ def tau_markers(taus: Sequence[float]) -> dict[float, str]:
     return {tau: MARKERS[i % len(MARKERS)] for i, tau in enumerate(sorted(taus))}
 
 
-def log_steps(axes: Axes, which: str, low: float, high: float) -> None:
-    """Log axis of steps with plain numbers at 1, 2 and 5, also where it spans less than a decade."""
+def log_steps(axes: Axes, which: str, low: float, high: float, *, sparse: bool = False) -> None:
+    """Log axis of steps with plain numbers at 1, 2 and 5 (sparse: 1 and 3), also where it spans less than a decade."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     (axes.set_yscale if which == "y" else axes.set_xscale)("log")
-    axis.set_major_locator(LogLocator(subs=_ticks(high / low)))
+    axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if sparse and 8 < high / low <= 300 else _ticks(high / low)))
     axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     axis.set_minor_formatter(NullFormatter())
 

@@ -16,10 +16,7 @@ _INTERVAL = "Interval: "
 
 def spoken(named: Iterable[Named]) -> str:
     """Every number with its interval: `ACME 0.923 [0.882, 0.947]; ADE none`."""
-    return "; ".join(
-        f"{name} {'none' if e.value is None else numbers.value(e)}{f' {numbers.interval(e)}' if e.interval else ''}"
-        for name, e in named
-    )
+    return "; ".join(f"{name} {'none' if e.value is None else numbers.told(e)}" for name, e in named)
 
 
 def counts(estimate: Estimate) -> str:

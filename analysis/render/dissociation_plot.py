@@ -11,8 +11,8 @@ from analysis.dissociation import LOSSES
 from analysis.medians import ALL_RUNS
 from analysis.recovery import RHO_UP
 from analysis.render import captions
-from analysis.render.canvas import Drawing, blank_figure
-from analysis.render.forest import FIRST, FRAME, SECOND, THIRD, Forest, Row, entitle, panels, point
+from analysis.render.canvas import Drawing, blank_figure, entitle
+from analysis.render.forest import FIRST, FRAME, SECOND, THIRD, Forest, Row, panels, point
 from analysis.result import Family
 
 _SERIES = (FIRST.named("cross-entropy (ce)"), SECOND.named("squared error (mse)"))
@@ -68,5 +68,5 @@ def _paint(comparison: Comparison) -> Figure:
     top.set(xlabel=f"ratio, ρ {RHO_UP:g} over ρ 1 (log)")
     bottom.set(xlabel="ln ratio of T under mse / under ce")
     figure.legend(handles=ratios.handles, loc="outside lower left", ncols=2)
-    entitle(figure, comparison.title, 80)
+    entitle(figure, comparison.title)
     return figure

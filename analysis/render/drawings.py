@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from analysis.comparisons import FORKS, LOSSES, PRECISIONS, Comparison
+from analysis.comparisons import FORKS, LOSSES, MODULI, PRECISIONS, Comparison
 from analysis.render.accuracy import ARMS, accuracy
+from analysis.render.allocation_plot import allocation_plot
 from analysis.render.canvas import Drawing, png, svg
 from analysis.render.collapse_plot import collapse_plot
 from analysis.render.dissociation_plot import dissociation_plot
 from analysis.render.equivalence_plot import equivalence_plot
 from analysis.render.heatmap import heatmap
+from analysis.render.law_plot import law_plot
 from analysis.render.mediation_plot import mediation_plot
 from analysis.render.mediators_plot import mediators_plot
+from analysis.render.memorisation_plot import memorisation_plot
 from analysis.render.precision_plot import precision_plot
+from analysis.render.recovery_plot import recovery_plot
 from analysis.render.same_state_plot import same_state_plot
+from analysis.render.shared_law_plot import shared_law_plot
+from analysis.render.survival_plot import survival_plot
+from analysis.render.transformer_plot import transformer_plot
 from analysis.result import Analysis, Family
 from analysis.section import Section
 from analysis.sections import compared_sections, family_sections
@@ -24,9 +31,15 @@ OF_CELLS: Mapping[str, Callable[[Family, str], Drawing]] = {"heatmap": heatmap, 
 
 OF_SECTIONS: Mapping[str, Callable[[Family, str], Drawing]] = {
     "collapse": collapse_plot,
+    "recovery": recovery_plot,
+    "law": law_plot,
     "mediation": mediation_plot,
     "mediators": mediators_plot,
     "equivalence": equivalence_plot,
+    "survival": survival_plot,
+    "memorisation": memorisation_plot,
+    "allocation": allocation_plot,
+    "transformer": transformer_plot,
 }
 """The figure of an analysis within a family, by the section's name."""
 
@@ -34,6 +47,7 @@ OF_COMPARISONS: Mapping[str, Callable[[Comparison, Sequence[Family], str], Drawi
     LOSSES: dissociation_plot,
     FORKS: same_state_plot,
     PRECISIONS: precision_plot,
+    MODULI: shared_law_plot,
 }
 """The figure of a comparison, by its kind; it is given the families compared."""
 

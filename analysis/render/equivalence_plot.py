@@ -9,8 +9,8 @@ from matplotlib.patches import Patch
 from analysis.cells import Cell
 from analysis.equivalence import ALPHA, L_APART, LEVEL_TOST, MARGIN, Pair
 from analysis.render import captions, numbers
-from analysis.render.canvas import INK, MUTED, Drawing, blank_figure
-from analysis.render.forest import PAPER, RUNS, SHADE, Forest, Row, entitle, point
+from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle
+from analysis.render.forest import PAPER, RUNS, SHADE, Forest, Row, point
 from analysis.result import Family
 
 PAIRS = 20
@@ -83,5 +83,5 @@ def _paint(pairs: tuple[Pair, ...], title: str) -> Figure:
     bar.set_label("what the difference in L gives")
     shade = Patch(color=SHADE, label="margin ± ln 1.25")
     figure.legend(handles=[*forest.handles, bar, shade], loc="outside lower left", ncols=4, columnspacing=1.4)
-    entitle(figure, title, 95)
+    entitle(figure, title)
     return figure

@@ -197,11 +197,6 @@ class Forest:
                 yield from row.points[place].ends
 
 
-def entitle(figure: Figure, title: str, width: int) -> None:
-    """What the figure is of, above all panels, in lines of at most `width` letters."""
-    figure.suptitle("\n".join(textwrap.wrap(title, width)), x=0.01, ha="left", fontsize=10.5, fontweight="bold")
-
-
 def dot(axes: Axes, series: Series, drawn: Point, y: float, transform: Transform | None = None) -> None:
     """The point with its whiskers at a height, by the axes' data or another transform; nothing where it is absent."""
     line: dict[str, Any] = {"color": series.colour, "transform": transform or axes.transData, "zorder": 4}

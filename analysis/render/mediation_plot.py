@@ -14,7 +14,7 @@ from matplotlib.transforms import offset_copy
 from analysis.estimate import Estimate
 from analysis.mediation import Mediation, MediationFit, SensitivityPoint
 from analysis.render import captions
-from analysis.render.canvas import MUTED, Drawing, blank_figure
+from analysis.render.canvas import MUTED, Drawing, blank_figure, entitle
 from analysis.render.forest import (
     FIRST,
     MARK,
@@ -25,7 +25,6 @@ from analysis.render.forest import (
     Row,
     Series,
     dot,
-    entitle,
     figure_of,
     panels,
     point,
@@ -104,7 +103,7 @@ def _paint(fitted: Mediation, fit: MediationFit, title: str) -> Figure:
     curves = _sensitivity(right, fit)
     figure.legend(handles=forest.handles, loc="outside lower left", ncols=2)
     figure.legend(handles=curves, loc="outside lower right", ncols=2, handlelength=2.8)
-    entitle(figure, title, 110)
+    entitle(figure, title)
     return figure
 
 

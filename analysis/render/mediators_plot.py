@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 
 from analysis.mediators import RIVALS, SCALE, MediatorFit, Mediators
 from analysis.render import captions
-from analysis.render.canvas import Drawing, blank_figure
-from analysis.render.forest import FIRST, PAPER, RUNS, SECOND, Forest, Row, entitle, panels, point
+from analysis.render.canvas import Drawing, blank_figure, entitle
+from analysis.render.forest import FIRST, PAPER, RUNS, SECOND, Forest, Row, panels, point
 from analysis.result import Family
 
 WORDS = {
@@ -86,5 +86,5 @@ def _paint(fitted: Mediators, fit: MediatorFit, title: str) -> Figure:
     of_partial.set(xlabel="partial R² in ln T", title=f"Each given the other (convention {fit.convention})")
     figure.legend(handles=left.handles, loc="outside lower left", ncols=2)
     figure.legend(handles=right.handles, loc="outside lower right", ncols=2)
-    entitle(figure, title, 110)
+    entitle(figure, title)
     return figure

@@ -41,6 +41,11 @@ def interval(estimate: Estimate) -> str:
     return "[{}, {}]".format(*(write(v) for v in estimate.interval))
 
 
+def told(estimate: Estimate) -> str:
+    """Value and interval, `0.833 [0.819, 0.852]`, or the value alone, or a dash."""
+    return value(estimate) if estimate.interval is None else f"{value(estimate)} {interval(estimate)}"
+
+
 def count(number: int, noun: str) -> str:
     """`1 run`, `1,200 runs`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -11,8 +11,8 @@ from analysis.comparisons import Comparison
 from analysis.estimate import Estimate
 from analysis.precision import DTYPES
 from analysis.render import captions, numbers
-from analysis.render.canvas import Drawing, blank_figure
-from analysis.render.forest import BOUND, FIRST, SECOND, THIRD, Forest, Point, Row, entitle, panels, point
+from analysis.render.canvas import Drawing, blank_figure, entitle
+from analysis.render.forest import BOUND, FIRST, SECOND, THIRD, Forest, Point, Row, panels, point
 from analysis.result import Family
 
 _SERIES = (FIRST.named("float32"), SECOND.named("float64"))
@@ -129,7 +129,7 @@ def _paint(comparison: Comparison, found: Mapping[str, Estimate], pairs: Mapping
         handles.append(THIRD.named("lower bound: beyond the budget").handle)
         handles[-1].set(marker=BOUND, linestyle="none")
     figure.legend(handles=handles, loc="outside lower left", ncols=3)
-    entitle(figure, comparison.title, 110)
+    entitle(figure, comparison.title)
     return figure
 
 

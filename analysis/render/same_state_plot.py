@@ -10,8 +10,8 @@ from analysis.comparisons import Comparison
 from analysis.estimate import Estimate
 from analysis.medians import ALL_RUNS
 from analysis.render import captions
-from analysis.render.canvas import Drawing, blank_figure
-from analysis.render.forest import FIRST, SECOND, THIRD, Forest, Row, Series, entitle, panels, point
+from analysis.render.canvas import Drawing, blank_figure, entitle
+from analysis.render.forest import FIRST, SECOND, THIRD, Forest, Row, Series, panels, point
 from analysis.result import Family
 
 Kinds = tuple[tuple[Series, str], ...]
@@ -96,5 +96,5 @@ def _paint(comparison: Comparison, found: Mapping[str, Estimate], delays: Kinds,
     by_ratio.set(xlabel="ratio of median delays (log)", title="Ratio")
     figure.legend(handles=left.handles, loc="outside lower left", ncols=2)
     figure.legend(handles=right.handles, loc="outside lower right", ncols=3)
-    entitle(figure, comparison.title, 110)
+    entitle(figure, comparison.title)
     return figure

@@ -138,6 +138,24 @@ def test_censored_runs_kept_are_unbiased_and_dropped_are_not(law):
     assert 0.90 < covered / 300 < 0.985, f"95 % intervals cover in {covered / 3:.1f} % of 300 samples"
 
 
+def test_the_curve_of_a_cell_equals_survfit(table, peers, analysed):
+    theirs = peers["r"]["kaplan_meier"]
+    (curve,) = [
+        c
+        for c in analysed(rows_of(table)).curves
+        if (c.rho, np.log(c.tau)) == pytest.approx((theirs["rho"], theirs["ln_tau"]))
+    ]
+    here = table[np.isclose(table.rho, theirs["rho"]) & np.isclose(table.ln_tau, theirs["ln_tau"])]
+    assert curve.steps == tuple(theirs["step"])
+    np.testing.assert_allclose(curve.share, theirs["share"], rtol=1e-9)
+    for ours, ends in ((curve.low, theirs["low"]), (curve.high, theirs["high"])):
+        known = [v is not None for v in ours]
+        assert known == [share > 0 for share in curve.share]
+        np.testing.assert_allclose(np.array(ours, dtype=float)[known], np.array(ends, dtype=float)[known], rtol=1e-6)
+    assert curve.ended == tuple(sorted(here.step[here.event == 0]))
+    assert curve.n_runs == len(here)
+
+
 def test_a_cell_with_censored_runs_has_a_median_and_one_of_censored_runs_alone_a_reason(grid, analysed):
     rows = []
     for r in grid(seeds=10, noise=0.3):

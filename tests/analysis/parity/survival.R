@@ -1,4 +1,4 @@
-# survreg and coxph of times.csv, and R2 of every subset of mediation.csv by lm: Rscript survival.R (R 4.2.2, survival 3.5.3)
+# survreg, coxph and survfit of times.csv, and R2 of every subset of mediation.csv by lm: Rscript survival.R (R 4.2.2, survival 3.5.3)
 library(survival)
 library(jsonlite)
 d <- read.csv("times.csv")
@@ -19,6 +19,11 @@ for (law in c("lognormal", "weibull")) {
 cox <- coxph(Surv(step, event) ~ rho + ln_tau, data = d, cluster = seed, ties = "efron")
 out$cox <- list(beta = unname(coef(cox)), se_robust = unname(sqrt(diag(vcov(cox)))),
                 se = unname(sqrt(diag(cox$naive.var))))
+# Kaplan and Meier of the first dose and temperature that hold a censored run, at the steps at which a run grokked
+held <- d[d$event == 0, ][1, ]
+km <- summary(survfit(Surv(step, event) ~ 1, d[d$rho == held$rho & d$ln_tau == held$ln_tau, ], conf.type = "log-log"))
+out$kaplan_meier <- list(rho = held$rho, ln_tau = held$ln_tau, step = km$time, share = km$surv, low = km$lower,
+                         high = km$upper)
 m <- read.csv("mediation.csv")
 # LMG by enumeration of all orders of entry
 x <- c("ln_scale", "ln_grad", "ln_turn")

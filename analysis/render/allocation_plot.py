@@ -1,0 +1,39 @@
+"""One total norm split differently between layers: median grokking step over gamma, and L beside it."""
+
+from __future__ import annotations
+
+from analysis.allocation import allocated_cells
+from analysis.estimate import LEVEL, Estimate
+from analysis.render import numbers
+from analysis.render.canvas import Drawing
+from analysis.render.cell_points import counted, how_drawn, scale_of, steps_told
+from analysis.render.over_axis import Over, ratios_told, steps_and_scales
+from analysis.result import Family
+
+_OVER = Over("allocation γ", lambda c: c.gamma or 0.0)
+
+
+def allocation_plot(family: Family, name: str) -> Drawing:
+    """Draw the cells of one family's arm allocation."""
+    cells = allocated_cells(family.cells)
+    told = {e.name: e for e in family.allocation}
+    scales, which = scale_of(cells)
+    caption = (
+        "One total norm; γ is the relative change of the readout's share of it, 0 as in the control. "
+        f"{how_drawn(cells)} Right: L; {which}; interval: t over seeds. Above: largest over smallest of the medians "
+        f"and of L, and the squared correlation of ln T with L; {LEVEL:.0%} intervals: bootstrap over "
+        f"seeds.{ratios_told(cells)} {counted(cells)}."
+    )
+    points = "; ".join(f"γ {c.gamma:g}: T {steps_told(c)}, L {numbers.told(scales[c.cell_id])}" for c in cells)
+    ratios = ", ".join(sum(_notes(told), ()))
+    alt = f"Two panels over allocation: median grokked step (log) and logit scale. {ratios}. {points}."
+    title = family.key.title
+    return Drawing(name, "Layer allocation", caption, alt, lambda: steps_and_scales(cells, _OVER, title, _notes(told)))
+
+
+def _notes(told: dict[str, Estimate]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    t, scale, r2 = (
+        numbers.told(told[f"allocation_{name}"])
+        for name in ("max_over_min", "logit_scale_max_over_min", "r2_logit_scale")
+    )
+    return (f"largest / smallest T: {t}",), (f"largest / smallest L: {scale}", f"R² of ln T with L: {r2}")

@@ -1,0 +1,191 @@
+"""A cell as a point: its median over the seeds with the exact interval, its runs, and how many of them grokked.
+
+The median is the one that the estimates beside it rest on (convention `paper`): over the seeds that grokked. Where some
+did not, the count stands at the point, so that nobody reads it as a median of all.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
+
+from analysis.cells import Cell, median_of_grokked
+from analysis.convention import LOGGED_L, OWN_L
+from analysis.estimate import LEVEL, Estimate
+from analysis.render import numbers
+from analysis.render.canvas import INK, MUTED
+
+BASELINE = "ρ 1, τ 1"
+TICKS = 9
+"""Numbers that have room below one panel across a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the points of one kind are drawn."""
+
+    colour: Any = INK
+    marker: str = "o"
+    hollow: bool = False
+    size: float = 6
+
+    def handle(self, label: str) -> Line2D:
+        """The entry of a legend."""
+        return Line2D([], [], linestyle="none", label=label, **replace(self, size=max(6, self.size))._large())
+
+    def _large(self) -> dict[str, Any]:
+        face, edge = ("white", self.colour) if self.hollow else (self.colour, "white")
+        return {
+            "marker": self.marker,
+            "markersize": self.size,
+            "markerfacecolor": face,
+            "markeredgecolor": edge,
+            "markeredgewidth": (0.2 if self.hollow else 0.13) * self.size,
+        }
+
+    def draw(self, axes: Axes, x: float, estimate: Estimate, runs: Iterable[float]) -> None:
+        """A value with its interval, and the runs behind it."""
+        values = [r for r in runs if math.isfinite(r)]
+        (small,) = axes.plot([x] * len(values), values, marker=self.marker, linestyle="none", zorder=2)
+        small.set(markersize=1 + 0.27 * self.size, color=self.colour, alpha=0.5, markeredgewidth=0)
+        figure = axes.get_figure(root=True)
+        if figure is not None:
+            aside = ScaledTranslation(0.9 * self.size / 72, 0, figure.dpi_scale_trans)
+            small.set_transform(axes.transData + aside)
+        if estimate.value is None:
+            return
+        if estimate.interval is not None:
+            low, high = estimate.interval
+            reach = [[max(0.0, estimate.value - low)], [max(0.0, high - estimate.value)]]
+            width, cap = 0.2 * self.size, 0.58 * self.size
+            axes.errorbar(
+                [x], [estimate.value], reach, ecolor=self.colour, elinewidth=width, capsize=cap, fmt="none", zorder=3
+            )
+        axes.plot([x], [estimate.value], linestyle="none", zorder=4, **self._large())
+
+
+def size_for(n_cells: int) -> float:
+    """Marker size in points at which that many cells over one axis do not cover each other."""
+    return max(3.0, 6 * min(1.0, math.sqrt(12 / max(1, n_cells))))
+
+
+def most_grokked(cell: Cell) -> bool:
+    """Whether the cell has a T."""
+    return 2 * cell.n_grokked > cell.n_counted and cell.grokked_step.value is not None
+
+
+def draw_steps(axes: Axes, x: float, cell: Cell, look: Look) -> None:
+    """The cell's T at x; where half of it or more did not grok an arrow at the top, since the median lies beyond."""
+    runs = [r.grokked_step for r in cell.runs]
+    if cell.n_counted and not most_grokked(cell):
+        look.draw(axes, x, cell.grokked_step, runs)
+        axes.margins(y=0.2)
+        at_top = axes.get_xaxis_transform()
+        axes.plot([x], [0.95], color=look.colour, marker=r"$\uparrow$", markersize=10, transform=at_top, zorder=4)
+        axes.annotate(_share(cell), (x, 0.91), xycoords=at_top, ha="center", va="top", fontsize=8, color=MUTED)
+        return
+    look.draw(axes, x, median_of_grokked(cell), runs)
+    if cell.n_grokked < cell.n_counted:
+        top = (x, max(filter(math.isfinite, runs)))
+        axes.annotate(
+            _share(cell), top, (0, 4), textcoords="offset points", ha="center", fontsize=8, color=MUTED, zorder=5
+        )
+
+
+def _share(cell: Cell) -> str:
+    return f"{cell.n_grokked}/{cell.n_counted}"
+
+
+def scale_of(cells: Sequence[Cell]) -> tuple[dict[str, Estimate], str]:
+    """L of convention `paper` by cell_id, and the sentence that says which L that is: the same for all cells."""
+    logged = {c.cell_id: c.logged_logit_scale for c in cells}
+    told = {cell_id: e for cell_id, e in logged.items() if e is not None and e.value is not None}
+    return (told, LOGGED_L) if len(told) == len(cells) else ({c.cell_id: c.logit_scale for c in cells}, OWN_L)
+
+
+def draw_scale(axes: Axes, x: float, cell: Cell, scale: Estimate, look: Look) -> None:
+    """The cell's L at x."""
+    is_logged = scale is cell.logged_logit_scale
+    runs = (r.logged_scale if is_logged else r.logit_scale for r in cell.runs)
+    look.draw(axes, x, scale, (v for v in runs if v is not None))
+
+
+def step_range(cells: Iterable[Cell], *, memorized: bool = False) -> tuple[float, float]:
+    """The smallest and the largest step drawn for the cells; 1 to 10 where there is none."""
+    runs = [r for c in cells for r in c.runs]
+    steps = [r.grokked_step for r in runs] + [r.memorized_step for r in runs if memorized]
+    drawn = [s for s in steps if s > 0 and math.isfinite(s)]
+    return (min(drawn), max(drawn)) if drawn else (1.0, 10.0)
+
+
+def at_values(
+    axes: Axes, values: Sequence[float], write: Callable[[float], str], *, log: bool = False, most: int = TICKS
+) -> None:
+    """Ticks of the horizontal axis at values of the cells, as many as have room."""
+    if log:
+        axes.set_xscale("log")
+    axes.set_xticks([], minor=True)
+    ticks = apart(values, log=log, most=most)
+    axes.set_xticks(ticks, [write(v) for v in ticks])
+    if len(set(values)) == 1:
+        axes.set_xlim(values[0] - 0.2 * abs(values[0] or 1), values[0] + 0.2 * abs(values[0] or 1))
+
+
+def apart(values: Sequence[float], *, log: bool = False, most: int = TICKS) -> list[float]:
+    """Of the values those that lie a part of their range in `most` apart, from the smallest on."""
+    ranked = sorted(set(values))
+    place = {v: math.log(v) if log else v for v in ranked}
+    least = (place[ranked[-1]] - place[ranked[0]]) / most if ranked else 0.0
+    kept = ranked[:1]
+    for v in ranked[1:]:
+        if place[v] - place[kept[-1]] >= 0.999 * least:
+            kept.append(v)
+    return kept
+
+
+def noted(axes: Axes, *lines: str) -> None:
+    """Numbers above a panel, where they cover no data."""
+    text = re.sub(r"-(?=\d)", "−", "\n".join(line for line in lines if line))
+    axes.set_title(text, fontsize=9, fontweight="normal", linespacing=1.35)
+
+
+def ruled(axes: Axes) -> None:
+    """Faint lines behind the data to read the vertical axis by."""
+    axes.grid(axis="y", color="#eaeef2", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def how_drawn(cells: Sequence[Cell]) -> str:
+    """What a point of these cells is, for a caption, and how many there are."""
+    parts = [
+        f"Large: median grokked_step over the seeds that grokked, with its exact {LEVEL:.0%} interval (order "
+        "statistics); small, beside it: single runs."
+    ]
+    if any(most_grokked(c) and c.n_grokked < c.n_counted for c in cells):
+        parts.append("n/m at a point: n of its m runs grokked, the others are not in its median.")
+    if any(not most_grokked(c) for c in cells):
+        parts.append("Arrow: half or more of its runs did not grok, so its median lies beyond their budget.")
+    if any(most_grokked(c) and median_of_grokked(c).interval is None for c in cells):
+        parts.append("A median of fewer than 6 seeds has no interval.")
+    return " ".join(parts)
+
+
+def counted(cells: Sequence[Cell]) -> str:
+    """`7 cells, 112 runs, 111 grokked`."""
+    n_runs = sum(c.n_counted for c in cells)
+    n_grokked = sum(c.n_grokked for c in cells)
+    return f"{numbers.count(len(cells), 'cell')}, {numbers.count(n_runs, 'run')}, {n_grokked:,} grokked"
+
+
+def steps_told(cell: Cell) -> str:
+    """The cell's T with its interval, in words."""
+    if not most_grokked(cell):
+        return f"beyond the budget ({cell.n_grokked} of {cell.n_counted} grokked)"
+    return numbers.told(median_of_grokked(cell))

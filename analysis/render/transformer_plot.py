@@ -1,0 +1,60 @@
+"""The temperature sweep of the transformer without normalisation: median grokking step over tau, and L beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from analysis.estimate import LEVEL, Estimate
+from analysis.medians import held_at
+from analysis.recovery import RHO_UP
+from analysis.render import numbers
+from analysis.render.canvas import Drawing, words
+from analysis.render.cell_points import BASELINE, counted, how_drawn, scale_of, steps_told
+from analysis.render.over_axis import Over, ratios_told, steps_and_scales
+from analysis.result import Family
+from analysis.transformer import TAU_HIGH
+
+OVER_TAU = Over("temperature τ (logits / τ, log)", lambda c: c.tau, log=True)
+
+
+def transformer_plot(family: Family, name: str) -> Drawing:
+    """Draw the temperatures at the raised dose of one family of transformers against its baseline."""
+    swept = [c for c in family.cells if c.arm == "clamp" and c.rho == RHO_UP and not c.superseded and c.n_counted]
+    swept.sort(key=lambda c: c.tau)
+    baseline = held_at(family.cells, 1.0, 1.0)
+    cells = (*swept, *((baseline,) if baseline else ()))
+    told = {e.name: e for e in family.transformer}
+    scales, which = scale_of(cells)
+    caption = (
+        f"ρ {RHO_UP:g}. {how_drawn(cells)} Dashed: the baseline ({BASELINE}), band: its interval. Right: L; {which}; "
+        "interval: t over seeds. Above: ratios of the medians and the squared correlation of ln T with L; "
+        f"{LEVEL:.0%} intervals: bootstrap over seeds.{ratios_told(cells)} {counted(cells)}."
+    )
+    points = "; ".join(
+        f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: T {steps_told(c)}, L {numbers.told(scales[c.cell_id])}"
+        for c in cells
+    )
+    notes = _notes(told)
+    ratios = "; ".join(sum(notes, ()))
+    alt = f"Two panels over temperature: median grokked step (log) and logit scale. {ratios}. {points}."
+    heading = "Transformer: grokking step over temperature"
+    if not swept:
+        return Drawing(name, heading, caption, alt, lambda: words(f"no cell of arm clamp has rho {RHO_UP:g}."))
+    return Drawing(
+        name,
+        heading,
+        caption,
+        alt,
+        lambda: steps_and_scales(swept, OVER_TAU, family.key.title, notes, baseline),
+    )
+
+
+def _notes(told: Mapping[str, Estimate]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    ratios = (
+        ("norm_up_tau1_over_tau1.7", f"T at τ 1 / at τ {TAU_HIGH:g}"),
+        ("transformer_norm_up_ratio", "T at τ 1 / baseline"),
+        ("norm_up_tau1.7_over_baseline", f"T at τ {TAU_HIGH:g} / baseline"),
+    )
+    known = tuple(f"{title}: {numbers.told(told[name])}" for name, title in ratios if told[name].value is not None)
+    r2 = told["transformer_r2_logit_scale"]
+    return known, () if r2.value is None else (f"R² of ln T with L: {numbers.told(r2)}",)
