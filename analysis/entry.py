@@ -11,11 +11,10 @@ import scipy
 import statsmodels
 
 from analysis.allocation import allocation
-from analysis.cells import Cell, make_cells
+from analysis.cells import make_cells
 from analysis.claims import check_claims
 from analysis.collapse import collapse
 from analysis.comparisons import compare
-from analysis.convention import usable
 from analysis.curves import cell_curves
 from analysis.equivalence import equivalence
 from analysis.families import FamilyKey, split
@@ -86,7 +85,7 @@ def _family(key: FamilyKey, rows: pd.DataFrame, tables: Tables, resamples: int, 
         collapse=collapse(cells, **few),
         recovery=recoveries(cells, loss=config["loss"], **few),
         law=law(cells, **few),
-        mediation=mediation(cells, scales=_logged_scales(cells), **few),
+        mediation=mediation(cells, **few),
         mediators=mediators(cells, rows, **few),
         equivalence=equivalence(cells, **few),
         survival=survival(cells, rows),
@@ -94,13 +93,6 @@ def _family(key: FamilyKey, rows: pd.DataFrame, tables: Tables, resamples: int, 
         allocation=allocation(cells, **few),
         transformer=transformer(cells, arch=config["arch"], **few),
     )
-
-
-def _logged_scales(cells: Sequence[Cell]) -> dict[str, float] | None:
-    """L of convention `paper` by cell, where each cell that an analysis of L uses has it."""
-    means = {c.cell_id: c.logged_logit_scale for c in usable(cells)[0]}
-    values = {cell_id: e.value for cell_id, e in means.items() if e is not None and e.value is not None}
-    return values if values and len(values) == len(usable(cells)[0]) else None
 
 
 def _counts(runs: pd.DataFrame, n_planned: int | None) -> Counts:

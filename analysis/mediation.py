@@ -10,20 +10,20 @@ What can go wrong: L is read when the outcome happens (see CAVEAT); a run that n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.bootstrap import Floats, expanded_level, percentile_interval
+from analysis.bootstrap import Floats, expanded_level, percentile_interval, seed_table
 from analysis.cells import Cell
-from analysis.convention import usable
+from analysis.convention import PAPER, is_logged, scale_sentence, usable
 from analysis.estimate import Estimate, absent
 from analysis.mediation_check import simulated
 from analysis.pathways import Effects, M, X, Y, Z, effects
 from analysis.products import covariance
 from analysis.recovery import RHO_UP
-from analysis.samples import RUNS, SENTENCES, Sample, cell_sample, logit_scale, run_sample
+from analysis.samples import RUNS, SENTENCES, Sample, cell_sample, logged_scale, logit_scale, run_sample
 
 CAVEAT = (
     "L is endogenous. It is measured at the grokking step, after the process that ends in grokking began and at a time "
@@ -135,15 +135,10 @@ class Mediation:
         return None if runs is None or paper is None else runs - paper
 
 
-def mediation(
-    cells: Sequence[Cell], *, resamples: int, seed: int, scales: Mapping[str, float] | None = None
-) -> Mediation:
-    """ACME, ADE, total and proportion mediated of rho through ln L on ln T over the clamp cells of one family.
-
-    `scales` gives L by cell_id for convention `paper` (seed-mean L at the nearest logged step), then held fixed in the
-    resamples; without it the cell's mean of L at the runs' own grokking steps is used and resampled.
-    """
+def mediation(cells: Sequence[Cell], *, resamples: int, seed: int) -> Mediation:
+    """ACME, ADE, total and proportion mediated of rho through ln L on ln T over the clamp cells of one family."""
     used, left_out = usable(cells)
+    table = seed_table(used)
     doses = sorted({c.rho for c in used if c.rho is not None})
     problem = "" if len(doses) > 1 else f"usable doses rho: {len(doses)}, at least 2 are needed"
     low = 1.0 if 1.0 in doses[:-1] else min(doses, default=1.0)
@@ -154,23 +149,23 @@ def mediation(
     ]
     if not problem and not np.all(np.isfinite(given)):
         problem = "a cell has a temperature that is not positive"
-    readings = {"L": logit_scale(used)}
-    held = {} if scales is None else {"L": scales}
-    samples = (
-        run_sample(used, given, readings, resamples=resamples, seed=seed, left_out=left_out),
-        cell_sample(used, given, readings, resamples=resamples, seed=seed, left_out=left_out, held=held),
-    )
+    own, logged = {"L": logit_scale(used)}, {"L": logged_scale(used)}
+    by_cell = logged if is_logged(table) else own
+    runs = run_sample(used, given, own, resamples=resamples, seed=seed, left_out=left_out)
+    paper = cell_sample(used, given, by_cell, resamples=resamples, seed=seed, left_out=left_out)
     contrast = f"x = 0 at rho {low:g}, 1 at rho {high:g}, linear between."
-    runs, paper = (_fit(s, contrast, problem, seed) for s in samples)
-    return Mediation(runs, paper)
+    return Mediation(
+        _fit(runs, contrast, SENTENCES[RUNS], problem, seed),
+        _fit(paper, contrast, f"{SENTENCES[PAPER]} {scale_sentence(table)}.", problem, seed),
+    )
 
 
-def _fit(sample: Sample, contrast: str, problem: str, seed: int) -> MediationFit:
+def _fit(sample: Sample, contrast: str, rows: str, problem: str, seed: int) -> MediationFit:
     columns = sample.columns
     instrument = len(columns) > 0 and bool(np.ptp(columns[:, Z]) > 0)
     shared = (
         f"{contrast} ln L on x{' and ln tau' if instrument else ''}; ln T on x and ln L: ordinary least squares, no "
-        f"interaction. {_IDENTIFIED if instrument else _UNIDENTIFIED} {SENTENCES[sample.convention]}"
+        f"interaction. {_IDENTIFIED if instrument else _UNIDENTIFIED} {rows}"
     )
     problem = problem or _problem(columns)
     full = None if problem else effects(covariance(columns), instrument)

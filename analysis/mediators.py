@@ -58,6 +58,7 @@ def mediators(cells: Sequence[Cell], rows: pd.DataFrame, *, resamples: int, seed
     `rows` are the family's clean runs with a column `<rival>_at_grok` for each rival; one without values is left out.
     """
     used, left_out = usable(cells)
+    rows = rows[(rows["outcome"] == "grokked").to_numpy()]
     readings = {SCALE: logit_scale(used)}
     lacking = []
     for rival in RIVALS:

@@ -21,7 +21,7 @@ from analysis.products import covariance, resampled_covariance
 RUNS, PAPER = "runs", "paper"
 SENTENCES = {
     RUNS: "One row a grokked run, readings at its own grokking step.",
-    PAPER: "One row a cell: median grokked_step over its runs, mean of a reading over its grokked seeds.",
+    PAPER: "One row a cell: median grokked_step over its runs, mean of a reading over its seeds.",
 }
 
 Reading = Mapping[str, float]
@@ -50,6 +50,11 @@ class Sample:
 def logit_scale(cells: Sequence[Cell]) -> Reading:
     """L of every run that has it."""
     return {r.run_id: r.logit_scale for c in cells for r in c.runs if r.logit_scale is not None}
+
+
+def logged_scale(cells: Sequence[Cell]) -> Reading:
+    """L of every run at the step that is logged nearest to its cell's median."""
+    return {r.run_id: r.logged_scale for c in cells for r in c.runs if r.logged_scale is not None}
 
 
 def run_sample(
@@ -99,14 +104,10 @@ def cell_sample(
     resamples: int,
     seed: int,
     left_out: tuple[str, ...] = (),
-    held: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Sample:
-    """Rows of convention `paper`; `held` gives readings by name and cell_id that are not resampled."""
-    held = held or {}
+    """Rows of convention `paper`."""
     tables = {name: _table(cells, reading) for name, reading in readings.items()}
     means = {name: resampled_means(table, np.arange(len(table))[None])[0] for name, table in tables.items()}
-    for name, by_cell in held.items():
-        means[name] = np.array([by_cell.get(c.cell_id, np.nan) for c in cells])
     steps = np.array([c.grokked_step.value or np.nan for c in cells], dtype=float)
     positive = {name: values > 0 for name, values in (*means.items(), ("median grokked_step", steps))}
     for name, has in positive.items():
@@ -124,9 +125,7 @@ def cell_sample(
         return sample
     lists = draw(n_seeds, resamples, seed)
     parts = [np.broadcast_to(column, (resamples, len(used))) for column in shared.T]
-    for name, reading in readings.items():
-        values = means[name][kept] if name in held else resampled_means(_table(used, reading), lists)
-        parts.append(np.broadcast_to(_log(values), (resamples, len(used))))
+    parts += [_log(resampled_means(_table(used, reading), lists)) for reading in readings.values()]
     parts.append(_log(resampled_medians(table.grokked_step, lists)))
     return _with(sample, covariance(np.stack(parts, axis=-1)), seed)
 
@@ -146,15 +145,14 @@ def _why_no_interval(cells: Sequence[Cell], n_seeds: int, resamples: int) -> str
 
 
 def _table(cells: Sequence[Cell], reading: Reading) -> Floats:
-    """A reading by seed and cell [S, C], NaN where absent or not grokked; without seeds every run is its own row."""
+    """A reading by seed and cell [S, C], NaN where absent; without seeds every run is its own row."""
     nameless = any(r.seed is None for c in cells for r in c.runs)
     keys = sorted({r.run_id if nameless else r.seed for c in cells for r in c.runs})  # type: ignore[type-var]
     place = {key: i for i, key in enumerate(keys)}
     table = np.full((len(keys), len(cells)), np.nan)
     for column, cell in enumerate(cells):
         for run in reversed(cell.runs):
-            if np.isfinite(run.grokked_step):
-                table[place[run.run_id if nameless else run.seed], column] = reading.get(run.run_id, np.nan)
+            table[place[run.run_id if nameless else run.seed], column] = reading.get(run.run_id, np.nan)
     return table
 
 

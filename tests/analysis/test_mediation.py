@@ -1,6 +1,7 @@
 """Mediation: parity with pingouin, R's lm and statsmodels, coverage on known mediation, reasons on odd tables."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -150,14 +151,21 @@ def test_the_paper_convention_rests_on_medians_and_the_difference_is_stated(grid
     assert "endogenous" in result.caveat
 
 
-def test_given_scales_are_used_and_held_fixed_in_the_paper_convention(grid, cells_of):
+def test_the_paper_convention_reads_the_logit_scale_at_the_logged_step_where_every_cell_has_it(grid, cells_of):
     cells = cells_of(grid(seeds=12))
-    scales = {c.cell_id: 2 * c.logit_scale.value for c in cells}
-    plain, held = (mediation(cells, resamples=200, seed=0, scales=s).paper["acme"] for s in (None, scales))
-    assert held.value == pytest.approx(plain.value, rel=1e-9)
-    assert held.interval != plain.interval
-    missing = mediation(cells, resamples=20, seed=0, scales={cells[0].cell_id: 3.0}).paper["acme"]
-    assert "usable rows: 1" in missing.reason
+    own = mediation(cells, resamples=200, seed=0).paper
+    assert "logit_scale_at_grok" in own.method
+    # Half of L in every run: its slope on the dose is the same, in logarithms, and so is every effect.
+    halved = [
+        replace(c, runs=tuple(replace(r, logged_scale=r.logit_scale / 2, logit_scale=None) for r in c.runs))
+        for c in cells
+    ]
+    logged = mediation(halved, resamples=200, seed=0).paper
+    assert "logged step" in logged.method
+    assert logged["acme"].value == pytest.approx(own["acme"].value, rel=1e-9)
+    assert logged["acme"].interval == pytest.approx(own["acme"].interval, rel=1e-9)
+    one_lacks = [replace(halved[0], runs=cells[0].runs), *halved[1:]]
+    assert "logit_scale_at_grok" in mediation(one_lacks, resamples=20, seed=0).paper.method
 
 
 ODD = {
