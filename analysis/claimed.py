@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.cells import Cell, median_of_grokked
-from analysis.collapse import Collapse, collapse
 from analysis.comparisons import FORKS, LOSSES, PRECISIONS, Comparison
 from analysis.estimate import Estimate
-from analysis.families import FamilyKey
-from analysis.transformer import ARCH as TRANSFORMER
+from analysis.estimators.collapse import Collapse, collapse
+from analysis.estimators.transformer import ARCH as TRANSFORMER
+from analysis.table.cells import Cell, median_of_grokked
+from analysis.table.families import FamilyKey
 from grok_sweeps.config import ADDED_LATER
 
 if TYPE_CHECKING:

@@ -10,24 +10,24 @@ import pandas as pd
 import scipy
 import statsmodels
 
-from analysis.allocation import allocation
-from analysis.cells import make_cells
 from analysis.claims import check_claims
-from analysis.collapse import collapse
 from analysis.comparisons import compare
-from analysis.curves import cell_curves
-from analysis.equivalence import equivalence
-from analysis.families import FamilyKey, split
-from analysis.law import law
-from analysis.logged import with_logged_scale
-from analysis.mediation import mediation
-from analysis.mediators import mediators
-from analysis.memorisation import memorisation
-from analysis.recovery import recoveries
+from analysis.estimators.allocation import allocation
+from analysis.estimators.collapse import collapse
+from analysis.estimators.equivalence import equivalence
+from analysis.estimators.law import law
+from analysis.estimators.mediation import mediation
+from analysis.estimators.mediators import mediators
+from analysis.estimators.memorisation import memorisation
+from analysis.estimators.recovery import recoveries
+from analysis.estimators.survival import survival
+from analysis.estimators.transformer import transformer
 from analysis.result import Analysis, Counts, Family
-from analysis.survival import survival
-from analysis.tables import Tables, clean
-from analysis.transformer import transformer
+from analysis.table.cells import make_cells
+from analysis.table.curves import cell_curves
+from analysis.table.families import FamilyKey, split
+from analysis.table.logged import with_logged_scale
+from analysis.table.tables import Tables, clean
 
 
 class Few(TypedDict):

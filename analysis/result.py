@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from analysis.cells import Cell
 from analysis.claims import Claims
-from analysis.collapse import Collapse
 from analysis.comparisons import Comparison
-from analysis.curves import CellCurve
-from analysis.equivalence import Equivalence
 from analysis.estimate import Estimate
-from analysis.families import FamilyKey
-from analysis.law import Law
-from analysis.mediation import Mediation
-from analysis.mediators import Mediators
-from analysis.recovery import Recovery
-from analysis.survival import Survival
+from analysis.estimators.collapse import Collapse
+from analysis.estimators.equivalence import Equivalence
+from analysis.estimators.law import Law
+from analysis.estimators.mediation import Mediation
+from analysis.estimators.mediators import Mediators
+from analysis.estimators.recovery import Recovery
+from analysis.estimators.survival import Survival
+from analysis.table.cells import Cell
+from analysis.table.curves import CellCurve
+from analysis.table.families import FamilyKey
 
 SOURCE = "arXiv:2606.18465"
 """The paper whose estimates these are."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from analysis import collapse, mediation
 from analysis.comparisons import FORKS, LOSSES, MODULI, PRECISIONS, Comparison
-from analysis.equivalence import Equivalence
 from analysis.estimate import Estimate
-from analysis.law import Law
-from analysis.mediation import Mediation
-from analysis.mediators import RIVALS, SCALE, Mediators
+from analysis.estimators import collapse, mediation
+from analysis.estimators.equivalence import Equivalence
+from analysis.estimators.law import Law
+from analysis.estimators.mediation import Mediation
+from analysis.estimators.mediators import RIVALS, SCALE, Mediators
+from analysis.estimators.survival import Survival
 from analysis.result import Analysis, Family
 from analysis.section import Compared, Group, Section
-from analysis.survival import Survival
 
 TwoConventions: TypeAlias = Mediation | Mediators
 

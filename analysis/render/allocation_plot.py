@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.allocation import allocated_cells
 from analysis.estimate import LEVEL, Estimate
+from analysis.estimators.allocation import allocated_cells
 from analysis.render import numbers
 from analysis.render.canvas import Drawing
 from analysis.render.cell_points import counted, how_drawn, scale_of, steps_told

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from analysis.convention import PAPER, RUNS
 from analysis.estimate import Estimate
+from analysis.methods.convention import PAPER, RUNS
 from analysis.render import numbers
 
 Named = tuple[str, Estimate]

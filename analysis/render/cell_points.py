@@ -16,11 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.cells import Cell, median_of_grokked
-from analysis.convention import LOGGED_L, OWN_L
 from analysis.estimate import LEVEL, Estimate
+from analysis.methods.convention import LOGGED_L, OWN_L
 from analysis.render import numbers
 from analysis.render.canvas import INK, MUTED
+from analysis.table.cells import Cell, median_of_grokked
 
 BASELINE = "ρ 1, τ 1"
 TICKS = 9

@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.bootstrap import seed_table
-from analysis.cells import Cell
-from analysis.collapse import CAVEAT, Collapse
-from analysis.convention import cell_scales, scale_sentence
 from analysis.estimate import Estimate
+from analysis.estimators.collapse import CAVEAT, Collapse
+from analysis.methods.bootstrap import seed_table
+from analysis.methods.convention import cell_scales, scale_sentence
 from analysis.render import numbers
 from analysis.render.canvas import (
     INK,
@@ -27,6 +26,7 @@ from analysis.render.canvas import (
     words,
 )
 from analysis.result import Family
+from analysis.table.cells import Cell
 
 
 def collapse_plot(family: Family, name: str) -> Drawing:

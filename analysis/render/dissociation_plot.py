@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from analysis.comparisons import Comparison
-from analysis.dissociation import LOSSES
-from analysis.medians import ALL_RUNS
-from analysis.recovery import RHO_UP
+from analysis.estimators.dissociation import LOSSES
+from analysis.estimators.recovery import RHO_UP
+from analysis.methods.medians import ALL_RUNS
 from analysis.render import captions
 from analysis.render.canvas import Drawing, blank_figure, entitle
 from analysis.render.forest import FIRST, FRAME, SECOND, THIRD, Forest, Row, panels, point

@@ -11,10 +11,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.cells import Cell
 from analysis.render import numbers
 from analysis.render.canvas import FAINT, MUTED, Drawing, blank_figure, log_bar, words
 from analysis.result import Family
+from analysis.table.cells import Cell
 
 _HATCH = "////"
 

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.cells import Cell
 from analysis.estimate import LEVEL
-from analysis.forms import EXPONENTIAL, POWER, SADDLE_NODE
-from analysis.law import Law
+from analysis.estimators.law import Law
+from analysis.methods.forms import EXPONENTIAL, POWER, SADDLE_NODE
 from analysis.render import numbers
 from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
 from analysis.render.cell_points import (
@@ -30,6 +29,7 @@ from analysis.render.cell_points import (
     steps_told,
 )
 from analysis.result import Family
+from analysis.table.cells import Cell
 
 _FORMS = {
     EXPONENTIAL: ("-", 1.6, INK),

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
 from analysis.estimate import Estimate
-from analysis.mediation import Mediation, MediationFit, SensitivityPoint
+from analysis.estimators.mediation import Mediation, MediationFit, SensitivityPoint
 from analysis.render import captions
 from analysis.render.canvas import MUTED, Drawing, blank_figure, entitle
 from analysis.render.forest import (

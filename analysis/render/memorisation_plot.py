@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from analysis.cells import Cell, median_of_grokked
 from analysis.estimate import LEVEL
-from analysis.memorisation import swept_cells
+from analysis.estimators.memorisation import swept_cells
 from analysis.render import numbers
 from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
 from analysis.render.cell_points import (
@@ -25,6 +24,7 @@ from analysis.render.cell_points import (
 from analysis.render.over_axis import joined
 from analysis.render.transformer_plot import OVER_TAU
 from analysis.result import Family
+from analysis.table.cells import Cell, median_of_grokked
 
 
 def memorisation_plot(family: Family, name: str) -> Drawing:

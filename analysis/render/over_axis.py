@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.cells import Cell, median_of_grokked
 from analysis.estimate import Estimate
 from analysis.render.canvas import INK, MUTED, blank_figure, entitle, log_steps
 from analysis.render.cell_points import (
@@ -25,6 +24,7 @@ from analysis.render.cell_points import (
     size_for,
     step_range,
 )
+from analysis.table.cells import Cell, median_of_grokked
 
 LEVEL_STYLE = (0, (5, 3))
 

@@ -9,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis.cells import median_of_grokked
 from analysis.estimate import Estimate
-from analysis.recovery import Recovery
+from analysis.estimators.recovery import Recovery
 from analysis.render import numbers
 from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, tau_colours, tau_markers
 from analysis.render.cell_points import (
@@ -28,6 +27,7 @@ from analysis.render.cell_points import (
     steps_told,
 )
 from analysis.result import Family
+from analysis.table.cells import median_of_grokked
 
 MOST_NAMED = 10
 """Temperatures up to which each is named at its point."""

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from analysis.comparisons import Comparison
 from analysis.estimate import Estimate
-from analysis.medians import ALL_RUNS
+from analysis.methods.medians import ALL_RUNS
 from analysis.render import captions
 from analysis.render.canvas import Drawing, blank_figure, entitle
 from analysis.render.forest import FIRST, SECOND, THIRD, Forest, Row, Series, panels, point

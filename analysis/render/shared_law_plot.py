@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.cells import median_of_grokked
 from analysis.comparisons import Comparison
 from analysis.estimate import LEVEL
-from analysis.law import MIN_CELLS
+from analysis.estimators.law import MIN_CELLS
 from analysis.render import numbers
 from analysis.render.canvas import DASHES, MARKERS, Drawing, blank_figure, entitle, log_steps, tau_colours
 from analysis.render.cell_points import (
@@ -26,6 +25,7 @@ from analysis.render.cell_points import (
     steps_told,
 )
 from analysis.result import Family
+from analysis.table.cells import median_of_grokked
 
 
 def shared_law_plot(comparison: Comparison, families: Sequence[Family], name: str) -> Drawing:

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.estimate import LEVEL
+from analysis.estimators.survival import KaplanMeier
 from analysis.render import numbers
 from analysis.render.canvas import DASHES, INK, MUTED, Drawing, entitle, log_steps, tau_colours
 from analysis.render.panels import PANELS, spread, step_panels
 from analysis.result import Family
-from analysis.survival import KaplanMeier
 
 LINES = len(DASHES)
 _TICK: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.3, "linestyle": "none"}

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from analysis.estimate import LEVEL, Estimate
-from analysis.medians import held_at
-from analysis.recovery import RHO_UP
+from analysis.estimators.recovery import RHO_UP
+from analysis.estimators.transformer import TAU_HIGH
+from analysis.methods.medians import held_at
 from analysis.render import numbers
 from analysis.render.canvas import Drawing, words
 from analysis.render.cell_points import BASELINE, counted, how_drawn, scale_of, steps_told
 from analysis.render.over_axis import Over, ratios_told, steps_and_scales
 from analysis.result import Family
-from analysis.transformer import TAU_HIGH
 
 OVER_TAU = Over("temperature τ (logits / τ, log)", lambda c: c.tau, log=True)
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from analysis import analyze
-from analysis.cells import Cell
+from analysis.table.cells import Cell
 from grok_sweeps.schema import CURVE_COLUMNS, READING_NAMES, RUN_COLUMNS
 
 Row = dict[str, Any]

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.bootstrap import SeedTable, seed_table
-from analysis.cells import Cell, make_cells
-from analysis.families import split
-from analysis.logged import with_logged_scale
-from analysis.tables import clean
+from analysis.methods.bootstrap import SeedTable, seed_table
+from analysis.table.cells import Cell, make_cells
+from analysis.table.families import split
+from analysis.table.logged import with_logged_scale
+from analysis.table.tables import clean
 
 HERE = Path(__file__).parents[3] / "shared" / "reference"
 RUNS, CURVES = HERE / "p59_runs.csv", HERE / "p59_seed_mean_curves.csv"

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.cells import Cell
-from analysis.mediators import RIVALS
+from analysis.estimators.mediators import RIVALS
+from analysis.table.cells import Cell
 from tests.analysis.simulated import N_SEEDS, cell
 
 HORIZON = 4500

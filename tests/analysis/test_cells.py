@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis import Analysis, analyze
-from analysis.ranks import order_statistic
+from analysis.table.ranks import order_statistic
 
 
 def censored(**values):

@@ -10,23 +10,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.allocation import allocation
-from analysis.cells import make_cells
-from analysis.collapse import collapse
-from analysis.dissociation import dissociation
-from analysis.equivalence import equivalence
 from analysis.estimate import Estimate
-from analysis.families import split
-from analysis.law import law, law_cells
-from analysis.logged import with_logged_scale
-from analysis.memorisation import memorisation
-from analysis.partners import BY_DTYPE, BY_LOSS, BY_MODULUS, partners
-from analysis.precision import precision
-from analysis.recovery import recoveries
-from analysis.same_state import same_state
-from analysis.shared_law import shared_law
-from analysis.tables import clean
-from analysis.transformer import transformer
+from analysis.estimators.allocation import allocation
+from analysis.estimators.collapse import collapse
+from analysis.estimators.dissociation import dissociation
+from analysis.estimators.equivalence import equivalence
+from analysis.estimators.law import law, law_cells
+from analysis.estimators.memorisation import memorisation
+from analysis.estimators.precision import precision
+from analysis.estimators.recovery import recoveries
+from analysis.estimators.same_state import same_state
+from analysis.estimators.shared_law import shared_law
+from analysis.estimators.transformer import transformer
+from analysis.table.cells import make_cells
+from analysis.table.families import split
+from analysis.table.logged import with_logged_scale
+from analysis.table.partners import BY_DTYPE, BY_LOSS, BY_MODULUS, partners
+from analysis.table.tables import clean
 from tests.analysis.simulated import N_SEEDS, cell, grid
 
 FEW = {"resamples": 200, "seed": 0}

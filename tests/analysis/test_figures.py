@@ -10,13 +10,13 @@ import pytest
 from matplotlib.text import Text
 
 from analysis import analyze
-from analysis.cells import median_of_grokked
 from analysis.comparisons import MODULI
-from analysis.forms import EXPONENTIAL, POWER, SADDLE_NODE, fit_forms, fitted_forms
+from analysis.methods.forms import EXPONENTIAL, POWER, SADDLE_NODE, fit_forms, fitted_forms
 from analysis.render import canvas, numbers
 from analysis.render.canvas import png, svg
 from analysis.render.drawings import of_comparison, of_section
 from analysis.sections import family_sections
+from analysis.table.cells import median_of_grokked
 
 KINDS = ("law", "recovery", "survival", "memorisation", "allocation", "transformer")
 ARCH = "transformer_no_layernorm"

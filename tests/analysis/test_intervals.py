@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from analysis.bootstrap import basic_interval, bca_interval, expanded_level, percentile_interval, r2_interval
-from analysis.collapse import collapse
-from analysis.law import law
-from analysis.medians import Medians
-from analysis.mediators import mediators
-from analysis.mixed import mixed_model
-from analysis.recovery import recoveries
-from analysis.resampled import Kind, Seeds, estimated
-from analysis.same_state import PUBLISHED, same_state
-from analysis.survival import survival
+from analysis.estimators.collapse import collapse
+from analysis.estimators.law import law
+from analysis.estimators.mediators import mediators
+from analysis.estimators.recovery import recoveries
+from analysis.estimators.same_state import PUBLISHED, same_state
+from analysis.estimators.survival import survival
+from analysis.methods.bootstrap import basic_interval, bca_interval, expanded_level, percentile_interval, r2_interval
+from analysis.methods.medians import Medians
+from analysis.methods.mixed import mixed_model
+from analysis.methods.resampled import Kind, Seeds, estimated
 from tests.analysis.found import estimates_in
 from tests.analysis.simulated import cell, grid
 from tests.analysis.simulated_causes import censored, with_rivals

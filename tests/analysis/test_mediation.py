@@ -10,11 +10,11 @@ import pytest
 from statsmodels.sandbox.regression.gmm import IV2SLS
 
 from analysis import analyze
-from analysis.bootstrap import draw, expanded_level, percentile_interval
-from analysis.mediation import QUANTITIES, mediation
-from analysis.mediation_check import SIMULATED
-from analysis.pathways import effects
-from analysis.products import covariance, r_squared, resampled_covariance, slopes
+from analysis.estimators.mediation import QUANTITIES, mediation
+from analysis.methods.bootstrap import draw, expanded_level, percentile_interval
+from analysis.methods.mediation_check import SIMULATED
+from analysis.methods.pathways import effects
+from analysis.methods.products import covariance, r_squared, resampled_covariance, slopes
 
 PARITY = Path(__file__).parent / "parity"
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.cells import make_cells
-from analysis.families import split
-from analysis.mediators import RIVALS, mediators
-from analysis.products import covariance, r_squared
-from analysis.shares import lmg, r_squared_of_subsets
-from analysis.tables import clean
+from analysis.estimators.mediators import RIVALS, mediators
+from analysis.methods.products import covariance, r_squared
+from analysis.methods.shares import lmg, r_squared_of_subsets
+from analysis.table.cells import make_cells
+from analysis.table.families import split
+from analysis.table.tables import clean
 
 PARITY = Path(__file__).parent / "parity"
 

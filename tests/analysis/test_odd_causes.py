@@ -4,12 +4,12 @@ import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.cells import make_cells
-from analysis.families import split
-from analysis.mediation import mediation
-from analysis.mediators import mediators
-from analysis.survival import survival
-from analysis.tables import clean
+from analysis.estimators.mediation import mediation
+from analysis.estimators.mediators import mediators
+from analysis.estimators.survival import survival
+from analysis.table.cells import make_cells
+from analysis.table.families import split
+from analysis.table.tables import clean
 
 ODD = st.fixed_dictionaries(
     {

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.bootstrap import bca_interval, draw, percentile_interval
-from analysis.cells import make_cells
-from analysis.collapse import collapse
-from analysis.equivalence import tost
-from analysis.families import split
-from analysis.law import law
-from analysis.shared_law import shared_law
-from analysis.tables import clean
+from analysis.estimators.collapse import collapse
+from analysis.estimators.equivalence import tost
+from analysis.estimators.law import law
+from analysis.estimators.shared_law import shared_law
+from analysis.methods.bootstrap import bca_interval, draw, percentile_interval
+from analysis.table.cells import make_cells
+from analysis.table.families import split
+from analysis.table.tables import clean
 from tests.analysis.simulated import cell
 
 PARITY = Path(__file__).parent / "parity"

@@ -9,19 +9,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.bootstrap import draw, seed_table
-from analysis.collapse import QUANTITIES
-from analysis.convention import PAPER, RUNS
-from analysis.equivalence import MARGIN, tost
-from analysis.forms import power_profile, slope_profile, steps_profile
-from analysis.law import law
-from analysis.medians import Medians
-from analysis.mixed import mixed_model
-from analysis.points import Points
-from analysis.recovery import recoveries
-from analysis.resampled import Kind, interval_of
-from analysis.shared_law import shared_law
-from analysis.spline import spline_check
+from analysis.estimators.collapse import QUANTITIES
+from analysis.estimators.equivalence import MARGIN, tost
+from analysis.estimators.law import law
+from analysis.estimators.recovery import recoveries
+from analysis.estimators.shared_law import shared_law
+from analysis.methods.bootstrap import draw, seed_table
+from analysis.methods.convention import PAPER, RUNS
+from analysis.methods.forms import power_profile, slope_profile, steps_profile
+from analysis.methods.medians import Medians
+from analysis.methods.mixed import mixed_model
+from analysis.methods.points import Points
+from analysis.methods.resampled import Kind, interval_of
+from analysis.methods.spline import spline_check
 from tests.analysis.simulated import N_SEEDS, cell, coverage, grid, slack
 
 DOSES = np.linspace(0.85, 1.15, 7)

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.mediators import mediators
-from analysis.survival import survival
+from analysis.estimators.mediators import mediators
+from analysis.estimators.survival import survival
 from tests.analysis.simulated import slack
 from tests.analysis.simulated_causes import censored, with_rivals
 

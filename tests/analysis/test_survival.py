@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.accelerated import LOGNORMAL, WEIBULL, Times, fit
-from analysis.cells import make_cells
-from analysis.families import split
-from analysis.survival import survival
-from analysis.tables import clean
+from analysis.estimators.survival import survival
+from analysis.methods.accelerated import LOGNORMAL, WEIBULL, Times, fit
+from analysis.table.cells import make_cells
+from analysis.table.families import split
+from analysis.table.tables import clean
 
 PARITY = Path(__file__).parent / "parity"
 LAWS = {"lognormal": LOGNORMAL, "weibull": WEIBULL}

@@ -97,5 +97,5 @@ def test_a_sweep_that_is_not_there_is_one_line(
     assert _analyze(monkeypatch, "on", "--store", str(tmp_path)) == 2
     error = capsys.readouterr().err
     assert "no sweep 'on'" in error
-    assert "did you mean 'one'?" in error
+    assert "Did you mean 'one'?" in error
     assert "Traceback" not in error

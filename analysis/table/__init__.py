@@ -1,0 +1,1 @@
+"""From any table of the schema to clean rows, families of equal config, and cells."""

@@ -1,0 +1,216 @@
+"""The edge of the package: any table of the documented schema becomes one with known columns and plain dtypes.
+
+What can be wrong with a table is met here once: columns that are absent, rows that occur twice, nulls of every kind,
+numbers stored as text, steps of -1 for "not reached", outcomes that contradict their step, rows of another sweep.
+Each repair is a sentence in `notes`; nothing is repaired silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.table.units import CURVES, DECISIVE, READINGS, leave_out_impossible
+from grok_sweeps.config import ADDED_LATER
+from grok_sweeps.schema import OUTCOMES
+
+TEXT = (
+    "run_id",
+    "cell_id",
+    "attempt",
+    "arch",
+    "task",
+    "loss",
+    "optimizer",
+    "arm",
+    "seeding",
+    "dtype",
+    "control_id",
+    "outcome",
+)
+NUMBER = (
+    "p",
+    "train_fraction",
+    "d_model",
+    "hidden",
+    "lr",
+    "weight_decay",
+    "rho",
+    "tau",
+    "w_c",
+    "clamp_from_step",
+    "seed",
+    "max_steps",
+    "eval_every",
+    "steps_run",
+    "memorized_step",
+    "grokked_step",
+    "delay",
+    "logit_scale_at_grok",
+    "softmax_collapse_max",
+    "weight_norm_at_grok",
+    "grad_norm_at_grok",
+    "update_norm_at_grok",
+    "turn_angle_at_grok",
+    "preactivation_rms_at_grok",
+)
+LATER = tuple(ADDED_LATER)
+"""Config columns that tables of the first release lack; there, and where null, a run has their defaults."""
+STEPS = ("memorized_step", "grokked_step")
+NOT_REACHED = -1
+"""How tables of other makers write a step that was not reached."""
+READ = ("train_accuracy", "test_accuracy")
+READ_IF_THERE = ("logit_scale",)
+"""Columns of `curves` without which the accuracies are still read."""
+
+_DECIMALS = 9
+"""rho and tau are compared after rounding, so that 1.15 written in two ways is one dose."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Clean `runs` (columns of TEXT, NUMBER, LATER) and `curves` (run_id, step, READ, READ_IF_THERE), with notes on it.
+
+    `missing` are columns of `runs` that the given table lacks; they are there, filled with null.
+    """
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    missing: frozenset[str]
+    notes: tuple[str, ...]
+
+
+def clean(runs: pd.DataFrame, curves: pd.DataFrame, sweeps: Sequence[str]) -> Tables:
+    """Bring both tables to known columns and dtypes; never raises on odd data."""
+    notes: list[str] = []
+    kept = _of_sweeps(_unique_columns(runs), sweeps, "runs", notes)
+    table = _columns(kept, TEXT, NUMBER)
+    for name, default in ADDED_LATER.items():
+        table[name] = _later(kept, name, default)
+    missing = frozenset(c for c in (*TEXT, *NUMBER) if c not in runs.columns)
+    table = _one_row_a_run(table, missing, notes)
+    table[["rho", "tau"]] = table[["rho", "tau"]].round(_DECIMALS)
+    for name in STEPS:
+        table[name] = table[name].where(table[name] != NOT_REACHED)
+    impossible = leave_out_impossible(table, DECISIVE, "runs", notes)
+    leave_out_impossible(table, READINGS, "runs", notes)
+    _fill_arm_and_tau(table, missing, notes)
+    _check_outcome(table, missing, impossible, notes)
+    return Tables(table, _clean_curves(curves, table, sweeps, notes), missing, tuple(notes))
+
+
+def _unique_columns(table: pd.DataFrame) -> pd.DataFrame:
+    return table.loc[:, ~table.columns.duplicated()]
+
+
+def _of_sweeps(table: pd.DataFrame, sweeps: Sequence[str], what: str, notes: list[str]) -> pd.DataFrame:
+    if "sweep" not in table.columns or table.empty:
+        return table
+    mine = pd.Series(_text(table["sweep"]), index=table.index).isin(sweeps)
+    if not mine.any():
+        notes.append(f"{what}: none of {len(table)} rows belongs to sweep {', '.join(map(repr, sweeps))}")
+    elif not mine.all():
+        notes.append(f"{what}: {int((~mine).sum())} rows of other sweeps left out")
+    return table[mine.to_numpy()]
+
+
+def _columns(table: pd.DataFrame, text: Iterable[str], number: Iterable[str]) -> pd.DataFrame:
+    data: dict[str, Any] = {}
+    for name in text:
+        data[name] = pd.Series(_text(table[name]) if name in table.columns else [None] * len(table), dtype=object)
+    for name in number:
+        data[name] = _number(table[name]) if name in table.columns else np.full(len(table), np.nan)
+    return pd.DataFrame(data)
+
+
+def _later(table: pd.DataFrame, name: str, default: object) -> pd.Series:
+    """Values of a later column as plain Python objects."""
+    given = list(table[name]) if name in table.columns else [None] * len(table)
+    values = [default if pd.api.types.is_scalar(v) and pd.isna(v) else v for v in given]
+    return pd.Series([v.item() if isinstance(v, np.generic) else v for v in values], dtype=object)
+
+
+def _text(column: pd.Series) -> list[str | None]:
+    return [v if isinstance(v, str) else None if pd.api.types.is_scalar(v) and pd.isna(v) else str(v) for v in column]
+
+
+def _number(column: pd.Series) -> np.ndarray:
+    plain = column if pd.api.types.is_numeric_dtype(column.dtype) else pd.Series(list(column), dtype=object)
+    values = pd.to_numeric(plain, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _one_row_a_run(table: pd.DataFrame, missing: frozenset[str], notes: list[str]) -> pd.DataFrame:
+    if "run_id" in missing:
+        if len(table):
+            notes.append("runs: no column run_id, so repeated rows cannot be told apart")
+        return table.assign(run_id=pd.Series([f"row {i}" for i in range(len(table))], dtype=object, index=table.index))
+    nameless = table["run_id"].isna()
+    if nameless.any():
+        notes.append(f"runs: {int(nameless.sum())} rows without run_id left out")
+    again = table["run_id"].duplicated() & ~nameless
+    if again.any():
+        notes.append(f"runs: {int(again.sum())} repeated rows left out, the first of each run_id is kept")
+    return table[~(nameless | again)].reset_index(drop=True)
+
+
+def _fill_arm_and_tau(table: pd.DataFrame, missing: frozenset[str], notes: list[str]) -> None:
+    if "arm" in missing and len(table):
+        notes.append("runs: no column arm; a run with rho is taken as clamp, one without as free")
+        table["arm"] = pd.Series(np.where(table["rho"].notna(), "clamp", "free"), dtype=object, index=table.index)
+    no_tau = table["tau"].isna()
+    if no_tau.any():
+        notes.append(f"runs: {int(no_tau.sum())} rows without tau are taken as tau = 1, the standard model")
+        table["tau"] = table["tau"].fillna(1.0)
+
+
+def _check_outcome(table: pd.DataFrame, missing: frozenset[str], impossible: pd.Series, notes: list[str]) -> None:
+    """Give every row an outcome of OUTCOMES, or null where the row contradicts itself (then no estimate uses it)."""
+    reached = table["grokked_step"].notna()
+    if "outcome" in missing:
+        if len(table):
+            notes.append("runs: no column outcome; a run with a grokked_step is taken as grokked, others as censored")
+        table["outcome"] = pd.Series(np.where(reached, "grokked", "censored"), dtype=object, index=table.index)
+    known = table["outcome"].isin(OUTCOMES)
+    contradicts = known & ((table["outcome"] == "grokked") != reached)
+    contradicts |= known & (table["grokked_step"] > table["steps_run"])
+    if "grokked_step" in missing:
+        contradicts[:] = False
+    if not known.all():
+        notes.append(f"runs: {int((~known).sum())} rows left out, their outcome is none of {', '.join(OUTCOMES)}")
+    contradicts &= ~impossible
+    if contradicts.any():
+        notes.append(
+            f"runs: {int(contradicts.sum())} rows left out, their outcome or steps_run contradicts their grokked_step"
+        )
+    if impossible.any():
+        notes.append(f"runs: {int(impossible.sum())} rows left out, for such a value of {' or '.join(DECISIVE)}")
+    table["outcome"] = table["outcome"].where(known & ~contradicts & ~impossible, None)
+
+
+def _clean_curves(curves: pd.DataFrame, runs: pd.DataFrame, sweeps: Sequence[str], notes: list[str]) -> pd.DataFrame:
+    empty = pd.DataFrame(
+        {"run_id": pd.Series(dtype=object), **{c: pd.Series(dtype=float) for c in ("step", *READ, *READ_IF_THERE)}}
+    )
+    lacking = [c for c in ("run_id", "step", *READ) if c not in curves.columns]
+    if lacking:
+        notes.append(f"curves: no column {', '.join(lacking)}, so no accuracy curves")
+        return empty
+    kept = _of_sweeps(_unique_columns(curves), sweeps, "curves", notes)
+    table = _columns(kept, ("run_id", "attempt"), ("step", *READ, *READ_IF_THERE))
+    leave_out_impossible(table, CURVES, "curves", notes)
+    table = table[table["run_id"].isin(runs["run_id"]).to_numpy() & table["step"].notna().to_numpy()]
+    table = _of_last_attempt(table, runs)
+    return table.drop_duplicates(["run_id", "step"], keep="last").drop(columns="attempt").reset_index(drop=True)
+
+
+def _of_last_attempt(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Readings of the attempt that finished the run; all readings of a run where none carries that attempt."""
+    finished = table["run_id"].map(runs.set_index("run_id")["attempt"])
+    matches = (table["attempt"] == finished) & finished.notna()
+    has_match = matches.groupby(table["run_id"]).transform("any").astype(bool) if len(table) else matches
+    return table[(matches | ~has_match).to_numpy(dtype=bool)]
