@@ -68,9 +68,15 @@ def comparison_section(comparison: Comparison) -> Section:
 
 
 def compared_sections(a: Analysis) -> tuple[tuple[Comparison, Section], ...]:
-    """The comparisons that are between families (or of forks among themselves), each with its section."""
-    told = (c for c in a.comparisons if c.known and (len(c.families) > 1 or c.kind == FORKS))
-    return tuple((c, comparison_section(c)) for c in told)
+    """The comparisons that set families against each other, or forks among themselves, each with its section."""
+    return tuple((c, comparison_section(c)) for c in a.comparisons if _compares(c))
+
+
+def _compares(comparison: Comparison) -> bool:
+    """Whether there is more than what each family says alone, as the norm effect under one loss is."""
+    if comparison.kind == LOSSES:
+        return comparison["norm_effect_mse_over_ce"].value is not None
+    return comparison.known and (len(comparison.families) > 1 or comparison.kind == FORKS)
 
 
 def missing_comparisons(a: Analysis) -> tuple[tuple[str, str], ...]:
