@@ -123,7 +123,8 @@ class Snapshot:
             paths, places = zip(*lost.rows, strict=True)
             _keep(connection, "lost", pa.table({"path": paths, "place": pa.array(places, pa.int64())}))
         touched = merged.of(lost.paths())
-        untouched = [file for file in merged.files if file not in set(touched)]
+        others = set(merged.files).difference(touched)
+        untouched = [file for file in merged.files if file in others]
         connection.execute(runs_view(untouched, merged.placed(touched)))
         plans = self._reader.files.read(self._plans()) if "sweeps" in asked else []
         connection.execute(sweeps_view(plans))

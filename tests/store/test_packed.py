@@ -70,7 +70,7 @@ def test_many_rows_and_none_are_written_as_parquet_alone(n: int) -> None:
     "content", ["AAAA", "A", base64.b64encode(zlib.compress(b"no message")).decode()], ids=["text", "cut", "message"]
 )
 def test_a_file_that_claims_what_it_has_not_is_named(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "packed", lambda table: content)  # noqa: ARG005
+    monkeypatch.setattr(packed, "packed", lambda table: content)
     data = encode_table(rows(1))
     with pytest.raises(CorruptObjectError, match=r"^made/x\.parquet: not a readable Parquet file: .") as caught:
         decode_table(data, "made/x.parquet")
@@ -80,6 +80,6 @@ def test_a_file_that_claims_what_it_has_not_is_named(content: str, monkeypatch: 
 def test_a_message_of_other_columns_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     table = rows(3)
     content = packed.packed(table.drop_columns(["run_id", "w_c"]))
-    monkeypatch.setattr(packed, "packed", lambda table: content)  # noqa: ARG005
+    monkeypatch.setattr(packed, "packed", lambda table: content)
     with pytest.raises(CorruptObjectError, match="not a readable Parquet file"):
         decode_table(encode_table(table), "x")
