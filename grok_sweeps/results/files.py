@@ -127,7 +127,8 @@ class Files:
             path = self._objects.path(name) or self._fetched(name, data)
             schema = schema_in(data)
             schema = self._schemas.setdefault(schema, schema)
-            return File(info, str(path), schema, held_files(data), packed_in(data) if schema else b"")
+            holds = held_files(data) if is_compact(name) else frozenset()
+            return File(info, str(path), schema, holds, packed_in(data) if schema else b"")
         except CorruptObjectError as error:
             return error
 
