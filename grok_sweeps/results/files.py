@@ -22,7 +22,8 @@ import pyarrow as pa
 from grok_sweeps.errors import CorruptObjectError, StoreError, UnreadableObjectWarning
 from grok_sweeps.store.compact import is_compact
 from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each
-from grok_sweeps.store.tables import check_table, held_by, held_files, signature
+from grok_sweeps.store.packed import packed_in, schema_in
+from grok_sweeps.store.tables import check_table, held_by, held_files
 
 
 class FileGoneError(StoreError):
@@ -31,12 +32,16 @@ class FileGoneError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An object that was checked, as a file; files of one `signature` have the same columns."""
+    """An object that was checked, as a file; files of one `schema` have the same columns, empty where not known.
+
+    One of a few rows is `packed` too (`store.packed`): they can be had without opening it.
+    """
 
     info: ObjectInfo
     path: str
-    signature: bytes = b""
+    schema: bytes = field(default=b"", repr=False, compare=False)
     holds: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    packed: bytes = field(default=b"", repr=False, compare=False)
 
 
 class Files:
@@ -46,6 +51,7 @@ class Files:
         self._objects = objects
         self._whole: dict[ObjectInfo, File] = {}
         self._said: dict[ObjectInfo, frozenset[str]] = {}
+        self._schemas: dict[bytes, bytes] = {}
         self._folder: Path | None = None
         self._lock = threading.Lock()
 
@@ -119,7 +125,10 @@ class Files:
         try:
             check_table(data, name)
             path = self._objects.path(name) or self._fetched(name, data)
-            return File(info, str(path), signature(data), held_files(data))
+            schema = schema_in(data)
+            schema = self._schemas.setdefault(schema, schema)
+            holds = held_files(data) if is_compact(name) else frozenset()
+            return File(info, str(path), schema, holds, packed_in(data) if schema else b"")
         except CorruptObjectError as error:
             return error
 

@@ -51,21 +51,17 @@ class Reader:
         connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
         return connection
 
-    def lost(self, sweeps: Iterable[str], rows: Sequence[File]) -> Lost:
-        """The rows that do not stand in the table."""
+    def rows(self, sweeps: Iterable[str], rows: Sequence[File]) -> tuple[Merged, Lost]:
+        """What to read in place of these files of rows, and the rows that do not stand in the table."""
         with self._lock:
-            return self._winners.lost(sweeps, rows)
+            merged = self._merger.merged(rows)
+            return merged, self._winners.lost(sweeps, merged)
 
-    def merged(self, rows: Sequence[File]) -> Merged:
-        """What to read in place of these files of rows."""
-        with self._lock:
-            return self._merger.merged(rows)
-
-    def winners(self, sweeps: Iterable[str], rows: Sequence[File], run_ids: Sequence[str] | None) -> pa.Table:
+    def winners(self, sweeps: Iterable[str], merged: Merged, run_ids: Sequence[str] | None) -> pa.Table:
         """Columns sweep, run_id, attempt of the rows that stand in the table."""
         with self._lock:
-            self._winners.lost(sweeps, rows)
-            return self._winners.winners(rows, run_ids)
+            self._winners.lost(sweeps, merged)
+            return self._winners.winners(merged.rows, run_ids)
 
     def cells(self, sweeps: Iterable[str], rows: Sequence[File], compute: Callable[[], pa.Table]) -> pa.Table:
         """The cells of these rows, computed once for as long as the rows are the same."""
@@ -122,26 +118,24 @@ class Snapshot:
     def _define_views(self, connection: duckdb.DuckDBPyConnection, query: str) -> None:
         asked = {word for word in ("curves", "cells", "sweeps") if re.search(rf"\b{word}\b", query, re.IGNORECASE)}
         rows = self._reader.files.read(self._listed(layout.rows for layout in self._layouts))
-        lost = self._reader.lost(self._sweeps, rows)
+        merged, lost = self._reader.rows(self._sweeps, rows)
         if lost.rows:
             paths, places = zip(*lost.rows, strict=True)
             _keep(connection, "lost", pa.table({"path": paths, "place": pa.array(places, pa.int64())}))
-        merged, shadowed = self._reader.merged(rows), lost.paths()
-        made = {path for path, origins in merged.origins.items() if path not in origins}
-        touched = {path for path, origins in merged.origins.items() if origins & shadowed} if shadowed else set()
-        connection.execute(runs_view(merged.files, made, touched))
+        touched = merged.of(lost.paths())
+        others = set(merged.files).difference(touched)
+        untouched = [file for file in merged.files if file in others]
+        connection.execute(runs_view(untouched, merged.placed(touched)))
         plans = self._reader.files.read(self._plans()) if "sweeps" in asked else []
         connection.execute(sweeps_view(plans))
-        self._define_curves(connection, rows, lost, "curves" in asked)
+        self._define_curves(connection, merged, lost, "curves" in asked)
         if "cells" in asked:
             table = self._reader.cells(self._sweeps, rows, lambda: connection.sql(cells_query()).to_arrow_table())
             connection.register("cells", table)
         else:
             connection.execute(f"CREATE OR REPLACE TEMP VIEW cells AS {cells_query()}")
 
-    def _define_curves(
-        self, connection: duckdb.DuckDBPyConnection, rows: Sequence[File], lost: Lost, asked: bool
-    ) -> None:
+    def _define_curves(self, connection: duckdb.DuckDBPyConnection, merged: Merged, lost: Lost, asked: bool) -> None:
         if not asked:
             connection.execute(curves_view([]))
             return
@@ -149,13 +143,15 @@ class Snapshot:
         whole: list[File] = []
         winners: pa.Table | None = None
         if self._run_ids is None:
-            whole, others = split(files.read(infos), rows, lost.attempts)
+            whole, others = split(files.read(infos), merged.rows, lost.attempts)
         else:
-            winners = self._reader.winners(self._sweeps, rows, self._run_ids)
+            winners = self._reader.winners(self._sweeps, merged, self._run_ids)
             said = files.said_to_hold([info for info in infos if is_compact(info.name)])
             others = files.read(may_hold(infos, said, set(winners["attempt"].to_pylist()))) if len(winners) else []
         if others:
-            _keep(connection, "winners", self._reader.winners(self._sweeps, rows, None) if winners is None else winners)
+            if winners is None:
+                winners = self._reader.winners(self._sweeps, merged, None)
+            _keep(connection, "winners", winners)
         connection.execute(curves_view(whole, others))
 
     def _listed(self, folders: Iterable[str]) -> list[ObjectInfo]:

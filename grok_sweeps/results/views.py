@@ -7,7 +7,7 @@ or more are censored; failed runs are left out of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from grok_sweeps.config import ADDED_LATER
 from grok_sweeps.results.files import File
@@ -22,19 +22,16 @@ _DUCKDB_TYPES = {
 }
 
 
-def runs_view(files: Sequence[File], merged: Collection[str] = (), lost: Collection[str] = ()) -> str:
-    """SQL of the view `runs` over row files.
+def runs_view(files: Sequence[File], placed: str = "") -> str:
+    """SQL of the view `runs` over row files, and over `placed`: rows of which some are in the table `lost`.
 
-    Those at the paths `lost` have rows in the table `lost`, by path and place; those at the paths `merged` say
-    themselves from where each of their rows is.
+    These say from where they are: columns filename and file_row_number, in `lost` path and place.
     """
     columns = ", ".join(_with_default(c) for c in RUN_COLUMNS)
-    rows = _filled([file for file in files if file.path not in lost], RUN_COLUMNS)
-    for options in ("", "filename = true, file_row_number = true"):
-        some = [file for file in files if file.path in lost and (file.path in merged) == (not options)]
-        if some:
-            rows += f""" UNION ALL BY NAME SELECT * FROM ({read_files(some, options)})
-                ANTI JOIN lost ON path = filename AND place = file_row_number"""
+    rows = _filled(files, RUN_COLUMNS)
+    if placed:
+        rows += f""" UNION ALL BY NAME SELECT * FROM ({placed})
+            ANTI JOIN lost ON path = filename AND place = file_row_number"""
     return f"CREATE OR REPLACE TEMP VIEW runs AS SELECT {columns} FROM ({rows})"
 
 
@@ -90,7 +87,7 @@ def read_files(files: Sequence[File], options: str = "") -> str:
     """SQL that reads files, one scan for those of the same columns: DuckDB then opens no file to learn what it has."""
     alike: dict[bytes, list[str]] = {}
     for file in files:
-        alike.setdefault(file.signature, []).append("'" + file.path.replace("'", "''") + "'")
+        alike.setdefault(file.schema, []).append("'" + file.path.replace("'", "''") + "'")
     scans = [
         f"SELECT * FROM read_parquet([{', '.join(paths)}]{f', {given}' if given else ''})"
         for columns, paths in alike.items()

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from grok_sweeps.results.files import File
-from grok_sweeps.results.views import read_files
+from grok_sweeps.results.merged import Merged
 from grok_sweeps.store.objects import ObjectInfo
 
 _KEPT = """
@@ -49,11 +49,11 @@ class Winners:
         self._next = 0
         self._lost: dict[frozenset[str], tuple[list[int], Lost]] = {}
 
-    def lost(self, sweeps: Iterable[str], files: Sequence[File]) -> Lost:
-        """The rows of `files` that lost; `files` are all that the folders `sweeps` have."""
-        scope = frozenset(sweeps)
+    def lost(self, sweeps: Iterable[str], merged: Merged) -> Lost:
+        """The rows that lost; `merged` are all files of rows that the folders `sweeps` have."""
+        scope, files = frozenset(sweeps), merged.rows
         self._forget(scope, files)
-        self._learn([file for file in files if file.info not in self._ids])
+        self._learn([file for file in files if file.info not in self._ids], merged)
         ids = [self._ids[file.info] for file in files]
         known = self._lost.get(scope)
         if known is None or known[0] != ids:
@@ -79,13 +79,13 @@ class Winners:
             ids = [self._ids.pop(info) for info in gone]
             self._database.execute("DELETE FROM grok_sweeps.keys WHERE file IN (SELECT unnest(?::BIGINT[]))", [ids])
 
-    def _learn(self, new: Sequence[File]) -> None:
+    def _learn(self, new: Sequence[File], merged: Merged) -> None:
         if not new:
             return
         ids = range(self._next, self._next + len(new))
         numbered = pa.table({"id": pa.array(ids, pa.int64()), "path": [file.path for file in new]})
         self._database.register("grok_sweeps_new", numbered)
-        read = read_files(new, "filename = true, file_row_number = true")
+        read = merged.placed(merged.of({file.path for file in new}))
         self._database.execute(
             f"""INSERT INTO grok_sweeps.keys
                 SELECT id, file_row_number, sweep, run_id, attempt, outcome = 'failed', steps_run, finished_at

@@ -105,19 +105,25 @@ class LocalObjects:
             return temporary.stat().st_mtime
 
     def _files(self, prefix: str, *, temporary: bool) -> Iterator[ObjectInfo]:
-        def refuse(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError):
-                raise self._error("list", prefix, error) from error
-
-        for folder, subfolders, files in os.walk(self._path(prefix), onerror=refuse):
-            subfolders.sort()
-            for file in sorted(files):
-                if file.startswith(".") != temporary:
-                    continue
-                path = Path(folder, file)
+        try:
+            with os.scandir(self._path(prefix)) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._error("list", prefix, error) from error
+        below = f"{prefix.rstrip('/')}/" if prefix else ""
+        folders = []
+        for entry in entries:
+            if entry.is_dir():
+                folders.append(entry)
+            elif entry.name.startswith(".") == temporary:
                 with contextlib.suppress(FileNotFoundError):
-                    stat = path.stat()
-                    yield ObjectInfo(path.relative_to(self.root).as_posix(), stat.st_size, stat.st_mtime)
+                    stat = entry.stat()
+                    yield ObjectInfo(below + entry.name, stat.st_size, stat.st_mtime)
+        for folder in folders:
+            if not folder.is_symlink():
+                yield from self._files(below + folder.name, temporary=temporary)
 
     def _path(self, name: str) -> Path:
         return self.root / name

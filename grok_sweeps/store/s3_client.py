@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import boto3
@@ -36,9 +38,9 @@ def s3_client(address: S3Address) -> Any:
 
 
 def _timestamp(value: Any) -> datetime:
-    """A time in an answer; botocore's own parser takes three quarters of the time of a long listing."""
-    try:
-        return datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        parsed: datetime = parse_timestamp(value)
-        return parsed
+    """A time in an answer's body or head; botocore's own parser takes three quarters of the time of a long listing."""
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        with suppress(TypeError, ValueError):
+            return parse(value)
+    parsed: datetime = parse_timestamp(value)
+    return parsed

@@ -1,7 +1,8 @@
 """Parquet bytes from and to Arrow tables, with the schema version and a seal in every file.
 
-What DuckDB reads is checked too, which itself looks at no checksum. Files from before the seal carry checksums of their
-pages and a digest of their columns.
+What DuckDB reads is checked too, which itself looks at no checksum. A table of a few rows stands in its file's footer
+once more (`packed`), and is read from there. Files from before the seal carry checksums of their pages and a digest of
+their columns.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ import pyarrow.parquet as pq
 
 from grok_sweeps.errors import CorruptObjectError, NewerSchemaError
 from grok_sweeps.schema import SCHEMA_VERSION
+from grok_sweeps.store import packed
 from grok_sweeps.store.seal import KEY, OPEN, is_sealed, seal
 
 _VERSION_KEY = b"grok_sweeps_schema"
 _COLUMNS_KEY = b"grok_sweeps_columns"
 """Digest of the columns' names and types, in files from before the seal."""
 _HOLDS_KEY = b"grok_sweeps_holds"
-_OF_ONE_FILE = {KEY.encode(), _COLUMNS_KEY, _HOLDS_KEY}
+_OF_ONE_FILE = {KEY.encode(), packed.KEY.encode(), _COLUMNS_KEY, _HOLDS_KEY}
 _VERSION = re.compile(_VERSION_KEY + rb"\x18.(\d{1,9})")
 """Key and value as they stand in a footer (Thrift's compact protocol): parsing it whole takes ten times as long as the
 checksum, and 10,000 files are looked at."""
-_ARROW_SCHEMA = re.compile(rb"ARROW:schema\x18[\x80-\xff]*[\x00-\x7f]([A-Za-z0-9+/=]+)")
 
 ROWS_A_GROUP = 50_000
 """Rows that are read or left out together: in a compact file of curves those of some two hundred runs."""
@@ -54,6 +55,8 @@ def encode_table(table: pa.Table, holds: Sequence[str] = ()) -> bytes:
         writer.write_table(table, row_group_size=ROWS_A_GROUP)
         if holds:
             writer.add_key_value_metadata({_HOLDS_KEY: json.dumps(sorted(holds))})
+        if (content := packed.packed(table)) is not None:
+            writer.add_key_value_metadata({packed.KEY: content})
         writer.add_key_value_metadata({KEY: OPEN})
     data: bytes = sink.getvalue().to_pybytes()
     return seal(data)
@@ -67,14 +70,25 @@ def decode_table(data: bytes, name: str, columns: Collection[str] | None = None)
     """
     sealed = is_sealed(data, name)
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=not sealed)
-        _check_version(file.metadata.metadata or {}, name)
-        _check_columns(file.schema_arrow)
-        wanted = [field for field in file.schema_arrow.names if columns is None or field in columns]
-        table = file.read(columns=wanted, use_threads=False)
+        content, schema = (packed.packed_in(data), packed.schema_in(data)) if sealed else (b"", b"")
+        if content and schema:
+            check_table(data, name)
+            table = pa.Table.from_batches([packed.unpacked(content, schema)])
+            if columns is not None:
+                table = table.select([field for field in table.column_names if field in columns])
+        else:
+            table = _decoded(data, name, columns, verify=not sealed)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptObjectError(f"{name}: not a readable Parquet file: {' '.join(str(error).split())}") from error
     return table.replace_schema_metadata({k: v for k, v in table.schema.metadata.items() if k not in _OF_ONE_FILE})
+
+
+def _decoded(data: bytes, name: str, columns: Collection[str] | None, *, verify: bool) -> pa.Table:
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=verify)
+    _check_version(file.metadata.metadata or {}, name)
+    _check_columns(file.schema_arrow)
+    wanted = [field for field in file.schema_arrow.names if columns is None or field in columns]
+    return file.read(columns=wanted, use_threads=False)
 
 
 def check_table(data: bytes, name: str) -> None:
@@ -106,12 +120,6 @@ def held_by(file: Any) -> frozenset[str]:
     """
     metadata = pq.read_metadata(file).metadata or {}
     return frozenset(json.loads(metadata.get(_HOLDS_KEY, b"[]")))
-
-
-def signature(data: bytes) -> bytes:
-    """Digest of a file's columns and their types: equal ones are read as one table. Empty where it does not say."""
-    found = _ARROW_SCHEMA.search(data, data.rfind(b"ARROW:schema"))
-    return b"" if found is None else hashlib.sha256(found[1]).digest()
 
 
 def _check_version(metadata: Mapping[bytes, bytes], name: str) -> None:

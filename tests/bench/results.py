@@ -3,12 +3,14 @@
 A store in a directory and one on SeaweedFS are filled (`many_runs`), asked, compacted as at the end of a sweep, and
 asked again. `first` is the first answer of a new process's store, `warm` the median of later ones, once nothing is
 left to merge; both in seconds, listing the store included. At the end 10,000 files of one run each are asked once.
+Beside each figure stands the load average of the machine, the bench's own work included.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -95,7 +97,8 @@ def ask(uri: str, n_runs: int, n_points: int) -> Times:
             for _ in range(WARM_UPS):
                 question(store)
         warm = [_seconds(lambda q=question: q(store)) for _ in range(REPEATS)]
-        times[name] = {"first": first, "warm": statistics.median(warm), "most": max(warm)}
+        load = os.getloadavg()[0]
+        times[name] = {"first": first, "warm": statistics.median(warm), "most": max(warm), "load": load}
         print(f"{name}: {times[name]}", file=sys.stderr)
     assert questions(n_runs)["count of the runs"](store) == n_runs
     assert questions(n_runs)["one run's curve"](store) == n_points // n_runs
@@ -114,11 +117,14 @@ def ask_fragments(objects: ObjectStore, n_files: int) -> dict[str, float]:
 
 
 def table(measured: dict[str, Times]) -> Iterator[str]:
-    """A line a question, two columns a store."""
-    yield "| | " + " | ".join(f"{label}: warm | first" for label in measured) + " |"
-    yield "|---|" + "---|---|" * len(measured)
+    """A line a question, three columns a store."""
+    yield "| | " + " | ".join(f"{label}: warm | first | load" for label in measured) + " |"
+    yield "|---|" + "---|---|---|" * len(measured)
     for name in next(iter(measured.values())):
-        cells = (f"{times[name]['warm']:.3f} | {times[name]['first']:.2f}" for times in measured.values())
+        cells = (
+            f"{times[name]['warm']:.3f} | {times[name]['first']:.2f} | {times[name]['load']:.0f}"
+            for times in measured.values()
+        )
         yield f"| {name} | " + " | ".join(cells) + " |"
 
 

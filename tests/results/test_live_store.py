@@ -14,7 +14,7 @@ from results_rows import curve, grokked, new_sweep
 
 from grok_sweeps.results import Store, merged
 from grok_sweeps.schema import CURVES_SCHEMA
-from grok_sweeps.store import ObjectStore, SweepStore, open_objects
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects, packed
 from grok_sweeps.store.compact import compact
 from grok_sweeps.store.rows import write_results
 
@@ -22,7 +22,7 @@ N_RUNS, STEPS = 36, [1, 25, 50]
 CHECKED = """
     SELECT run_id, count(*) AS n_rows, sum(n_points)::BIGINT AS n_points
     FROM runs LEFT JOIN (SELECT sweep, run_id, attempt, count(*) AS n_points FROM curves GROUP BY ALL)
-    USING (sweep, run_id, attempt) GROUP BY run_id"""
+    USING (sweep, run_id, attempt) GROUP BY run_id ORDER BY run_id"""
 
 
 @contextmanager
@@ -62,8 +62,8 @@ def test_what_is_read_is_a_consistent_set(objects: ObjectStore, monkeypatch: pyt
             assert set(answer.n_points) <= {len(STEPS)}, "a row whose curve is not there"
             assert len(answer) >= seen, "a finished run was lost"
             seen = len(answer)
-    assert sorted(store.sql(CHECKED).run_id) == [f"r{k:02d}" for k in range(N_RUNS)]
-    assert Store(objects).sql(CHECKED).sort_values("run_id").equals(store.sql(CHECKED).sort_values("run_id"))
+    assert store.sql(CHECKED).run_id.tolist() == [f"r{k:02d}" for k in range(N_RUNS)]
+    assert Store(objects).sql(CHECKED).equals(store.sql(CHECKED))
 
 
 def test_a_curve_whose_row_is_not_there_yet_is_not_read(objects: ObjectStore) -> None:
@@ -111,23 +111,34 @@ def test_a_damaged_compact_file_is_named_and_the_files_it_held_are_read(objects:
         assert Store(objects).curves(run_ids=["r4"]).step.tolist() == STEPS
 
 
-def test_small_files_merged_on_the_way_change_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("most_packed", [0, 32], ids=["as Parquet", "packed"])
+def test_small_files_merged_on_the_way_change_no_answer(
+    most_packed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     objects = open_objects(str(tmp_path))
-    monkeypatch.setattr(merged, "FEWEST", 2)
+    monkeypatch.setattr(packed, "MOST_ROWS", most_packed)
     monkeypatch.setattr(merged, "MOST_FILES", 4)
+    monkeypatch.setattr(merged, "MOST_PACKED", 4)
     sweep = new_sweep(objects)
     queries = ("FROM runs ORDER BY run_id", "FROM cells", "FROM curves ORDER BY run_id, step")
     store = Store(objects)
+
+    def check() -> None:
+        with monkeypatch.context() as merging:
+            for query in queries:
+                merging.setattr(merged, "FEWEST", 2)
+                answer = store.arrow(query)
+                merging.setattr(merged, "FEWEST", 10**6)
+                assert answer.equals(Store(objects).arrow(query))
+
     for k in range(12):
         for attempt in (f"b{k}", f"a{k}") if k % 4 == 1 else (f"a{k}",):
             row = grokked(f"r{k:02d}", 100 + k, attempt=attempt, steps_run=200 + (attempt[0] == "b"))
             write_results(sweep, "pack", attempt, 1, [row], [curve(f"r{k:02d}", STEPS, attempt)])
-        for query in queries:
-            assert store.arrow(query).equals(Store(objects).arrow(query))
+        check()
     assert len(store._reader._merger._merged) > 0
     compact(sweep)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for query in queries:
-            assert store.arrow(query).equals(Store(objects).arrow(query))
+        check()
     assert store.runs(attempt=[f"b{k}" for k in (1, 5, 9)]).run_id.tolist() == ["r01", "r05", "r09"]
