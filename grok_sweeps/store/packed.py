@@ -18,6 +18,7 @@ KEY = "grok_sweeps_packed"
 MOST_ROWS = 32
 """A table with more is written as Parquet alone: its values outweigh what stands around each."""
 
+_MOST_BYTES = 1 << 26
 _KEY = KEY.encode()
 # Key and value as they stand in a footer (Thrift's compact protocol): parsing it whole takes ten times as long.
 _VALUE = r"\x18[\x80-\xff]*[\x00-\x7f]([A-Za-z0-9+/=]+)"
@@ -51,10 +52,13 @@ def unpacked(content: bytes, schema: bytes) -> pa.RecordBatch:
     Raises:
         ArrowInvalid: it is none of what `packed` gives: a seal says that nothing was damaged, not who wrote it.
     """
+    stream = zlib.decompressobj()
     try:
-        message = zlib.decompress(base64.b64decode(content))
+        message = stream.decompress(base64.b64decode(content), _MOST_BYTES)
     except (ValueError, zlib.error) as error:
         raise pa.ArrowInvalid(f"not a packed table: {error}") from error
+    if not stream.eof:
+        raise pa.ArrowInvalid(f"not a packed table: it does not end within {_MOST_BYTES} bytes")
     batch = pa.ipc.read_record_batch(pa.py_buffer(message), _schema(schema))
     batch.validate(full=True)
     return batch
