@@ -20,7 +20,7 @@ READINGS = ("attempt", "train_accuracy", "test_accuracy", "logit_scale")
 
 @app.command()
 def analyze(
-    sweeps: Annotated[list[str], typer.Argument(metavar="SWEEP...", help="Names of sweeps in the store.")],
+    sweeps: Annotated[list[str], typer.Argument(metavar="SWEEP", help="Names of sweeps in the store.")],
     store: StoreOption = None,
     resamples: Annotated[int, typer.Option(min=100, max=100_000, help="Bootstrap resamples over seeds.")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,

@@ -78,7 +78,7 @@ def query(
     )
     if form is Format.table:
         console().print(_table(answer))
-        console().print(f"{len(answer):,} rows", style="dim", highlight=False)
+        console().print(f"{len(answer):,} row{'' if len(answer) == 1 else 's'}", style="dim", highlight=False)
     elif output is not None:
         with new_file(output, force=force) as file:
             write_batches(form, file, answer.schema, iter(answer.to_batches(BATCH_ROWS)))
