@@ -63,7 +63,7 @@ def analyze(
     comparisons = compare([(f.key, f.cells) for f in families], tables.runs, resamples=resamples, seed=seed)
     return Analysis(
         sweep=", ".join(sweeps),
-        counts=_counts(tables.runs, n_planned),
+        counts=_counts(tables, n_planned),
         families=families,
         comparisons=comparisons,
         claims=check_claims(families, comparisons, resamples=resamples, seed=seed),
@@ -95,12 +95,13 @@ def _family(key: FamilyKey, rows: pd.DataFrame, tables: Tables, resamples: int, 
     )
 
 
-def _counts(runs: pd.DataFrame, n_planned: int | None) -> Counts:
-    outcome = runs["outcome"]
+def _counts(tables: Tables, n_planned: int | None) -> Counts:
+    outcome = tables.runs["outcome"]
     grokked, censored, diverged, failed = (
         int((outcome == o).sum()) for o in ("grokked", "censored", "diverged", "failed")
     )
-    return Counts(len(runs), n_planned, grokked, censored, diverged, failed, int(outcome.isna().sum()))
+    n_rows, n_unknown = len(tables.runs) + tables.n_left_out, int(outcome.isna().sum()) + tables.n_left_out
+    return Counts(n_rows, n_planned, grokked, censored, diverged, failed, n_unknown)
 
 
 def _columns_note(tables: Tables) -> tuple[str, ...]:

@@ -140,24 +140,27 @@ def make_cells(runs: pd.DataFrame, missing: frozenset[str]) -> tuple[Cell, ...]:
 
 
 def preferred(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    """Mark all but one clamp cell at each (rho, tau): the one with the longest budget, then the most runs, is used."""
-    best: dict[tuple[float | None, float], Cell] = {}
+    """Mark all but one held cell of an arm at each gamma, rho, tau: the longest budget, then the most runs, is used."""
+    best: dict[tuple[object, ...], Cell] = {}
     for cell in cells:
-        if cell.arm == "clamp":
-            rival = best.get((cell.rho, cell.tau))
-            if rival is None or _rank(cell) > _rank(rival):
-                best[cell.rho, cell.tau] = cell
-    return tuple(_supersede(c, best.get((c.rho, c.tau)) if c.arm == "clamp" else None) for c in cells)
+        rival = best.get(_place(cell))
+        if rival is None or _rank(cell) > _rank(rival):
+            best[_place(cell)] = cell
+    return tuple(c if c.arm == "free" else _supersede(c, best[_place(c)]) for c in cells)
+
+
+def _place(cell: Cell) -> tuple[object, ...]:
+    return (cell.arm, cell.gamma, cell.rho, cell.tau)
 
 
 def _rank(cell: Cell) -> tuple[float, int]:
     return (cell.horizon_steps or 0.0, cell.n_runs)
 
 
-def _supersede(cell: Cell, best: Cell | None) -> Cell:
-    if best is None or best is cell:
+def _supersede(cell: Cell, best: Cell) -> Cell:
+    if best is cell:
         return cell
-    why = f"another cell has the same rho and tau; the longer budget, then the more runs, is used ({best.cell_id})"
+    why = f"another cell has the same arm, rho and tau; the longer budget, then the more runs, is used ({best.cell_id})"
     return replace(cell, superseded=why)
 
 

@@ -7,7 +7,7 @@ Each repair is a sentence in `notes`; nothing is repaired silently.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.table.units import CURVES, DECISIVE, READINGS, leave_out_impossible
+from analysis.table.values import later, numbers, texts, unreadable_note
 from grok_sweeps.config import ADDED_LATER
 from grok_sweeps.schema import OUTCOMES
 
@@ -67,40 +68,50 @@ READ = ("train_accuracy", "test_accuracy")
 READ_IF_THERE = ("logit_scale",)
 """Columns of `curves` without which the accuracies are still read."""
 
-_DECIMALS = 9
-"""rho and tau are compared after rounding, so that 1.15 written in two ways is one dose."""
+_DECIMALS = 6
+"""rho and tau are compared after rounding, so that 1.15 written in two ways, or as a float32, is one dose."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tables:
     """Clean `runs` (columns of TEXT, NUMBER, LATER) and `curves` (run_id, step, READ, READ_IF_THERE), with notes on it.
 
-    `missing` are columns of `runs` that the given table lacks; they are there, filled with null.
+    `missing` are columns of `runs` that the given table lacks; they are there, filled with null. `n_left_out` rows had
+    a dose, temperature or step that no run can have.
     """
 
     runs: pd.DataFrame
     curves: pd.DataFrame
     missing: frozenset[str]
     notes: tuple[str, ...]
+    n_left_out: int = 0
 
 
 def clean(runs: pd.DataFrame, curves: pd.DataFrame, sweeps: Sequence[str]) -> Tables:
     """Bring both tables to known columns and dtypes; never raises on odd data."""
     notes: list[str] = []
     kept = _of_sweeps(_unique_columns(runs), sweeps, "runs", notes)
-    table = _columns(kept, TEXT, NUMBER)
-    for name, default in ADDED_LATER.items():
-        table[name] = _later(kept, name, default)
+    table, unreadable = _columns(kept, "runs", TEXT, NUMBER, notes)
+    for name in LATER:
+        given = kept[name] if name in kept.columns else pd.Series([None] * len(kept), dtype=object)
+        values, bad = later(given, name)
+        table[name] = pd.Series(values, dtype=object)
+        if bad.any():
+            notes.append(unreadable_note("runs", name, given, bad))
     missing = frozenset(c for c in (*TEXT, *NUMBER) if c not in runs.columns)
+    table["unreadable"] = unreadable[list(DECISIVE)].any(axis=1)
     table = _one_row_a_run(table, missing, notes)
     table[["rho", "tau"]] = table[["rho", "tau"]].round(_DECIMALS)
     for name in STEPS:
         table[name] = table[name].where(table[name] != NOT_REACHED)
-    impossible = leave_out_impossible(table, DECISIVE, "runs", notes)
+    impossible = table.pop("unreadable").astype(bool) | leave_out_impossible(table, DECISIVE, "runs", notes)
+    if impossible.any():
+        notes.append(f"runs: {int(impossible.sum())} rows left out, for such a value of {' or '.join(DECISIVE)}")
+        table = table[~impossible].reset_index(drop=True)
     leave_out_impossible(table, READINGS, "runs", notes)
     _fill_arm_and_tau(table, missing, notes)
-    _check_outcome(table, missing, impossible, notes)
-    return Tables(table, _clean_curves(curves, table, sweeps, notes), missing, tuple(notes))
+    _check_outcome(table, missing, notes)
+    return Tables(table, _clean_curves(curves, table, sweeps, notes), missing, tuple(notes), int(impossible.sum()))
 
 
 def _unique_columns(table: pd.DataFrame) -> pd.DataFrame:
@@ -110,7 +121,7 @@ def _unique_columns(table: pd.DataFrame) -> pd.DataFrame:
 def _of_sweeps(table: pd.DataFrame, sweeps: Sequence[str], what: str, notes: list[str]) -> pd.DataFrame:
     if "sweep" not in table.columns or table.empty:
         return table
-    mine = pd.Series(_text(table["sweep"]), index=table.index).isin(sweeps)
+    mine = pd.Series(texts(table["sweep"]), index=table.index).isin(sweeps)
     if not mine.any():
         notes.append(f"{what}: none of {len(table)} rows belongs to sweep {', '.join(map(repr, sweeps))}")
     elif not mine.all():
@@ -118,30 +129,21 @@ def _of_sweeps(table: pd.DataFrame, sweeps: Sequence[str], what: str, notes: lis
     return table[mine.to_numpy()]
 
 
-def _columns(table: pd.DataFrame, text: Iterable[str], number: Iterable[str]) -> pd.DataFrame:
+def _columns(
+    table: pd.DataFrame, what: str, text: Sequence[str], number: Sequence[str], notes: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The columns, null where absent; and where a number stood that cannot be read."""
     data: dict[str, Any] = {}
+    unreadable: dict[str, Any] = {}
     for name in text:
-        data[name] = pd.Series(_text(table[name]) if name in table.columns else [None] * len(table), dtype=object)
+        data[name] = pd.Series(texts(table[name]) if name in table.columns else [None] * len(table), dtype=object)
     for name in number:
-        data[name] = _number(table[name]) if name in table.columns else np.full(len(table), np.nan)
-    return pd.DataFrame(data)
-
-
-def _later(table: pd.DataFrame, name: str, default: object) -> pd.Series:
-    """Values of a later column as plain Python objects."""
-    given = list(table[name]) if name in table.columns else [None] * len(table)
-    values = [default if pd.api.types.is_scalar(v) and pd.isna(v) else v for v in given]
-    return pd.Series([v.item() if isinstance(v, np.generic) else v for v in values], dtype=object)
-
-
-def _text(column: pd.Series) -> list[str | None]:
-    return [v if isinstance(v, str) else None if pd.api.types.is_scalar(v) and pd.isna(v) else str(v) for v in column]
-
-
-def _number(column: pd.Series) -> np.ndarray:
-    plain = column if pd.api.types.is_numeric_dtype(column.dtype) else pd.Series(list(column), dtype=object)
-    values = pd.to_numeric(plain, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    return np.where(np.isfinite(values), values, np.nan)
+        data[name], unreadable[name] = np.full(len(table), np.nan), np.zeros(len(table), dtype=bool)
+        if name in table.columns:
+            data[name], unreadable[name] = numbers(table[name])
+        if unreadable[name].any():
+            notes.append(unreadable_note(what, name, table[name], unreadable[name]))
+    return pd.DataFrame(data), pd.DataFrame(unreadable)
 
 
 def _one_row_a_run(table: pd.DataFrame, missing: frozenset[str], notes: list[str]) -> pd.DataFrame:
@@ -168,7 +170,7 @@ def _fill_arm_and_tau(table: pd.DataFrame, missing: frozenset[str], notes: list[
         table["tau"] = table["tau"].fillna(1.0)
 
 
-def _check_outcome(table: pd.DataFrame, missing: frozenset[str], impossible: pd.Series, notes: list[str]) -> None:
+def _check_outcome(table: pd.DataFrame, missing: frozenset[str], notes: list[str]) -> None:
     """Give every row an outcome of OUTCOMES, or null where the row contradicts itself (then no estimate uses it)."""
     reached = table["grokked_step"].notna()
     if "outcome" in missing:
@@ -182,14 +184,11 @@ def _check_outcome(table: pd.DataFrame, missing: frozenset[str], impossible: pd.
         contradicts[:] = False
     if not known.all():
         notes.append(f"runs: {int((~known).sum())} rows left out, their outcome is none of {', '.join(OUTCOMES)}")
-    contradicts &= ~impossible
     if contradicts.any():
         notes.append(
             f"runs: {int(contradicts.sum())} rows left out, their outcome or steps_run contradicts their grokked_step"
         )
-    if impossible.any():
-        notes.append(f"runs: {int(impossible.sum())} rows left out, for such a value of {' or '.join(DECISIVE)}")
-    table["outcome"] = table["outcome"].where(known & ~contradicts & ~impossible, None)
+    table["outcome"] = table["outcome"].where(known & ~contradicts, None)
 
 
 def _clean_curves(curves: pd.DataFrame, runs: pd.DataFrame, sweeps: Sequence[str], notes: list[str]) -> pd.DataFrame:
@@ -201,7 +200,7 @@ def _clean_curves(curves: pd.DataFrame, runs: pd.DataFrame, sweeps: Sequence[str
         notes.append(f"curves: no column {', '.join(lacking)}, so no accuracy curves")
         return empty
     kept = _of_sweeps(_unique_columns(curves), sweeps, "curves", notes)
-    table = _columns(kept, ("run_id", "attempt"), ("step", *READ, *READ_IF_THERE))
+    table, _ = _columns(kept, "curves", ("run_id", "attempt"), ("step", *READ, *READ_IF_THERE), notes)
     leave_out_impossible(table, CURVES, "curves", notes)
     table = table[table["run_id"].isin(runs["run_id"]).to_numpy() & table["step"].notna().to_numpy()]
     table = _of_last_attempt(table, runs)

@@ -14,6 +14,8 @@ import pandas as pd
 Check = tuple[str, Callable[[pd.Series], pd.Series]]
 
 WHOLE: Check = ("a whole number from 1", lambda v: (v >= 1) & (v % 1 == 0))
+STEPS: Check = ("a whole number from 0", lambda v: (v >= 0) & (v % 1 == 0))
+ANY_WHOLE: Check = ("a whole number", lambda v: v % 1 == 0)
 POSITIVE: Check = ("above 0", lambda v: v > 0)
 NOT_NEGATIVE: Check = ("0 or above", lambda v: v >= 0)
 SHARE: Check = ("from 0 to 1", lambda v: (v >= 0) & (v <= 1))
@@ -28,8 +30,9 @@ DECISIVE: Mapping[str, Check] = {
 """What places a run in a cell or is its outcome."""
 
 READINGS: Mapping[str, Check] = {
+    "seed": ANY_WHOLE,
     "eval_every": WHOLE,
-    "steps_run": WHOLE,
+    "steps_run": STEPS,
     "max_steps": WHOLE,
     "logit_scale_at_grok": NOT_NEGATIVE,
     "softmax_collapse_max": SHARE,

@@ -148,3 +148,45 @@ def test_a_run_that_grokked_after_it_ended_contradicts_itself(make_runs, grid, n
     analysis = analyze(make_runs(grid(seeds=2, steps_run=10)), no_curves, sweep="made", resamples=20)
     assert analysis.counts.n_unknown == 24
     assert any("steps_run contradicts their grokked_step" in note for note in analysis.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("gamma", "0.3x"), ("gamma", [1]), ("fork_step", "abc"), ("heads", "many"), ("normalizer", 3), ("stop", [1, 2])],
+)
+def test_what_cannot_be_read_in_a_later_column_is_said(column, value, make_runs, grid, no_curves):
+    runs = make_runs(grid(seeds=2))
+    runs[column] = pd.Series([value] * len(runs), dtype=object)
+    analysis = analyze(runs, no_curves, sweep="made", resamples=20)
+    assert any(f"values of {column} left out" in note for note in analysis.notes) is (
+        column not in ("normalizer", "stop")
+    )
+    check(analysis)
+
+
+def test_numbers_with_a_comma_are_said_and_not_guessed_at(make_runs, grid, no_curves):
+    rows = grid(seeds=2, taus=(1.0, 1.3))
+    runs = make_runs(rows).drop(columns="cell_id")
+    runs["tau"] = [f"{r['tau']:g}".replace(".", ",") for r in rows]
+    runs["logit_scale_at_grok"] = "23,9"
+    analysis = analyze(runs, no_curves, sweep="made", resamples=20)
+    assert any("values of tau left out: no finite number, the first is '1,3'" in note for note in analysis.notes)
+    assert any("values of logit_scale_at_grok left out" in note for note in analysis.notes)
+    assert analysis.counts.n_unknown == len(runs) // 2
+    assert {c.tau for c in analysis.families[0].cells} == {1.0}
+    check(analysis)
+
+
+def test_one_dose_written_in_two_ways_is_one_cell(make_runs, grid, no_curves):
+    runs = make_runs(grid(seeds=4, taus=(1.0,)))
+    runs.loc[::2, "rho"] = runs.loc[::2, "rho"].astype(np.float32).astype(float)
+    (family,) = analyze(runs, no_curves, sweep="made", resamples=20).families
+    assert [(c.rho, c.n_runs) for c in family.cells] == [(rho, 4) for rho in (1.0, 1.05, 1.1, 1.15)]
+
+
+def test_fractions_of_seeds_are_no_seeds(make_runs, grid, no_curves):
+    runs = make_runs(grid(seeds=2))
+    runs["seed"] = runs["seed"] + 0.2
+    analysis = analyze(runs, no_curves, sweep="made", resamples=20)
+    assert any("seed is a whole number, the first is 0.2" in note for note in analysis.notes)
+    assert "24 runs have no seed" in analysis.families[0].collapse["r2_rho"].interval_reason
