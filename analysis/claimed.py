@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from analysis.comparisons import FORKS, LOSSES, PRECISIONS, Comparison
 from analysis.estimate import Estimate
+from analysis.estimators.allocation import allocated_cells
 from analysis.estimators.collapse import Collapse, collapse
+from analysis.estimators.recovery import RHO_UP
 from analysis.estimators.transformer import ARCH as TRANSFORMER
 from analysis.table.cells import Cell, median_of_grokked
 from analysis.table.families import FamilyKey
@@ -27,20 +29,32 @@ SETTING = {"task": "add", "train_fraction": 0.4, "d_model": 128, "optimizer": "a
 SETTING_BY_ARCH = {"mlp": {"lr": 1e-3, "hidden": 256}, TRANSFORMER: {"lr": 5e-4, "hidden": 512, "heads": 4}}
 """What the paper trains (protocol sections of its models and optimiser); a column that is unknown is taken as this."""
 
+CLAMP_FROM = {("mlp", "ce"): 500, ("mlp", "mse"): 50, (TRANSFORMER, "ce"): 600}
+FORK_STEP = 800
+KNOWN = ("p", "arch", "loss")
+"""Columns that must be known: the paper has several values of each."""
+
+W_C_OF_CELLS, W_C_OF_CONTRASTS = 1e-3, 0.05
+"""How far w_c may be from the paper's, relatively: a step or an L follows the norm, a ratio or an R² hardly does."""
+CONTRASTS = ("recovery_fraction", "norm_up_ratio", "norm_up_tau1_over_tau1.7", "max_over_min_grokked_step")
+
 FORK_ARMS = {"clamp_lowered": "lowered", "clamp_same": "same", "clamp_raised": "raised", "free": "free"}
 
 
+LAW_DOSES = frozenset((0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15))
+GAMMAS = frozenset((-0.6, -0.3, 0.0, 0.3, 0.6))
 PAPER_GRID = frozenset((rho, tau) for rho in (1.0, 1.05, 1.1, 1.15) for tau in (1.0, 1.3, 1.7))
 """The twelve cells of the published collapse; a family may have more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Our estimate, the w_c of its family, and whether that is another than the paper's."""
+    """Our estimate, and what keeps it from being judged: `w_c` where it is not the paper's, or other cells."""
 
     estimate: Estimate
     w_c: float | None
     other_norm: bool
+    other_cells: bool
 
 
 class Answers:
@@ -58,12 +72,18 @@ class Answers:
         dtype = "float64" if printed.quantity.endswith("float64") else "float32"
         near = sorted(
             (f for f in self._families if in_setting(f, printed, dtype)),
-            key=lambda f: (_apart(f, printed), -_n_runs(f)),
+            key=lambda f: (round(_apart(f, printed) / W_C_OF_CELLS) if _w_c(f) else math.inf, -_n_runs(f)),
         )
         for family in near:
             for estimate in self._of(family, printed, dtype):
                 if estimate.value is not None:
-                    return Answer(estimate, _w_c(family), _apart(family, printed) > 0)
+                    apart = _apart(family, printed)
+                    return Answer(
+                        estimate,
+                        _w_c(family) if apart > W_C_OF_CELLS else None,
+                        apart > (W_C_OF_CONTRASTS if _is_contrast(printed) else W_C_OF_CELLS),
+                        self._has_other_cells(printed, family),
+                    )
         return None
 
     def _of(self, family: Family, printed: Printed, dtype: str) -> Iterator[Estimate]:
@@ -83,6 +103,19 @@ class Answers:
         else:
             yield from _of_family(printed, family)
 
+    def _has_other_cells(self, printed: Printed, family: Family) -> bool:
+        """Whether a fit rests on other cells than the paper's."""
+        if printed.table == "collapse":
+            return {(c.rho, c.tau) for c in self._on_the_grid(family).cells} != PAPER_GRID
+        if printed.table == "exponential_law":
+            doses = {c.rho for c in family.law.cells}
+            return not doses <= LAW_DOSES or len(doses) != printed.n
+        if printed.quantity == "max_over_min_grokked_step":
+            return {c.gamma for c in allocated_cells(family.cells)} != GAMMAS
+        if printed.quantity == "recovery_fraction":
+            return any(c.rho not in (1.0, RHO_UP) for c in family.recovery.cells)
+        return False
+
     def _on_the_grid(self, family: Family) -> Collapse:
         """The collapse over the paper's own cells, where the family has them all and others too."""
         grid = [c for c in family.cells if (c.rho, c.tau) in PAPER_GRID]
@@ -95,8 +128,8 @@ class Answers:
 
 
 def in_setting(family: Family, printed: Printed, dtype: str) -> bool:
-    """Whether the family is what the paper trained for this number, up to w_c and the fork."""
-    asked = {
+    """Whether the family is what the paper trained for this number, up to w_c."""
+    asked: dict[str, object] = {
         **ADDED_LATER,
         **SETTING,
         **SETTING_BY_ARCH.get(printed.arch, {}),
@@ -104,14 +137,14 @@ def in_setting(family: Family, printed: Printed, dtype: str) -> bool:
         "arch": printed.arch,
         "loss": printed.loss,
         "dtype": dtype,
+        "clamp_from_step": CLAMP_FROM.get((printed.arch, printed.loss)),
+        "fork_step": FORK_STEP,
     }
-    free = ("fork_step",) if printed.arch != TRANSFORMER else ("fork_step", "heads")
     for name, value in family.key.config:
-        if name == "dtype" and value is None and dtype != "float32":
+        unknown_matters = name in KNOWN or (name == "dtype" and dtype != "float32")
+        if value is None and unknown_matters:
             return False
-        if name in free or value is None or name not in asked:
-            continue
-        if not (_close(value, asked[name]) if isinstance(asked[name], float) else str(value) == str(asked[name])):
+        if value is not None and name in asked and not _same(value, asked[name]):
             return False
     return True
 
@@ -126,8 +159,6 @@ def _of_family(printed: Printed, family: Family) -> Iterator[Estimate]:
     name = {"max_over_min_grokked_step": "allocation_max_over_min"}.get(printed.quantity, printed.quantity)
     if printed.table in whole:
         yield from (e for e in whole[printed.table]() if e.name == name)
-    if printed.table == "calibration":
-        yield from (c.weight_norm for c in family.cells if c.arm == "free" and c.tau == 1.0 and c.weight_norm)
     for cell in family.cells:
         if _is_the_cell(cell, printed):
             yield from _of_cell(cell, printed.quantity)
@@ -150,11 +181,15 @@ def _is_the_cell(cell: Cell, printed: Printed) -> bool:
 
 
 def _apart(family: Family, printed: Printed) -> float:
-    """How far the family's w_c is from the paper's, in steps of a tenth of a percent."""
+    """How far the family's w_c is from the paper's, relatively; infinite where it is not known."""
     w_c = _w_c(family)
-    if printed.w_c is None or w_c is None or w_c <= 0:
+    if printed.w_c is None:
         return 0.0
-    return float(round(1000 * abs(math.log(w_c / printed.w_c))))
+    return math.inf if w_c is None else abs(w_c / printed.w_c - 1)
+
+
+def _is_contrast(printed: Printed) -> bool:
+    return printed.table in ("collapse", "exponential_law") or printed.quantity in CONTRASTS
 
 
 def _w_c(family: Family) -> float | None:
@@ -163,6 +198,10 @@ def _w_c(family: Family) -> float | None:
 
 def _n_runs(family: Family) -> int:
     return sum(c.n_counted for c in family.cells)
+
+
+def _same(value: object, asked: object) -> bool:
+    return _close(value, asked) if isinstance(asked, float) else str(value) == str(asked)
 
 
 def _close(one: object, other: float) -> bool:

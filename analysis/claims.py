@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 
 Interval = tuple[float, float]
 
-FITS = ("exponential_law", "collapse")
-"""Tables whose `n` counts cells; elsewhere it counts seeds."""
-
-SAME, AGREES, DIFFERS, UNDECIDED, OTHER = "same", "agrees", "differs", "undecided", "other cells"
+SAME, AGREES, DIFFERS, UNDECIDED = "same", "agrees", "differs", "undecided"
+OTHER_CELLS, OTHER_NORM = "other cells", "other norm"
 RULE = (
     "same: rounded as printed, ours is the paper's number. agrees: not the same, but the paper's number lies in our "
     "interval, or ours in the paper's. differs: an interval is known and neither lies in it. undecided: no interval is "
-    "known. other cells: a fit over another number of cells than the paper's is not judged. Intervals are of 95 %, so "
+    "known. other cells: a fit over other cells than the paper's is not judged. other norm: nor are steps and L where "
+    "w_c is more than 0.1 % from the paper's, and ratios and fits where it is more than 5 %. Intervals are of 95 %, so "
     "of twenty numbers that are the same in truth about one differs."
 )
 
@@ -59,11 +58,6 @@ class Printed:
     def value(self) -> float:
         """The printed number."""
         return float(self.text)
-
-    @property
-    def n_cells(self) -> int | None:
-        """Cells of a fit; None where the number is no fit over cells."""
-        return self.n if self.table in FITS else None
 
     @property
     def label(self) -> str:
@@ -109,13 +103,13 @@ def check_claims(families: Sequence[Family], comparisons: Sequence[Comparison], 
 
 def _claim(printed: Printed, found: Answer) -> Claim:
     ours = found.estimate
-    other_cells = printed.n_cells is not None and ours.n_cells != printed.n_cells
+    said = verdict(printed, ours.value, ours.interval)
     return Claim(
         printed,
         ours,
         verdict(printed, printed.recomputed, printed.recomputed_interval),
-        OTHER if other_cells else verdict(printed, ours.value, ours.interval),
-        found.w_c if found.other_norm else None,
+        OTHER_CELLS if found.other_cells else OTHER_NORM if found.other_norm else said,
+        found.w_c,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations
 from typing import TypeAlias
 
 import pandas as pd
@@ -43,7 +43,9 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        """What the families have in common, then what they differ in."""
+        """What the families have in common, then what they differ in; of forks the fork, whose free runs are of any."""
+        if self.kind == FORKS and self.families:
+            return self.families[-1].title
         parts = [key.title.split(", ") for key in self.families]
         common = [part for part in parts[0] if all(part in others for others in parts)] if parts else []
         own = (", ".join(part for part in one if part not in common) for one in parts)
@@ -52,7 +54,8 @@ class Comparison:
     @property
     def slug(self) -> str:
         """A name for files."""
-        return "-".join(filter(None, (self.kind.replace("_", "-"), *(key.slug for key in self.families))))
+        keys = self.families[-1:] if self.kind == FORKS else self.families
+        return "-".join(filter(None, (self.kind.replace("_", "-"), *(key.slug for key in keys))))
 
     def __getitem__(self, name: str) -> Estimate:
         return next(e for e in self.estimates if e.name == name)
@@ -78,43 +81,66 @@ def compare(families: Sequence[KeyedCells], runs: pd.DataFrame, *, resamples: in
     def by_modulus(chosen: Sequence[KeyedCells]) -> tuple[Estimate, ...]:
         return shared_law({f"p = {_value(key, 'p')}": cells for key, cells in chosen}).estimates
 
-    return (
-        *_comparisons(LOSSES, families, BY_LOSS, "loss", by_loss),
-        *_comparisons(PRECISIONS, families, BY_DTYPE, "dtype", by_dtype),
-        *_comparisons(FORKS, families, BY_FORK, "fork_step", by_fork),
-        *_comparisons(MODULI, _most_doses(families), BY_MODULUS, "p", by_modulus, all_at_once=True),
+    by_kind = (
+        (LOSSES, BY_LOSS, families, _pairs("loss"), by_loss),
+        (PRECISIONS, BY_DTYPE, families, _pairs("dtype"), by_dtype),
+        (FORKS, BY_FORK, families, _forks, by_fork),
+        (MODULI, BY_MODULUS, _most_doses(families), lambda group: [tuple(group)], by_modulus),
     )
+    return tuple(
+        comparison
+        for kind, differ_in, among, choose, estimates in by_kind
+        for comparison in _comparisons(kind, differ_in, among, choose, estimates)
+    )
+
+
+Group: TypeAlias = Sequence[KeyedCells]
 
 
 def _comparisons(
     kind: str,
-    families: Sequence[KeyedCells],
     differ_in: Sequence[str],
-    column: str,
-    estimates: Callable[[Sequence[KeyedCells]], tuple[Estimate, ...]],
-    *,
-    all_at_once: bool = False,
+    families: Group,
+    choose: Callable[[Group], list[tuple[KeyedCells, ...]]],
+    estimates: Callable[[Group], tuple[Estimate, ...]],
 ) -> tuple[Comparison, ...]:
-    """Every choice of one family a value of `column` (two values, or all at once) in each group of partners.
-
-    A family without partner is alone: half of a comparison (the norm effect under one loss) is a number too.
-    """
+    """What is chosen of each group of partners; a family alone too, since half of a comparison can be a number."""
     made = []
     for places in partners([key for key, _ in families], differ_in):
-        values: dict[Value, list[KeyedCells]] = {}
-        for place in places:
-            values.setdefault(_value(families[place][0], column), []).append(families[place])
-        for group in _choices(list(values.values()), all_at_once=all_at_once):
-            made.append(Comparison(kind, tuple(key for key, _ in group), estimates(group)))
-    # Families that differ in what a dose is relative to share their free runs, and with them some comparisons.
-    known = tuple({c.estimates: c for c in reversed(made) if c.known}.values())[::-1]
+        for chosen in choose([families[place] for place in places]):
+            made.append(Comparison(kind, tuple(key for key, _ in chosen), estimates(chosen)))
+    known = tuple(c for c in made if c.known)
     return known or tuple(made[:1]) or (Comparison(kind, (), estimates(())),)
 
 
-def _choices(values: Sequence[Sequence[KeyedCells]], *, all_at_once: bool) -> list[tuple[KeyedCells, ...]]:
-    if all_at_once or len(values) < 2:
-        return list(product(*values))
-    return [pair for i, one in enumerate(values) for other in values[i + 1 :] for pair in product(one, other)]
+def _pairs(column: str) -> Callable[[Group], list[tuple[KeyedCells, ...]]]:
+    """Families of two values of the column: of the value with more families each, with the other's largest."""
+
+    def choose(group: Group) -> list[tuple[KeyedCells, ...]]:
+        values: dict[Value, list[KeyedCells]] = {}
+        for family in group:
+            values.setdefault(_value(family[0], column), []).append(family)
+        if len(values) < 2:
+            return [(family,) for family in group]
+        chosen: list[tuple[KeyedCells, ...]] = []
+        for one, other in combinations(values.values(), 2):
+            more, fewer = (one, other) if len(one) >= len(other) else (other, one)
+            largest = max(fewer, key=_n_runs)
+            chosen += [(family, largest) if more is one else (largest, family) for family in more]
+        return chosen
+
+    return choose
+
+
+def _forks(group: Group) -> list[tuple[KeyedCells, ...]]:
+    """Each family of forks with one of the families that hold the free runs, which these share."""
+    forks = [family for family in group if _value(family[0], "fork_step") is not None]
+    free = [family for family in group if _value(family[0], "fork_step") is None][:1]
+    return [(*free, fork) for fork in forks] or [tuple(free)]
+
+
+def _n_runs(family: KeyedCells) -> int:
+    return sum(cell.n_counted for cell in family[1])
 
 
 def _most_doses(families: Sequence[KeyedCells]) -> list[KeyedCells]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from analysis.claims import AGREES, DIFFERS, OTHER, SAME, UNDECIDED
+from analysis.claims import AGREES, DIFFERS, OTHER_CELLS, OTHER_NORM, SAME, UNDECIDED
 from analysis.comparisons import Comparison
 from analysis.estimate import Estimate
 from analysis.render.canvas import Drawing
@@ -16,7 +16,7 @@ from analysis.result import Analysis, Family
 from analysis.section import Compared, Section
 from analysis.sections import compared_sections, family_sections, missing_comparisons
 
-VERDICTS = (SAME, AGREES, DIFFERS, UNDECIDED, OTHER)
+VERDICTS = (SAME, AGREES, DIFFERS, UNDECIDED, OTHER_CELLS, OTHER_NORM)
 
 
 @dataclass(frozen=True, slots=True)

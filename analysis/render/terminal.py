@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from analysis.claims import AGREES, DIFFERS, OTHER, SAME, UNDECIDED
+from analysis.claims import AGREES, DIFFERS, OTHER_CELLS, OTHER_NORM, SAME, UNDECIDED
 from analysis.estimate import Estimate
 from analysis.render import numbers
 from analysis.result import SOURCE, Analysis, Family
@@ -97,9 +97,9 @@ def _not_supported(missing: Sequence[tuple[str, str]]) -> str:
 def _claims(a: Analysis) -> Table:
     claims = a.claims
     table = Table(title=Text("The paper's numbers"), title_justify="left", caption_justify="left")
-    for name in (SAME, AGREES, DIFFERS, UNDECIDED, OTHER):
+    for name in (SAME, AGREES, DIFFERS, UNDECIDED, OTHER_CELLS, OTHER_NORM):
         table.add_column(name, justify="right")
-    table.add_row(*(str(claims.count(name)) for name in (SAME, AGREES, DIFFERS, UNDECIDED, OTHER)))
+    table.add_row(*(str(claims.count(name)) for name in (SAME, AGREES, DIFFERS, UNDECIDED, OTHER_CELLS, OTHER_NORM)))
     return table
 
 

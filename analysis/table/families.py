@@ -76,20 +76,39 @@ def split(runs: pd.DataFrame) -> tuple[tuple[FamilyKey, pd.DataFrame], ...]:
     rows |= {(*base, None, None): at for base, at in free.items() if base not in held}
     modulus = COLUMNS.index("p")
     keys = sorted(rows, key=lambda k: (k[modulus] is None, k[modulus] or 0))
-    return tuple((_key(k, keys), runs.iloc[sorted(rows[k])].reset_index(drop=True)) for k in keys)
+    named = _named(keys)
+    return tuple((named[k], runs.iloc[sorted(rows[k])].reset_index(drop=True)) for k in keys)
 
 
-def _key(values: tuple[Value, ...], everyone: Sequence[tuple[Value, ...]]) -> FamilyKey:
-    shown = [(COLUMNS[i], values[i]) for i in _telling(everyone)]
+def _named(keys: Sequence[tuple[Value, ...]]) -> dict[tuple[Value, ...], FamilyKey]:
+    """Titles and slugs that tell the families apart: numbers to six digits, or whole where these are not enough."""
+    telling = _telling(keys)
+    said = {k: _said(k, telling, exact=False) for k in keys}
+    if len(set(said.values())) < len(keys):
+        said = {k: _said(k, telling, exact=True) for k in keys}
+    slugs = {k: _slug(parts) for k, parts in said.items()}
+    titles = {k: ", ".join(f"{name} = {word}" for name, word in parts) for k, parts in said.items()}
+    named = {}
+    for place, k in enumerate(keys, 1):
+        same = list(slugs.values()).count(slugs[k]) > 1
+        slug = f"{slugs[k]}-{place}" if same else slugs[k]
+        title = f"{titles[k]} ({place})" if list(titles.values()).count(titles[k]) > 1 else titles[k]
+        named[k] = FamilyKey(tuple(zip(COLUMNS, k, strict=True)), title, slug if len(keys) > 1 else "")
+    return named
+
+
+def _said(values: tuple[Value, ...], telling: Sequence[int], *, exact: bool) -> tuple[tuple[str, str], ...]:
     is_fork = values[COLUMNS.index("fork_step")] is not None
-    said = [
-        (name, _word(name, value))
+    shown = [(COLUMNS[i], values[i]) for i in telling]
+    return tuple(
+        (name, _word(name, value, exact=exact))
         for name, value in shown
         if not (_is_default(name, value) or (is_fork and name in HELD_COLUMNS))
-    ]
-    title = ", ".join(f"{name} = {word}" for name, word in said)
-    slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(map("".join, said)).lower()).strip("-")
-    return FamilyKey(tuple(zip(COLUMNS, values, strict=True)), title, slug if len(everyone) > 1 else "")
+    )
+
+
+def _slug(parts: Sequence[tuple[str, str]]) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", "-".join(map("".join, parts)).lower()).strip("-")
 
 
 def _telling(everyone: Sequence[tuple[Value, ...]]) -> list[int]:
@@ -102,10 +121,10 @@ def _telling(everyone: Sequence[tuple[Value, ...]]) -> list[int]:
     return places
 
 
-def _word(name: str, value: Value) -> str:
+def _word(name: str, value: Value, *, exact: bool) -> str:
     if value is None:
         return "control" if name == "w_c" else "unknown"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) and not exact else str(value)
 
 
 def _is_default(name: str, value: Value) -> bool:
