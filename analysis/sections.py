@@ -74,8 +74,6 @@ def compared_sections(a: Analysis) -> tuple[tuple[Comparison, Section], ...]:
 
 def _compares(comparison: Comparison) -> bool:
     """Whether there is more than what each family says alone, as the norm effect under one loss is."""
-    if comparison.kind == LOSSES:
-        return comparison["norm_effect_mse_over_ce"].value is not None
     return comparison.known and (len(comparison.families) > 1 or comparison.kind == FORKS)
 
 
