@@ -17,14 +17,14 @@ def allocation_plot(family: Family, name: str) -> Drawing:
     """Draw the cells of one family's arm allocation."""
     cells = allocated_cells(family.cells)
     told = {e.name: e for e in family.allocation}
-    scales, which = scale_of(cells)
+    scale, which = scale_of(cells)
     caption = (
         "One total norm; γ is the relative change of the readout's share of it, 0 as in the control. "
         f"{how_drawn(cells)} Right: L; {which}; interval: t over seeds. Above: largest over smallest of the medians "
         f"and of L, and the squared correlation of ln T with L; {LEVEL:.0%} intervals: bootstrap over "
         f"seeds.{ratios_told(cells)} {counted(cells)}."
     )
-    points = "; ".join(f"γ {c.gamma:g}: T {steps_told(c)}, L {numbers.told(scales[c.cell_id])}" for c in cells)
+    points = "; ".join(f"γ {c.gamma:g}: T {steps_told(c)}, L {numbers.told(scale(c))}" for c in cells)
     ratios = ", ".join(sum(_notes(told), ()))
     alt = f"Two panels over allocation: median grokked step (log) and logit scale. {ratios}. {points}."
     title = family.key.title

@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -70,19 +71,41 @@ class Drawing:
 
 def png(drawing: Drawing) -> bytes:
     """The figure as PNG at 200 dpi."""
-    return _encode(drawing, format="png", dpi=PNG_DPI)
+    return _encoded(drawing, _png)[0]
 
 
 def svg(drawing: Drawing) -> bytes:
     """The figure as SVG, letters as paths."""
-    return _encode(drawing, format="svg", metadata={"Date": None, "Creator": None})
+    return _encoded(drawing, _svg)[0]
 
 
-def _encode(drawing: Drawing, **options: Any) -> bytes:
+def both(drawing: Drawing) -> tuple[bytes, bytes]:
+    """The PNG and the SVG of one painting."""
+    as_png, as_svg = _encoded(drawing, _png, _svg)
+    return as_png, as_svg
+
+
+def _encoded(drawing: Drawing, *formats: Callable[[Figure, io.BytesIO], None]) -> list[bytes]:
+    """Paint, lay out once and write: `savefig` would lay out anew, and draw once more for it, for every format."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": drawing.name}):
-        buffer = io.BytesIO()
-        drawing.paint().savefig(buffer, **options)
-    return buffer.getvalue()
+        figure = drawing.paint()
+        figure.set_dpi(PNG_DPI)
+        layout = figure.get_layout_engine()
+        if layout is not None and figure.axes:
+            layout.execute(figure)
+        figure.set_layout_engine("none")
+        buffers = [io.BytesIO() for _ in formats]
+        for write, buffer in zip(formats, buffers, strict=True):
+            write(figure, buffer)
+    return [buffer.getvalue() for buffer in buffers]
+
+
+def _png(figure: Figure, buffer: io.BytesIO) -> None:
+    FigureCanvasAgg(figure).print_png(buffer)
+
+
+def _svg(figure: Figure, buffer: io.BytesIO) -> None:
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
 
 
 def blank_figure(width: float, height: float) -> Figure:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.estimate import LEVEL, Estimate
+from analysis.estimate import LEVEL, Estimate, absent
 from analysis.methods.convention import LOGGED_L, OWN_L
 from analysis.render import numbers
 from analysis.render.canvas import INK, MUTED
@@ -103,11 +103,15 @@ def _share(cell: Cell) -> str:
     return f"{cell.n_grokked}/{cell.n_counted}"
 
 
-def scale_of(cells: Sequence[Cell]) -> tuple[dict[str, Estimate], str]:
-    """L of convention `paper` by cell_id, and the sentence that says which L that is: the same for all cells."""
-    logged = {c.cell_id: c.logged_logit_scale for c in cells}
-    told = {cell_id: e for cell_id, e in logged.items() if e is not None and e.value is not None}
-    return (told, LOGGED_L) if len(told) == len(cells) else ({c.cell_id: c.logit_scale for c in cells}, OWN_L)
+def scale_of(cells: Sequence[Cell]) -> tuple[Callable[[Cell], Estimate], str]:
+    """How to read L of convention `paper` off one of these cells, and the sentence that says which L it is for all."""
+    if all(_logged(c).value is not None for c in cells):
+        return _logged, LOGGED_L
+    return lambda cell: cell.logit_scale, OWN_L
+
+
+def _logged(cell: Cell) -> Estimate:
+    return cell.logged_logit_scale or absent("mean_logit_scale_logged", "1", "", "L was not read over time")
 
 
 def draw_scale(axes: Axes, x: float, cell: Cell, scale: Estimate, look: Look) -> None:

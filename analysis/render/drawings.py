@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from analysis.comparisons import FORKS, LOSSES, MODULI, PRECISIONS, Comparison
 from analysis.render.accuracy import ARMS, accuracy
 from analysis.render.allocation_plot import allocation_plot
-from analysis.render.canvas import Drawing, png, svg
+from analysis.render.canvas import Drawing, both
 from analysis.render.collapse_plot import collapse_plot
 from analysis.render.dissociation_plot import dissociation_plot
 from analysis.render.equivalence_plot import equivalence_plot
@@ -88,8 +88,7 @@ def figures(a: Analysis) -> dict[str, bytes]:
     """Bytes by file name, PNG at 200 dpi and SVG: `heatmap.png`, or `heatmap-p59.png` where families differ."""
     files: dict[str, bytes] = {}
     for drawing in drawings(a):
-        files[f"{drawing.name}.png"] = png(drawing)
-        files[f"{drawing.name}.svg"] = svg(drawing)
+        files[f"{drawing.name}.png"], files[f"{drawing.name}.svg"] = both(drawing)
     return files
 
 

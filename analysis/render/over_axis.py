@@ -55,17 +55,17 @@ def steps_and_scales(
     left, right = figure.subplots(1, 2)
     look = Look(size=size_for(len(cells)))
     told = (*cells, *((baseline,) if baseline else ()))
-    scales, _ = scale_of(told)
+    scale, _ = scale_of(told)
     for cell in cells:
         draw_steps(left, over.place(cell), cell, look)
-        draw_scale(right, over.place(cell), cell, scales[cell.cell_id], look)
+        draw_scale(right, over.place(cell), cell, scale(cell), look)
     joined(left, cells, over, lambda c: median_of_grokked(c).value if most_grokked(c) else None)
-    joined(right, cells, over, lambda c: scales[c.cell_id].value)
+    joined(right, cells, over, lambda c: scale(c).value)
     log_steps(left, "y", *step_range(told))
     handles = [look.handle("cell")]
     if baseline is not None:
         _level(left, median_of_grokked(baseline))
-        _level(right, scales[baseline.cell_id])
+        _level(right, scale(baseline))
         handles += right.plot([], [], color=INK, linewidth=1.2, linestyle=LEVEL_STYLE, label=f"baseline ({BASELINE})")
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     left.set_ylabel("grokked step T (log)")

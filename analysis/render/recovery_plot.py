@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ _LEADER = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.7}
 def recovery_plot(family: Family, name: str) -> Drawing:
     """Draw the baseline and the raised dose's temperatures of one family with T0, T1 and the T2 at matched L."""
     found = family.recovery
-    scales, which = scale_of(found.cells)
+    scale, which = scale_of(found.cells)
     levels = _levels(found)
     up = f"{found.cells[-1].rho:g}" if found.cells else ""
     caption = (
@@ -48,7 +48,7 @@ def recovery_plot(family: Family, name: str) -> Drawing:
         f"cells. {counted(found.cells)}."
     )
     points = "; ".join(
-        f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: L {numbers.plain(scales[c.cell_id].value)}, T {steps_told(c)}"
+        f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: L {numbers.plain(scale(c).value)}, T {steps_told(c)}"
         for c in found.cells
     )
     heights = "".join(f"{symbol} {numbers.steps(step)}; " for symbol, step in levels)
@@ -72,31 +72,32 @@ def _paint(family: Family) -> Figure:
     found = family.recovery
     figure = blank_figure(7.0, 4.9)
     axes = figure.add_subplot()
-    scales, _ = scale_of(found.cells)
+    scale, _ = scale_of(found.cells)
     taus = sorted({c.tau for c in found.cells})
     colours, markers, size = tau_colours(taus), tau_markers(taus), size_for(len(found.cells)) + 1
-    at = {c.cell_id: scales[c.cell_id].value or 0.0 for c in found.cells}
+    at = [scale(c).value or 0.0 for c in found.cells]
     for place, cell in enumerate(found.cells):
         hollow = place == 0
         look = Look(colours[cell.tau], markers[cell.tau], hollow=hollow, size=size)
-        draw_steps(axes, at[cell.cell_id], cell, look)
-        _across(axes, scales[cell.cell_id], median_of_grokked(cell), look)
+        draw_steps(axes, at[place], cell, look)
+        _across(axes, scale(cell), median_of_grokked(cell), look)
     raised = found.cells[1:]
     steps = [median_of_grokked(c).value or 0.0 for c in raised]
-    axes.plot([at[c.cell_id] for c in raised], steps, color=MUTED, linewidth=0.9, zorder=1.5)
+    axes.plot(at[1:], steps, color=MUTED, linewidth=0.9, zorder=1.5)
     many = len(raised) > MOST_NAMED
-    named = apart([-at[c.cell_id] for c in raised], most=4 if many else 12)
-    for cell in (c for c in raised if -at[c.cell_id] in named):
-        point = (at[cell.cell_id], median_of_grokked(cell).value or 0.0)
+    named = apart([-x for x in at[1:]], most=4 if many else 12)
+    for cell, x, step in zip(raised, at[1:], steps, strict=True):
+        if -x not in named:
+            continue
         off, leader = ((-26, 26), _LEADER) if many else ((-7, 4), None)
         text = f"τ {cell.tau:g}"
         axes.annotate(
-            text, point, off, textcoords="offset points", ha="right", fontsize=8.5, arrowprops=leader, zorder=6
+            text, (x, step), off, textcoords="offset points", ha="right", fontsize=8.5, arrowprops=leader, zorder=6
         )
     handles = [Look(INK, markers[found.cells[0].tau], hollow=True).handle(f"baseline ({BASELINE})")]
     handles.append(Look().handle(f"ρ {raised[0].rho:g}, by τ"))
     axes.set_ylim(bottom=0)
-    _read_off(axes, found, scales)
+    _read_off(axes, found, [scale(c) for c in found.cells])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
     ruled(axes)
     axes.set(xlabel="logit scale L", ylabel="grokked step T")
@@ -112,22 +113,22 @@ def _across(axes: Axes, scale: Estimate, steps: Estimate, look: Look) -> None:
         axes.plot(scale.interval, [steps.value] * 2, color=look.colour, linewidth=1.0, zorder=3)
 
 
-def _read_off(axes: Axes, found: Recovery, scales: Mapping[str, Estimate]) -> None:
+def _read_off(axes: Axes, found: Recovery, scales: Sequence[Estimate]) -> None:
     """The three levels, the baseline's L, and brackets whose lengths are the fraction's two differences."""
     levels = _levels(found)
     if not levels:
         return
-    at = {c.cell_id: scales[c.cell_id].value or 0.0 for c in found.cells}
-    ends = [v for c in found.cells for v in (scales[c.cell_id].interval or ())]
-    room = (max(at.values()) - min(at.values())) or 1.0
-    left = max(min((*ends, *at.values())), min(at.values()) - 0.3 * room)
-    right = min(max((*ends, *at.values())), max(at.values()) + 0.3 * room)
+    at = [e.value or 0.0 for e in scales]
+    ends = [v for e in scales for v in (e.interval or ())]
+    room = (max(at) - min(at)) or 1.0
+    left = max(min((*ends, *at)), min(at) - 0.3 * room)
+    right = min(max((*ends, *at)), max(at) + 0.3 * room)
     inner, outer = right + 0.12 * room, right + 0.26 * room
-    base = at[found.cells[0].cell_id]
+    base = at[0]
     (_, low), (_, matched), (_, high) = levels
     axes.plot([base, base], [0, max(low, matched)], color=MUTED, linewidth=1.0, linestyle=":", zorder=1.4)
     for symbol, level in levels:
-        start = at[found.cells[1].cell_id] if symbol == "T₁" else base
+        start = at[1] if symbol == "T₁" else base
         axes.plot(
             [start, right + 0.38 * room], [level] * 2, color=INK, linewidth=0.8, linestyle=(0, (5, 3)), zorder=1.4
         )

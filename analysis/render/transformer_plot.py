@@ -24,15 +24,14 @@ def transformer_plot(family: Family, name: str) -> Drawing:
     baseline = held_at(family.cells, 1.0, 1.0)
     cells = (*swept, *((baseline,) if baseline else ()))
     told = {e.name: e for e in family.transformer}
-    scales, which = scale_of(cells)
+    scale, which = scale_of(cells)
     caption = (
         f"ρ {RHO_UP:g}. {how_drawn(cells)} Dashed: the baseline ({BASELINE}), band: its interval. Right: L; {which}; "
         "interval: t over seeds. Above: ratios of the medians and the squared correlation of ln T with L; "
         f"{LEVEL:.0%} intervals: bootstrap over seeds.{ratios_told(cells)} {counted(cells)}."
     )
     points = "; ".join(
-        f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: T {steps_told(c)}, L {numbers.told(scales[c.cell_id])}"
-        for c in cells
+        f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: T {steps_told(c)}, L {numbers.told(scale(c))}" for c in cells
     )
     notes = _notes(told)
     ratios = "; ".join(sum(notes, ()))
