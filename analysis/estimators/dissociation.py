@@ -8,14 +8,12 @@ about half is left, on the scale of ln T. Seeds are paired across losses: they s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import numpy as np
 
 from analysis.estimate import Estimate, absent
 from analysis.estimators.recovery import RHO_UP
-from analysis.methods.bootstrap import Ints
-from analysis.methods.convention import mean_scales, scale_sentence
+from analysis.methods.convention import scale_sentence
 from analysis.methods.medians import Medians, held_at, no_contrast
 from analysis.table.cells import Cell
 
@@ -43,7 +41,7 @@ def dissociation(families: Mapping[str, Sequence[Cell]], *, resamples: int, seed
         medians = Medians(found, resamples=resamples, seed=seed)
         estimates += medians.contrast(names[0], _UP.format(loss), lambda m: m[:, 1] / m[:, 0])
         sentence = f"{_SCALE.format(loss)} {scale_sentence(medians.table)}."
-        estimates.append(medians.of_seeds(names[1], sentence, partial(_scale_ratio, medians)))
+        estimates.append(medians.of_scales(names[1], sentence, lambda scales: scales[:, 1] / scales[:, 0]))
     missing = [loss for loss in LOSSES if pairs.get(loss) is None]
     if missing:
         return (*estimates, *no_contrast("norm_effect_mse_over_ce", _SHARE, _why(missing[0], pairs)))
@@ -54,11 +52,6 @@ def dissociation(families: Mapping[str, Sequence[Cell]], *, resamples: int, seed
             "norm_effect_mse_over_ce", _SHARE, lambda m: np.log(m[:, 3] / m[:, 2]) / np.log(m[:, 1] / m[:, 0])
         ),
     )
-
-
-def _scale_ratio(medians: Medians, lists: Ints) -> np.ndarray:
-    scales = mean_scales(medians.table, lists)
-    return np.asarray(scales[:, 1] / scales[:, 0])
 
 
 def _pair(cells: Sequence[Cell]) -> tuple[Cell, Cell] | None:

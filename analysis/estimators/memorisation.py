@@ -6,6 +6,7 @@ steps: a memorisation step of 175 at steps of 25 is known to 14 %, and a ratio b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,18 +27,19 @@ _METHODS = {
 
 def memorisation(cells: Sequence[Cell], *, resamples: int, seed: int) -> tuple[Estimate, ...]:
     """What tau does to memorisation and to the delay, at the dose that has the most temperatures."""
-    swept = swept_cells(cells)
+    swept, left_out = _swept(cells)
     rho = swept[0].rho if swept else None
     names = {"rho": rho or 0.0, "low": swept[0].tau if swept else 1.0, "high": swept[-1].tau if swept else 1.0}
     methods = {name: text.format(**names) for name, text in _METHODS.items()}
     if len(swept) < 2:
         why = "no dose has two temperatures at which a majority grokked"
-        return tuple(absent(name, "1", text, why) for name, text in methods.items())
-    medians = Medians(swept, resamples=resamples, seed=seed)
+        return tuple(absent(name, "1", text, why, left_out=left_out) for name, text in methods.items())
+    medians = Medians(swept, resamples=resamples, seed=seed, left_out=left_out)
     table = medians.table
-    reached = np.isfinite(table.grokked_step) & np.isfinite(table.memorized_step)
+    fitted = np.isfinite(table.memorized_step)
+    reached = np.isfinite(table.grokked_step) & fitted
     parts = {
-        "memorized": np.where(np.isfinite(table.memorized_step), table.memorized_step, np.nan),
+        "memorized": np.where(fitted, table.memorized_step, np.nan),
         "grokked": np.where(reached, table.grokked_step, np.nan),
         "delay": np.where(reached, table.grokked_step - table.memorized_step, np.nan),
     }
@@ -60,22 +62,30 @@ def memorisation(cells: Sequence[Cell], *, resamples: int, seed: int) -> tuple[E
         values = middle("memorized", lists)
         return np.asarray(values.max(axis=1) / values.min(axis=1))
 
+    never, no_delay = "that did not memorise", "that did not grok or did not memorise"
     statistics = {
-        "memorized_max_over_min": spread,
-        "memorized_elasticity_tau": lambda lists: elasticity("memorized", lists),
-        "delay_elasticity_tau": lambda lists: elasticity("delay", lists),
-        "delay_share_of_tau_effect": share,
+        "memorized_max_over_min": (spread, fitted, never),
+        "memorized_elasticity_tau": (lambda lists: elasticity("memorized", lists), fitted, never),
+        "delay_elasticity_tau": (lambda lists: elasticity("delay", lists), reached, no_delay),
+        "delay_share_of_tau_effect": (share, reached, no_delay),
     }
-    return tuple(medians.of_seeds(name, methods[name], statistics[name]) for name in methods)
+    return tuple(
+        medians.of_seeds(name, methods[name], statistic, used=used, lacking=lacking)
+        for name, (statistic, used, lacking) in statistics.items()
+    )
 
 
 def swept_cells(cells: Sequence[Cell]) -> list[Cell]:
     """The cells, by tau, of the dose that has the most temperatures at which a majority grokked."""
-    by_rho: dict[float, list[Cell]] = {}
-    for cell in cells:
-        if cell.arm != "clamp" or cell.rho is None or cell.superseded or not cell.tau > 0:
-            continue
-        if cell.grokked_step.value is not None:
-            by_rho.setdefault(cell.rho, []).append(cell)
-    most = max(by_rho.items(), key=lambda item: (len(item[1]), item[0]), default=(0.0, []))[1]
-    return sorted(most, key=lambda c: c.tau)
+    return _swept(cells)[0]
+
+
+def _swept(cells: Sequence[Cell]) -> tuple[list[Cell], tuple[str, ...]]:
+    """Those cells, and a sentence for each other cell of that dose."""
+    held = [c for c in cells if c.arm == "clamp" and c.rho is not None and c.tau > 0]
+    usable = [c for c in held if not c.superseded and c.grokked_step.value is not None]
+    n_taus = Counter(c.rho for c in usable)
+    rho = max(n_taus, key=lambda r: (n_taus[r], r or 0.0), default=None)
+    swept = sorted((c for c in usable if c.rho == rho), key=lambda c: c.tau)
+    others = (c for c in held if c.rho == rho and c not in swept)
+    return swept, tuple(f"{c.label}: {c.superseded or c.grokked_step.reason}" for c in others)

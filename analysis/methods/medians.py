@@ -8,13 +8,13 @@ the first makes a cell with censored runs look faster than it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.estimate import Estimate, absent
 from analysis.methods.bootstrap import Floats, Ints, resampled_medians, seed_table
-from analysis.methods.convention import mean_scales, median_steps, not_grokked
+from analysis.methods.convention import is_logged, mean_scales, median_steps, not_grokked
 from analysis.methods.regression import closed_form
 from analysis.methods.resampled import Kind, Statistic, estimated, seeds_of
 from analysis.table.cells import Cell
@@ -27,10 +27,21 @@ _ALL = " Medians over all seeds, a run that did not grok within its budget count
 
 
 class Medians:
-    """Medians of the cells' grokked_step less `origin` steps, in the order of `cells`, and contrasts of them."""
+    """Medians of the cells' grokked_step less `origin` steps, in the order of `cells`, and contrasts of them.
 
-    def __init__(self, cells: Sequence[Cell], *, resamples: int, seed: int, origin: float = 0.0) -> None:
-        self.cells = tuple(cells)
+    `left_out` is what the caller did not put in, a sentence each; every estimate repeats it.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        *,
+        resamples: int,
+        seed: int,
+        origin: float = 0.0,
+        left_out: tuple[str, ...] = (),
+    ) -> None:
+        self.cells, self.left_out = tuple(cells), left_out
         self.table = seed_table(self.cells)
         self.seeds = seeds_of(self.table, resamples, seed)
         self._after = self.table.grokked_step - origin
@@ -54,23 +65,50 @@ class Medians:
         unit: str = "1",
         *,
         kind: Kind = Kind.EXPANDED,
+        beyond: str = "",
     ) -> tuple[Estimate, Estimate]:
-        """A function of the medians [B, C] -> [B], as published and with all runs; the second is never PUBLISHED."""
+        """A function of the medians [B, C] -> [B], as published and with all runs; the second is never PUBLISHED.
+
+        `beyond` is why the second has no value although the first may: a cell that is not among these, since no run of
+        it grokked.
+        """
         ours = Kind.EXPANDED if kind is Kind.PUBLISHED else kind
-        return (
-            self.of_seeds(name, sentence + _PAPER, lambda i: of(self.values(i, all_runs=False)), unit, kind=kind),
-            replace(
-                self.of_seeds(
-                    name + ALL_RUNS, sentence + _ALL, lambda i: of(self.values(i, all_runs=True)), unit, kind=ours
-                ),
-                left_out=(),
-            ),
+        paper = self.of_seeds(name, sentence + _PAPER, lambda i: of(self.values(i, all_runs=False)), unit, kind=kind)
+        every = ~np.isnan(self.table.grokked_step)
+        if beyond:
+            text, n_runs = sentence + _ALL, int(every.sum())
+            n_cells, left_out = len(self.cells), self.left_out
+            return paper, absent(name + ALL_RUNS, unit, text, beyond, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
+        return paper, self.of_seeds(
+            name + ALL_RUNS,
+            sentence + _ALL,
+            lambda i: of(self.values(i, all_runs=True)),
+            unit,
+            kind=ours,
+            used=every,
         )
 
     def of_seeds(
-        self, name: str, sentence: str, statistic: Statistic, unit: str = "1", *, kind: Kind = Kind.EXPANDED
+        self,
+        name: str,
+        sentence: str,
+        statistic: Statistic,
+        unit: str = "1",
+        *,
+        kind: Kind = Kind.EXPANDED,
+        used: NDArray[np.bool_] | None = None,
+        lacking: str = "without a reading",
     ) -> Estimate:
-        """Any statistic of the seeds of these cells."""
+        """Any statistic of the seeds of these cells; `used` [S, C] are the runs that it reads, else those that grokked.
+
+        `lacking` says of the other runs why they are not read.
+        """
+        n_counted = sum(c.n_counted for c in self.cells)
+        if used is None:
+            n_runs, unread = sum(c.n_grokked for c in self.cells), not_grokked(self.cells)
+        else:
+            n_runs = int(used.sum())
+            unread = (f"{n_counted - n_runs} runs {lacking}",) if n_runs < n_counted else ()
         return estimated(
             name,
             unit,
@@ -79,9 +117,17 @@ class Medians:
             self.seeds,
             undefined="a cell has no median or no reading (half of its runs or more did not grok, or too few ran)",
             kind=kind,
-            n_runs=sum(c.n_counted for c in self.cells),
+            n_runs=n_runs,
             n_cells=len(self.cells),
-            left_out=not_grokked(self.cells),
+            left_out=(*unread, *self.left_out),
+        )
+
+    def of_scales(self, name: str, sentence: str, of: Callable[[Floats], Floats]) -> Estimate:
+        """A function of the cells' L [B, C] -> [B], convention `paper`: logged, a run need not have grokked for it."""
+        table = self.table
+        read = table.logged_scale if is_logged(table) else table.logit_scale
+        return self.of_seeds(
+            name, sentence, lambda i: of(mean_scales(table, i)), used=~np.isnan(read), lacking="without L"
         )
 
     def r_squared_logit_scale(self, lists: Ints) -> Floats:
@@ -90,9 +136,14 @@ class Medians:
         return closed_form(y, x, np.zeros_like(x)).r2_a
 
 
-def no_contrast(name: str, sentence: str, reason: str, unit: str = "1") -> tuple[Estimate, Estimate]:
+def no_contrast(
+    name: str, sentence: str, reason: str, unit: str = "1", *, left_out: tuple[str, ...] = ()
+) -> tuple[Estimate, Estimate]:
     """Both contrasts without a value."""
-    return absent(name, unit, sentence, reason), absent(name + ALL_RUNS, unit, sentence, reason)
+    return (
+        absent(name, unit, sentence, reason, left_out=left_out),
+        absent(name + ALL_RUNS, unit, sentence, reason, left_out=left_out),
+    )
 
 
 def held_at(cells: Sequence[Cell], rho: float, tau: float) -> Cell | None:
