@@ -25,8 +25,9 @@ DTYPES = ("float32", "float64")
 
 _RATIO = "Median grokked_step in float64 over that in float32 at rho {:g}, tau 1, equal held norm; paired over seeds."
 _BOUND = (
-    "Lower bound of that ratio at rho {:g}: the median over the float64 runs, each that did not grok taken as if it had "
-    "at its last step (steps_run, else max_steps), over the float32 median over all runs; diverged float64 runs left out."
+    "Lower bound of that ratio at rho {:g}: the median over the float64 runs, each that did not grok taken as if it "
+    "had at its last step (steps_run, else max_steps), over the float32 median over all runs; diverged float64 runs "
+    "left out."
 )
 _RATE = "Mean over seeds of softmax_collapse_max in {} at rho {:g}, tau 1."
 _GROKKED = "Share of the runs in {} at rho {:g}, tau 1 that grokked within the budget."

@@ -170,7 +170,7 @@ def test_the_level_t2_of_the_recovery_figure_is_t_at_the_l_of_the_baseline(table
 
 def test_without_cell_id_each_cell_still_has_its_own_l(make_runs, no_curves, grid):
     """All cells of such a table are called `unknown`."""
-    runs = make_runs(grid()).drop(columns="cell_id")
+    runs = make_runs(grid(rhos=(1.0, 1.15), taus=(1.0, 1.5, 2.2))).drop(columns="cell_id")
     analysis = analyze(runs, no_curves, sweep="made", resamples=0)
     family, drawing = drawn(analysis, "recovery")[0]
     assert {c.cell_id for c in family.cells} == {"unknown"}
