@@ -277,6 +277,7 @@ def _prediction(fitted: _Fitted, model: str, seeds: Seeds) -> Estimate:
         lambda lists: fitted.errors(lists)[model],
         seeds,
         undefined="without one of the cells the others do not determine the fit",
+        kind=Kind.POSITIVE,
         n_runs=n_runs,
         n_cells=n_cells,
         left_out=left_out,

@@ -22,7 +22,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from analysis.estimate import Estimate, absent
 from analysis.methods.bootstrap import Floats, Ints, seed_table
-from analysis.methods.convention import mean_scales, median_steps, scale_sentence, usable
+from analysis.methods.convention import mean_scales, median_steps, not_grokked, scale_sentence, usable
 from analysis.methods.regression import least_squares
 from analysis.methods.resampled import estimated, seeds_of
 from analysis.table.cells import Cell
@@ -43,7 +43,7 @@ _TEST = (
 _P = (
     f"p value of two one-sided paired t tests against a factor of 1.25 (±{MARGIN:.3f} in ln T); small means equivalent."
 )
-_MEDIANS = "ln of the ratio of median grokked_step, higher rho over lower rho."
+_MEDIANS = "ln of the ratio of median grokked_step, higher rho over lower rho, over the seeds that grokked."
 _EXPECTED = "ln T ratio that the pair's remaining difference in L gives, by the slope of ln T on L over usable cells."
 
 
@@ -56,7 +56,6 @@ class Pair:
 
     higher: Cell
     lower: Cell
-    ln_scale_ratio: float
     estimates: tuple[Estimate, ...]
     equivalent: bool | None
 
@@ -71,11 +70,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Equivalence:
-    """All pairs, nearest L first; `p_all` tests that every pair is equivalent; `reason` where there are no pairs."""
+    """All pairs, nearest L first; `p_all` tests that every pair is equivalent."""
 
     pairs: tuple[Pair, ...]
     p_all: Estimate
-    reason: str
 
 
 def equivalence(cells: Sequence[Cell], *, resamples: int, seed: int) -> Equivalence:
@@ -113,7 +111,7 @@ def equivalence(cells: Sequence[Cell], *, resamples: int, seed: int) -> Equivale
             interval_reason="a p value has no interval",
         )
     )
-    return Equivalence(pairs, p_all, reason)
+    return Equivalence(pairs, p_all)
 
 
 def tost(differences: Floats, margin: float = MARGIN) -> tuple[float, tuple[float, float], float]:
@@ -173,18 +171,26 @@ def _pair(
         seeds,
         undefined="a cell has no median",
         level=LEVEL_TOST,
-        n_runs=n_runs,
+        n_runs=higher.n_grokked + lower.n_grokked,
         n_cells=2,
+        left_out=not_grokked((higher, lower)),
     )
-    apart = math.log(scale_high / scale_low)
     name = "ln_ratio_expected_from_logit_scale"
     expected = (
-        Estimate(name, slope * (scale_high - scale_low), "ln step", _EXPECTED, n_runs=n_runs, n_cells=2)
+        Estimate(
+            name,
+            slope * (scale_high - scale_low),
+            "ln step",
+            _EXPECTED,
+            n_runs=n_runs,
+            n_cells=2,
+            interval_reason="a correction to set beside the ratio: the slope is held at its full-sample value",
+        )
         if math.isfinite(slope)
         else absent(name, "ln step", _EXPECTED, "the slope of ln T on L is not known", n_runs=n_runs, n_cells=2)
     )
     equivalent = None if tests[1].value is None else tests[1].value < ALPHA
-    return Pair(higher, lower, apart, (*tests, by_medians, expected), equivalent)
+    return Pair(higher, lower, (*tests, by_medians, expected), equivalent)
 
 
 def _no_test(steps: Floats) -> str:

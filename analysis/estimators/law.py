@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -68,16 +69,24 @@ def law_cells(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], tuple[str, ...]]
     """The cells that the law is fitted to, by rho, and a sentence for each cell of the sweep that it is not."""
     usable, why = usable_without_scale([c for c in cells if c.tau == 1.0])
     rising = sorted(usable, key=lambda c: c.rho or 0.0)
-    left_out = [*why, *(f"{c.label}: tau is not 1" for c in cells if c.tau != 1.0)]
+    n_other = sum(c.tau != 1.0 for c in cells)
+    left_out = [*why, *([f"{n_other} cells at another tau than 1"] if n_other else [])]
     used = [c for c in rising if (c.rho or 0.0) <= RHO_MAX + 1e-9]
     left_out += [f"{c.label}: rho is above {RHO_MAX:g}" for c in rising if c not in used]
     table = seed_table(used)
     scales = mean_scales(table, np.arange(len(table))[None])[0] if used else np.empty(0)
-    jumps = np.nonzero(scales[1:] > JUMP * scales[:-1])[0]
-    if len(jumps):
-        beyond = used[int(jumps[0]) + 1 :]
-        used = used[: int(jumps[0]) + 1]
-        left_out += [f"{c.label}: L has jumped by more than {JUMP:g} times below it" for c in beyond]
+    known = np.nonzero(~np.isnan(scales))[0]
+    jump = next(((a, b) for a, b in pairwise(known.tolist()) if scales[b] > JUMP * scales[a]), None)
+    if jump is not None:
+        last, first = jump
+        # L of a cell between the two is unknown, so the jump may lie below it.
+        left_out += [f"{c.label}: L is unknown where it jumps" for c in used[last + 1 : first]]
+        left_out += [f"{c.label}: L has jumped by more than {JUMP:g} times below it" for c in used[first:]]
+        used, scales = used[: last + 1], scales[: last + 1]
+    unknown = [c for c, scale in zip(used, scales, strict=True) if np.isnan(scale)]
+    if unknown:
+        doses = ", ".join(f"{c.rho:g}" for c in unknown)
+        left_out.append(f"L is unknown at rho {doses}, so that a jump there could not be checked (not left out)")
     return tuple(used), tuple(left_out)
 
 
@@ -128,7 +137,8 @@ class _Fit:
             self.problem = "all cells have the same median grokked_step"
         self.method = (
             f"ln T = c + alpha x over clamp cells at tau 1 and rho up to {RHO_MAX:g} in which a majority grokked, "
-            f"below the first jump of L by more than {JUMP:g} times; {PAPER_T}; least squares, unweighted."
+            f"below the first jump of L by more than {JUMP:g} times from one known L to the next; {PAPER_T}; least "
+            "squares, unweighted."
         )
 
     def axis(self, name: str) -> _Axis:

@@ -18,7 +18,7 @@ import numpy as np
 
 from analysis.estimate import Estimate, absent
 from analysis.methods.bootstrap import Floats, Ints, SeedTable, resampled_means, seed_table
-from analysis.methods.convention import PAPER, RUNS, is_logged, mean_scales, median_steps, scale_sentence
+from analysis.methods.convention import PAPER, RUNS, is_logged, mean_scales, median_steps, not_grokked, scale_sentence
 from analysis.methods.resampled import Kind, Seeds, Statistic, estimated, seeds_of
 from analysis.table.cells import Cell
 
@@ -27,7 +27,8 @@ RHO_UP = 1.15
 
 _NAME = "recovery_fraction"
 _METHOD = (
-    "(T1 − T2) / (T1 − T0) of median grokked_step: T0 at rho 1, tau 1; T1 at rho {up:g}, tau 1; T2 at rho {up:g} where "
+    "(T1 − T2) / (T1 − T0) of median grokked_step over the seeds that grokked: "
+    "T0 at rho 1, tau 1; T1 at rho {up:g}, tau 1; T2 at rho {up:g} where "
     "the mean L, piecewise linear in tau, equals the baseline's; T is interpolated linearly between the two "
     "neighbouring tau cells (linear in T, not in ln T: this gives the published values). No extrapolation. "
     "Resamples are paired across cells."
@@ -59,12 +60,13 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
     method = _METHOD.format(up=design.up or RHO_UP)
     table = seed_table(design.cells)
     seeds = seeds_of(table, resamples, seed)
-    n_runs, n_cells = sum(c.n_counted for c in design.cells), len(design.cells)
+    n_runs, n_cells = sum(c.n_grokked for c in design.cells), len(design.cells)
+    left_out = (*design.left_out, *not_grokked(design.cells))
 
     def estimate(name: str, statistic: Statistic, how: str, undefined: str, kind: Kind = Kind.EXPANDED) -> Estimate:
         text = f"{method} {how}"
         if undefined:
-            return absent(name, "1", text, undefined, n_runs=n_runs, n_cells=n_cells, left_out=design.left_out)
+            return absent(name, "1", text, undefined, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
         return estimated(
             name,
             "1",
@@ -75,7 +77,7 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
             kind=kind,
             n_runs=n_runs,
             n_cells=n_cells,
-            left_out=design.left_out,
+            left_out=left_out,
         )
 
     choices = [(c, d) for c in (PAPER, RUNS) for d in (False, True)]

@@ -17,7 +17,7 @@ from statsmodels.stats.anova import anova_lm
 from analysis.estimate import Estimate, absent
 from analysis.estimators.law import MIN_CELLS, law_cells
 from analysis.methods.bootstrap import Floats, Ints, seed_table
-from analysis.methods.convention import PAPER_T, mean_scales, median_steps, scale_sentence
+from analysis.methods.convention import PAPER_T, mean_scales, median_steps, not_grokked, scale_sentence
 from analysis.table.cells import Cell
 
 _METHOD = (
@@ -33,7 +33,6 @@ class SharedLaw:
     """Estimates of the shared exponent in units of rho and of L, and the test that moduli share it."""
 
     estimates: tuple[Estimate, ...]
-    moduli: tuple[str, ...]
 
     def __getitem__(self, name: str) -> Estimate:
         return next(e for e in self.estimates if e.name == name)
@@ -41,15 +40,21 @@ class SharedLaw:
 
 def shared_law(families: Mapping[str, tuple[Cell, ...]]) -> SharedLaw:
     """Pool the laws of several families, named by what they differ in (the modulus); at least two need 4 doses."""
-    laws = {name: law_cells(cells)[0] for name, cells in families.items()}
-    kept = {name: used for name, used in laws.items() if len(used) >= MIN_CELLS}
+    laws = {name: law_cells(cells) for name, cells in families.items()}
+    kept = {name: used for name, (used, _) in laws.items() if len(used) >= MIN_CELLS}
     left_out = tuple(
-        f"{n}: {len(used)} doses, at least {MIN_CELLS} are needed" for n, used in laws.items() if n not in kept
+        f"{name}, {sentence}"
+        for name, (used, why) in laws.items()
+        for sentence in (
+            *((f"{len(used)} doses, at least {MIN_CELLS} are needed",) if name not in kept else ()),
+            *why,
+            *not_grokked(used),
+        )
     )
     estimates: list[Estimate] = []
     for axis in ("rho", "logit_scale"):
         estimates += _pooled(kept, axis, left_out)
-    return SharedLaw(tuple(estimates), tuple(kept))
+    return SharedLaw(tuple(estimates))
 
 
 def _pooled(kept: Mapping[str, tuple[Cell, ...]], axis: str, left_out: tuple[str, ...]) -> list[Estimate]:

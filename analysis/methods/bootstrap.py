@@ -131,6 +131,15 @@ def basic_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[
     return (min(2 * value - plain[1], value), max(2 * value - plain[0], value)), ""
 
 
+def positive_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:
+    """The basic interval of the logarithm as one of a quantity above 0, or None and why."""
+    if not value > 0:
+        return None, "the value is 0, about which nothing can be reflected on the logarithmic scale"
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends, why = basic_interval(np.log(values), float(np.log(value)), level)
+    return (None, why) if ends is None else ((float(np.exp(ends[0])), float(np.exp(ends[1]))), "")
+
+
 def r2_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:
     """The basic interval of ln(1 − R²) as one of R² or of a partial R², at least 0, or None and why.
 

@@ -88,6 +88,8 @@ def _compare(y: Floats, scale: Floats, seed: Ints, quantiles: tuple[float, ...])
         return (), "a point has no T or no L"
     if np.ptp(y) == 0:
         return (), "all points have the same T"
+    # The spline does not depend on the unit of L, and cubes of L near the largest number have no value.
+    scale = scale / max(float(np.abs(scale).max()), np.finfo(np.float64).tiny)
     knots = np.quantile(scale, quantiles)
     if np.diff(knots).min() <= 1e-9 * max(1.0, float(np.abs(knots).max())):
         return (), "L has too few different values for the knots of a spline"
