@@ -19,6 +19,7 @@ import numpy as np
 from analysis.estimate import Estimate, absent
 from analysis.methods.bootstrap import Floats, Ints, seed_table
 from analysis.methods.convention import PAPER, PAPER_T, RUNS, RUNS_T, not_grokked, scale_sentence, usable
+from analysis.methods.forms import LARGEST
 from analysis.methods.mixed import mixed_model
 from analysis.methods.points import MODELS, Points, prediction_errors
 from analysis.methods.regression import Fits, fits_of, least_squares
@@ -181,6 +182,8 @@ def _fit(points: Points, seeds: Seeds, method: str, n_cells: int, left_out: tupl
         problem = f"runs with both grokked_step and logit_scale_at_grok: {len(y)}, at least {MIN_CELLS} are needed"
     if not problem and not (np.isfinite(scale).all() and np.isfinite(y).all()):
         problem = "not every cell has L"
+    if not problem and scale.max() > LARGEST:
+        problem = f"L goes to {scale.max():.2g}, above {LARGEST:g}, so its squares cannot be computed"
     if not problem and np.ptp(y) == 0:
         problem = (
             f"all {'cells have the same median' if points.convention == PAPER else 'runs have the same'} grokked_step"

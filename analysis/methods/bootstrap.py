@@ -137,7 +137,10 @@ def positive_interval(values: Floats, value: float, level: float = LEVEL) -> tup
         return None, "the value is 0, about which nothing can be reflected on the logarithmic scale"
     with np.errstate(divide="ignore", invalid="ignore"):
         ends, why = basic_interval(np.log(values), float(np.log(value)), level)
-    return (None, why) if ends is None else ((float(np.exp(ends[0])), float(np.exp(ends[1]))), "")
+    # Back from its logarithm the value itself is off by rounding, and an end that was put at it with it.
+    return (
+        (None, why) if ends is None else ((min(float(np.exp(ends[0])), value), max(float(np.exp(ends[1])), value)), "")
+    )
 
 
 def r2_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:

@@ -14,7 +14,14 @@ from analysis.estimators.mediators import mediators
 from analysis.estimators.recovery import recoveries
 from analysis.estimators.same_state import PUBLISHED, same_state
 from analysis.estimators.survival import survival
-from analysis.methods.bootstrap import basic_interval, bca_interval, expanded_level, percentile_interval, r2_interval
+from analysis.methods.bootstrap import (
+    basic_interval,
+    bca_interval,
+    expanded_level,
+    percentile_interval,
+    positive_interval,
+    r2_interval,
+)
 from analysis.methods.medians import Medians
 from analysis.methods.mixed import mixed_model
 from analysis.methods.resampled import Kind, Seeds, estimated
@@ -46,6 +53,23 @@ def test_an_interval_of_r2_is_reflected_in_what_is_left_unexplained_and_never_be
     assert r2_interval(np.abs(DRAWN - 0.6), 0.01)[0][0] == 0.0
     assert r2_interval(np.full(40, np.nan), 0.5)[0] is None
     assert r2_interval(np.full(40, 1.0), 1.0)[0] == pytest.approx((1.0, 1.0))
+
+
+def test_an_interval_of_a_positive_quantity_is_reflected_in_its_logarithm_and_holds_the_value():
+    low, high = percentile_interval(DRAWN)[0]
+    assert positive_interval(DRAWN, 0.62)[0] == pytest.approx((0.62**2 / high, 0.62**2 / low))
+    assert positive_interval(DRAWN, 0.3)[0] == pytest.approx((0.09 / high, 0.3))
+    assert positive_interval(DRAWN, 0.0) == (None, positive_interval(DRAWN, 0.0)[1])
+    assert "the value is 0" in positive_interval(DRAWN, 0.0)[1]
+
+
+def test_an_error_of_prediction_lies_in_its_interval_and_the_method_says_why():
+    made = collapse(grid(np.random.default_rng(4)), resamples=400, seed=0)
+    for estimate in made.prediction:
+        assert estimate.interval[0] <= estimate.value <= estimate.interval[1], estimate
+        assert Kind.POSITIVE in estimate.method
+    assert all("an end that would leave the value out is put at the value" in k for k in (Kind.BASIC, Kind.R2))
+    assert "and one below 0 at 0" in Kind.R2
 
 
 def test_values_that_differ_by_rounding_are_ties_in_bca():

@@ -38,7 +38,7 @@ def analysed(runs: pd.DataFrame, curves: pd.DataFrame):
         if estimate.interval is not None:
             assert all(map(math.isfinite, estimate.interval)), estimate
             assert estimate.interval[0] <= estimate.interval[1], estimate
-        elif estimate.value is not None and estimate.resampling:
+        elif estimate.value is not None:
             assert estimate.interval_reason, estimate
     return analysis
 
@@ -125,6 +125,21 @@ CURVES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 def test_a_damaged_table_of_runs_gives_numbers_or_reasons(what, sweep):
     runs, curves = sweep
     analysed(RUNS[what](runs), curves)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero):RuntimeWarning")
+@pytest.mark.parametrize("factor", [1e153, 1e155, 1e300, 1e-300])
+def test_a_scale_whose_squares_are_no_numbers_gives_reasons_and_no_false_fit(factor, sweep):
+    runs, curves = sweep
+    runs = runs.assign(logit_scale_at_grok=runs["logit_scale_at_grok"] * factor)
+    curves = curves.assign(logit_scale=curves["logit_scale"] * factor)
+    analysis = analyze(runs, curves, sweep=made_sweep.SWEEP, resamples=20)
+    family = max(analysis.families, key=lambda f: len(f.cells))
+    assert family.collapse["spline_f"].value is not None
+    assert family.collapse["r2_logit_scale"].value is None
+    assert "powers cannot be computed" in family.law["alpha_per_logit_scale"].reason
+    shares = [e for e in estimates_in(analysis) if "r2" in e.name and e.value is not None and "minus" not in e.name]
+    assert all(-1e-9 <= e.value <= 1 + 1e-9 for e in shares)
 
 
 @pytest.mark.parametrize("what", CURVES)
