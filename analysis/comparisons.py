@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from analysis.estimate import Estimate
+from analysis.estimate import Estimate, Named
 from analysis.estimators.dissociation import dissociation
 from analysis.estimators.law import law_cells
 from analysis.estimators.precision import precision
@@ -29,7 +29,7 @@ KeyedCells: TypeAlias = tuple[FamilyKey, tuple[Cell, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Named):
     """One analysis between `families`, whose titles say what differs; no estimate has a value where it is not there."""
 
     kind: str
@@ -56,9 +56,6 @@ class Comparison:
         """A name for files."""
         keys = self.families[-1:] if self.kind == FORKS else self.families
         return "-".join(filter(None, (self.kind.replace("_", "-"), *(key.slug for key in keys))))
-
-    def __getitem__(self, name: str) -> Estimate:
-        return next(e for e in self.estimates if e.name == name)
 
 
 def compare(families: Sequence[KeyedCells], runs: pd.DataFrame, *, resamples: int, seed: int) -> tuple[Comparison, ...]:

@@ -76,12 +76,13 @@ def analyze(
 
 def _family(key: FamilyKey, rows: pd.DataFrame, tables: Tables, resamples: int, seed: int) -> Family:
     config = {name: None if value is None else str(value) for name, value in key.config}
-    cells = with_logged_scale(make_cells(rows, tables.missing), tables.curves, config["loss"])
+    curves = tables.curves_of(rows)
+    cells = with_logged_scale(make_cells(rows, tables.missing), curves, config["loss"])
     few: Few = {"resamples": resamples, "seed": seed}
     return Family(
         key=key,
         cells=cells,
-        curves=cell_curves(cells, tables.curves),
+        curves=cell_curves(cells, curves),
         collapse=collapse(cells, **few),
         recovery=recoveries(cells, loss=config["loss"], **few),
         law=law(cells, **few),

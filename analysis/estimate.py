@@ -7,6 +7,7 @@ report on half a sweep is still a report.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 LEVEL = 0.95
@@ -40,6 +41,21 @@ class Estimate:
             raise ValueError(f"estimate {self.name!r} is {self.value}: use value=None with a reason")
         if (self.value is None) != bool(self.reason):
             raise ValueError(f"estimate {self.name!r} needs a reason exactly where it has no value")
+
+
+def named(estimates: Iterable[Estimate], name: str) -> Estimate:
+    """The estimate of that name."""
+    return next(e for e in estimates if e.name == name)
+
+
+class Named:
+    """What has `estimates`, each found by its name: `law["r_squared"]`."""
+
+    __slots__ = ()
+    estimates: tuple[Estimate, ...]
+
+    def __getitem__(self, name: str) -> Estimate:
+        return named(self.estimates, name)
 
 
 def absent(

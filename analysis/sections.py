@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 from analysis.comparisons import FORKS, LOSSES, MODULI, PRECISIONS, Comparison
 from analysis.estimate import Estimate
@@ -13,10 +12,9 @@ from analysis.estimators.law import Law
 from analysis.estimators.mediation import Mediation
 from analysis.estimators.mediators import RIVALS, SCALE, Mediators
 from analysis.estimators.survival import Survival
+from analysis.methods.convention import InBoth
 from analysis.result import Analysis, Family
 from analysis.section import Compared, Group, Section
-
-TwoConventions: TypeAlias = Mediation | Mediators
 
 
 def family_sections(family: Family) -> tuple[Section, ...]:
@@ -202,11 +200,11 @@ def _survival(fitted: Survival) -> Section:
     )
 
 
-def _both(fitted: TwoConventions, names: Sequence[str]) -> tuple[Compared, ...]:
+def _both(fitted: InBoth, names: Sequence[str]) -> tuple[Compared, ...]:
     return tuple(Compared(name, fitted.paper[name], fitted.runs[name], _difference(fitted, name)) for name in names)
 
 
-def _difference(fitted: TwoConventions, name: str) -> Estimate | None:
+def _difference(fitted: InBoth, name: str) -> Estimate | None:
     value = fitted.difference(name)
     if value is None:
         return None

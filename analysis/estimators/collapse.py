@@ -16,7 +16,7 @@ from math import comb
 
 import numpy as np
 
-from analysis.estimate import Estimate, absent
+from analysis.estimate import Estimate, absent, named
 from analysis.methods.bootstrap import Floats, Ints, seed_table
 from analysis.methods.convention import PAPER, PAPER_T, RUNS, RUNS_T, not_grokked, scale_sentence, usable
 from analysis.methods.forms import LARGEST
@@ -125,7 +125,7 @@ class Collapse:
         return (*self.estimates, *self.runs, *self.difference, *self.prediction, *self.mixed, *self.spline)
 
     def __getitem__(self, name: str) -> Estimate:
-        return next(e for e in self.everything if e.name == name)
+        return named(self.everything, name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.stats import t as t_distribution
 from statsmodels.stats.weightstats import DescrStatsW
 
-from analysis.estimate import Estimate, absent
+from analysis.estimate import Estimate, Named, absent
 from analysis.methods.bootstrap import Floats, Ints, seed_table
 from analysis.methods.convention import mean_scales, median_steps, not_grokked, scale_sentence, usable
 from analysis.methods.forms import LARGEST
@@ -49,7 +49,7 @@ _EXPECTED = "ln T ratio that the pair's remaining difference in L gives, by the 
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Named):
     """Two cells of nearly equal L: `higher` is the one of higher rho. `equivalent` is None where there is no test.
 
     `estimates`: ln_ratio (runs), p_equivalence (runs), ln_ratio_medians (paper), ln_ratio_expected_from_logit_scale.
@@ -64,9 +64,6 @@ class Pair:
     def label(self) -> str:
         """Both cells by dose and temperature."""
         return f"{self.higher.label} against {self.lower.label}"
-
-    def __getitem__(self, name: str) -> Estimate:
-        return next(e for e in self.estimates if e.name == name)
 
 
 @dataclass(frozen=True, slots=True)

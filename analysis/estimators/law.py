@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from analysis.estimate import Estimate, absent
+from analysis.estimate import Estimate, Named, absent
 from analysis.methods.bootstrap import Floats, Ints, counts, seed_table
 from analysis.methods.convention import (
     PAPER_T,
@@ -51,7 +51,7 @@ _PROFILE = " Interval: profile likelihood over the cells, threshold exact for no
 
 
 @dataclass(frozen=True, slots=True)
-class Law:
+class Law(Named):
     """Estimates of the law over one family's doses, and the cells that it rests on in order of rho.
 
     `forms` are the fitted curves over the held norm, or over rho where `by_norm` is false (w_c unknown); empty where no
@@ -62,9 +62,6 @@ class Law:
     cells: tuple[Cell, ...]
     forms: tuple[FittedForm, ...]
     by_norm: bool
-
-    def __getitem__(self, name: str) -> Estimate:
-        return next(e for e in self.estimates if e.name == name)
 
 
 def law_cells(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
@@ -270,15 +267,14 @@ def _slope_of_runs(fit: _Fit, x: Floats) -> Statistic:
 def _against(fit: _Fit, axis: _Axis, suffix: str) -> tuple[Estimate, ...]:
     """AIC and AICc of the other forms minus that of the exponential (positive favours it), and the power's exponent."""
 
-    def best(fits: FormFits, score: str) -> Floats:
-        of = getattr(fits, score)
+    def best(of: Callable[[str], Floats]) -> Floats:
         return np.asarray(np.minimum(of(POWER), of(SADDLE_NODE)) - of(EXPONENTIAL))
 
     told = "{} of the best of the power and saddle-node forms minus that of the exponential; positive favours it."
     single = "AIC of the {} form minus that of the exponential; positive favours the exponential."
     quantities: tuple[tuple[str, str, Callable[[FormFits], Floats]], ...] = (
-        ("delta_aic_vs_best_alternative", told.format("AIC"), lambda f: best(f, "aic")),
-        ("delta_aicc_vs_best_alternative", told.format("AICc"), lambda f: best(f, "aicc")),
+        ("delta_aic_vs_best_alternative", told.format("AIC"), lambda f: best(f.aic)),
+        ("delta_aicc_vs_best_alternative", told.format("AICc"), lambda f: best(f.aicc)),
         ("delta_aic_power", single.format("power"), lambda f: f.aic(POWER) - f.aic(EXPONENTIAL)),
         ("delta_aic_saddle_node", single.format("saddle-node"), lambda f: f.aic(SADDLE_NODE) - f.aic(EXPONENTIAL)),
     )

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.estimate import Estimate, absent
+from analysis.estimate import Estimate, Named, absent
 from analysis.estimators.recovery import RHO_UP
 from analysis.methods.bootstrap import Floats, expanded_level, percentile_interval, seed_table
-from analysis.methods.convention import PAPER, is_logged, scale_sentence, usable
+from analysis.methods.convention import PAPER, RUNS, InBoth, is_logged, scale_sentence, usable
 from analysis.methods.mediation_check import simulated
 from analysis.methods.pathways import Effects, M, X, Y, Z, effects
 from analysis.methods.products import covariance
-from analysis.methods.samples import RUNS, SENTENCES, Sample, cell_sample, logged_scale, logit_scale, run_sample
+from analysis.methods.samples import SENTENCES, Sample, cell_sample, logged_scale, logit_scale, run_sample
 from analysis.table.cells import Cell
 
 CAVEAT = (
@@ -105,7 +105,7 @@ class SensitivityPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class MediationFit:
+class MediationFit(Named):
     """All estimates of one convention in the order of QUANTITIES (`runs`: then SIMULATED), and both curves.
 
     `curve` takes both models on x alone, as Imai et al. do; `curve_given_tau` takes the errors that are left given tau.
@@ -117,22 +117,14 @@ class MediationFit:
     curve_given_tau: tuple[SensitivityPoint, ...]
     method: str
 
-    def __getitem__(self, name: str) -> Estimate:
-        return next(e for e in self.estimates if e.name == name)
-
 
 @dataclass(frozen=True, slots=True)
-class Mediation:
+class Mediation(InBoth):
     """Mediation of the dose through ln L in both conventions; `caveat` belongs beside every number of it."""
 
     runs: MediationFit
     paper: MediationFit
     caveat: str = CAVEAT
-
-    def difference(self, name: str) -> float | None:
-        """Estimate of convention `runs` minus that of `paper`; None where either has no value."""
-        runs, paper = self.runs[name].value, self.paper[name].value
-        return None if runs is None or paper is None else runs - paper
 
 
 def mediation(cells: Sequence[Cell], *, resamples: int, seed: int) -> Mediation:

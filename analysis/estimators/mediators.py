@@ -14,9 +14,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis.estimate import Estimate, absent
+from analysis.estimate import Estimate, Named, absent
 from analysis.methods.bootstrap import Floats
-from analysis.methods.convention import usable
+from analysis.methods.convention import InBoth, usable
 from analysis.methods.products import covariance
 from analysis.methods.resampled import Kind, interval_of
 from analysis.methods.samples import SENTENCES, Sample, cell_sample, logit_scale, run_sample
@@ -28,28 +28,20 @@ RIVALS = ("grad_norm", "update_norm", "turn_angle", "preactivation_rms")
 
 
 @dataclass(frozen=True, slots=True)
-class MediatorFit:
+class MediatorFit(Named):
     """One convention: `partial_r2_<rival>_given_logit_scale` and the reverse, `r2_all`, `lmg_share_<regressor>`."""
 
     convention: str
     estimates: tuple[Estimate, ...]
     method: str
 
-    def __getitem__(self, name: str) -> Estimate:
-        return next(e for e in self.estimates if e.name == name)
-
 
 @dataclass(frozen=True, slots=True)
-class Mediators:
+class Mediators(InBoth):
     """Competing mediators in both conventions."""
 
     runs: MediatorFit
     paper: MediatorFit
-
-    def difference(self, name: str) -> float | None:
-        """Estimate of convention `runs` minus that of `paper`; None where either has no value."""
-        runs, paper = self.runs[name].value, self.paper[name].value
-        return None if runs is None or paper is None else runs - paper
 
 
 def mediators(cells: Sequence[Cell], rows: pd.DataFrame, *, resamples: int, seed: int) -> Mediators:

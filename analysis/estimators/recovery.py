@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.estimate import Estimate, absent
+from analysis.estimate import Estimate, absent, named
 from analysis.methods.bootstrap import Floats, Ints, SeedTable, resampled_means, seed_table
 from analysis.methods.convention import PAPER, RUNS, is_logged, mean_scales, median_steps, not_grokked, scale_sentence
 from analysis.methods.resampled import Kind, Seeds, Statistic, estimated, seeds_of
@@ -51,7 +51,7 @@ class Recovery:
     cells: tuple[Cell, ...]
 
     def __getitem__(self, name: str) -> Estimate:
-        return next(e for e in (self.paper, *self.variants, self.difference) if e.name == name)
+        return named((self.paper, *self.variants, self.difference), name)
 
 
 def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed: int) -> Recovery:

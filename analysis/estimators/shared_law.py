@@ -14,7 +14,7 @@ import numpy as np
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.anova import anova_lm
 
-from analysis.estimate import Estimate, absent
+from analysis.estimate import Estimate, Named, absent
 from analysis.estimators.law import MIN_CELLS, law_cells
 from analysis.methods.bootstrap import Floats, Ints, seed_table
 from analysis.methods.convention import PAPER_T, mean_scales, median_steps, not_grokked, scale_sentence
@@ -30,13 +30,10 @@ _METHOD = (
 
 
 @dataclass(frozen=True, slots=True)
-class SharedLaw:
+class SharedLaw(Named):
     """Estimates of the shared exponent in units of rho and of L, and the test that moduli share it."""
 
     estimates: tuple[Estimate, ...]
-
-    def __getitem__(self, name: str) -> Estimate:
-        return next(e for e in self.estimates if e.name == name)
 
 
 def shared_law(families: Mapping[str, tuple[Cell, ...]]) -> SharedLaw:

@@ -23,15 +23,13 @@ from scipy.stats import t
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from analysis.estimate import LEVEL, Estimate, absent
+from analysis.estimate import LEVEL, Estimate, Named, absent
 from analysis.estimators.survival_curves import KaplanMeier, kaplan_meier
 from analysis.estimators.survival_medians import CellMedian, cell_medians
 from analysis.estimators.survival_sample import BY_INFORMATION, CLUSTERED, TIMES, UNITS, CensoredSample, censored_sample
 from analysis.methods.accelerated import LOGNORMAL, WEIBULL, Fit, Law, fit
 from analysis.methods.bootstrap import Floats
 from analysis.table.cells import Cell
-
-__all__ = ["CellMedian", "KaplanMeier", "Survival", "survival"]
 
 MIN_RUNS = 5
 _MAX_ITERATIONS = 30
@@ -41,16 +39,13 @@ _NO_MAXIMUM = "the partial likelihood has no maximum: the steps of the cells do 
 
 
 @dataclass(frozen=True, slots=True)
-class Survival:
+class Survival(Named):
     """All estimates of one family; `n_censored` runs did not grok (`medians` has every cell that holds one)."""
 
     estimates: tuple[Estimate, ...]
     medians: tuple[CellMedian, ...]
     curves: tuple[KaplanMeier, ...]
     n_censored: int
-
-    def __getitem__(self, name: str) -> Estimate:
-        return next(e for e in self.estimates if e.name == name)
 
 
 def survival(cells: Sequence[Cell], rows: pd.DataFrame) -> Survival:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.estimate import Named
 from analysis.methods.bootstrap import Floats, Ints, SeedTable, resampled_means, resampled_medians, seed_table
 from analysis.table.cells import Cell
 
@@ -23,6 +24,19 @@ PAPER_T = "T is the cell's median grokked_step over the seeds that grokked"
 LOGGED_L = "L is the mean over seeds at the logged step nearest to that median (every 200 steps, every 25 under mse)"
 OWN_L = "L is the mean over seeds of logit_scale_at_grok, since not every cell has L over time"
 RUNS_T = "one row a run that grokked, T and L at its own grokking step"
+
+
+class InBoth:
+    """The same estimates by both conventions."""
+
+    __slots__ = ()
+    runs: Named
+    paper: Named
+
+    def difference(self, name: str) -> float | None:
+        """Estimate of convention `runs` minus that of `paper`; None where either has no value."""
+        runs, paper = self.runs[name].value, self.paper[name].value
+        return None if runs is None or paper is None else runs - paper
 
 
 def usable(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """Cells as rows of a regression on logarithms, in the two conventions, with every resample's covariance beside.
 
 `runs`: one row a grokked run, each reading at the run's own grokking step. `paper`: one row a cell, its median
-grokked_step and the mean of each reading over the grokked seeds. A run that never grokked has no reading at grokking,
+grokked_step and the mean of each reading over its seeds. A run that never grokked has no reading at grokking,
 so neither convention can use it; the sample counts it in `left_out`.
 
 Shapes: n rows, k columns (given columns, logarithms of the readings, ln T last), B resamples, S seeds, C cells.
@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.methods.bootstrap import Floats, draw, resampled_means, resampled_medians, seed_table
+from analysis.methods.convention import PAPER, RUNS
 from analysis.methods.products import covariance, resampled_covariance
 from analysis.table.cells import Cell
 
-RUNS, PAPER = "runs", "paper"
 SENTENCES = {
     RUNS: "One row a grokked run, readings at its own grokking step.",
     PAPER: "One row a cell: median grokked_step over its runs, mean of a reading over its seeds.",

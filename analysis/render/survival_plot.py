@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.estimate import LEVEL
-from analysis.estimators.survival import KaplanMeier
+from analysis.estimators.survival_curves import KaplanMeier
 from analysis.render import numbers
 from analysis.render.canvas import DASHES, INK, MUTED, Drawing, entitle, log_steps, tau_colours
 from analysis.render.panels import PANELS, spread, step_panels

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.table.units import CURVES, DECISIVE, READINGS, leave_out_impossible
 from analysis.table.values import later, numbers, texts, unreadable_note
@@ -85,6 +87,17 @@ class Tables:
     missing: frozenset[str]
     notes: tuple[str, ...]
     n_left_out: int = 0
+
+    @cached_property
+    def _places(self) -> dict[str, NDArray[np.intp]]:
+        """Where in `curves` each run's readings are."""
+        groups = self.curves.groupby("run_id", sort=False).indices
+        return {str(run_id): np.asarray(places) for run_id, places in groups.items()}
+
+    def curves_of(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """The readings of some of the runs, in the order of `curves`."""
+        found = [self._places[run_id] for run_id in runs["run_id"] if run_id in self._places]
+        return self.curves.iloc[np.sort(np.concatenate(found))] if found else self.curves.iloc[:0]
 
 
 def clean(runs: pd.DataFrame, curves: pd.DataFrame, sweeps: Sequence[str]) -> Tables:
