@@ -20,8 +20,9 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 
-with contextlib.suppress(ImportError):
-    import interpreted_triton  # noqa: F401 first of all that imports Triton
+if not torch.cuda.is_available():  # on a GPU the kernels are compiled: test_cuda.py
+    with contextlib.suppress(ImportError):
+        import interpreted_triton  # noqa: F401 first of all that imports Triton
 
 SMALL = {
     "p": 23,

@@ -1,0 +1,196 @@
+"""On a GPU: every engine against plain torch on the CPU, captured graphs against launched steps, packs from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from packs import CPU, complete, rows, stack_of
+
+from grok_sweeps.config import RunConfig
+from grok_sweeps.engines import ENGINES
+from grok_sweeps.schema import READING_NAMES
+from grok_sweeps.train.engine import Engine, choose_engine
+from grok_sweeps.train.lanes import STATE_TENSORS, LaneStack
+from grok_sweeps.train.pack import PackTrainer
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; torch finds none here")
+
+Make = Callable[..., RunConfig]
+Trainer = Callable[..., PackTrainer]
+
+TINY: dict[str, Any] = {"p": 11, "d_model": 16, "hidden": 32, "lr": 3e-3}
+KINDS: dict[str, dict[str, Any]] = {
+    "ce": {},
+    "mse": {"loss": "mse"},
+    "odd": {"p": 7, "d_model": 5, "hidden": 9, "train_fraction": 0.6},
+    "one class more than a vector": {"p": 17, "d_model": 8, "hidden": 33},
+    "the paper's, p = 59": {"p": 59, "d_model": 128, "hidden": 256, "train_fraction": 0.4, "lr": 1e-3},
+    "the paper's, p = 97": {"p": 97, "d_model": 128, "hidden": 256, "train_fraction": 0.4, "lr": 1e-3},
+    "more classes than the kernels hold": {"p": 131, "d_model": 16, "hidden": 70, "train_fraction": 0.1},
+    "float64": {"dtype": "float64"},
+    "stablemax": {"normalizer": "stablemax"},
+    "sgd": {"optimizer": "sgd", "momentum": 0.5},
+    "orthogonal": {"gradient_projection": "orthogonal"},
+    "mini-batches": {"batch_size": 40},
+    "transformer": {"arch": "transformer", "heads": 2, **TINY},
+    "transformer_no_layernorm": {"arch": "transformer_no_layernorm", "heads": 2, **TINY},
+}
+LANES: list[dict[str, Any]] = [
+    {},
+    {"tau": 1.7, "label_smoothing": 0.1, "lr": 0.002},
+    {"logit_penalty": 0.02, "weight_decay": 0.3, "gradient_compensation": True, "tau": 0.7},
+    {"arm": "clamp", "rho": 1.1, "w_c": 12.0, "clamp_from_step": 2},
+]
+CALLS = (3, 3, 3, 40, 40, 1)
+"""Steps of each call: as they are, captured and replayed, replayed; in parts of the longest graph; one by itself."""
+
+
+@pytest.fixture(params=ENGINES["cuda"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """An engine of the GPU, which must work here: none falls back on another."""
+    return choose_engine(request.param, torch.device("cuda"))
+
+
+def lanes_of(small_config: Make, kind: dict[str, Any]) -> list[RunConfig]:
+    return [replace(small_config(seed, **kind), **own) for seed, own in enumerate(LANES)]
+
+
+def trained(configs: list[RunConfig], engine: Engine, calls: tuple[int, ...]) -> LaneStack:
+    stack = stack_of(configs, engine=engine)
+    for n_steps in calls:
+        stack.advance(n_steps)
+    return stack
+
+
+def after(stack: LaneStack, name: str) -> torch.Tensor:
+    return torch.stack([getattr(stack.state(k), name) for k in range(stack.n_lanes)]).double()
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Largest distance over lanes, relative to the lane's length."""
+    return float(((ours - theirs).norm(dim=1) / theirs.norm(dim=1)).max())
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_steps_and_readings_are_those_of_plain_torch_on_the_cpu(
+    small_config: Make, engine: Engine, kind: dict[str, Any]
+) -> None:
+    configs = lanes_of(small_config, kind)
+    ours, theirs = trained(configs, engine, (2, 2, 2)), trained(configs, Engine("eager", CPU), (2, 2, 2))
+    assert ours.engine is engine, ours.engine.note
+    for name in ("weights", "moment1"):
+        assert relative(after(ours, name), after(theirs, name)) < 3e-5, name
+    every = range(len(configs))
+    for mine, other in zip(ours.read(every), theirs.read(every), strict=True):
+        for reading in READING_NAMES:
+            assert mine[reading] == pytest.approx(other[reading], rel=1e-3, abs=1e-6, nan_ok=True), reading
+
+
+@pytest.mark.parametrize("kind", ["the paper's, p = 59", "the paper's, p = 97"])
+def test_the_gradient_is_as_near_to_float64_as_plain_torchs(small_config: Make, engine: Engine, kind: str) -> None:
+    configs = lanes_of(small_config, KINDS[kind])
+    exact = trained([replace(c, dtype="float64") for c in configs], Engine("eager", CPU), (1,))
+    plain, ours = (
+        relative(after(trained(configs, e, (1,)), "moment1"), after(exact, "moment1"))
+        for e in (Engine("eager", CPU), engine)
+    )
+    assert ours < max(3 * plain, 1e-6)
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "mini-batches"])
+@pytest.mark.parametrize("name", [name for name in ENGINES["cuda"] if name != "eager"])
+def test_a_captured_graph_does_what_the_launches_do_bit_for_bit(small_config: Make, name: str, kind: str) -> None:
+    configs = lanes_of(small_config, KINDS[kind])
+    engine = choose_engine(name, torch.device("cuda"))
+    captured, launched = (trained(configs, e, CALLS) for e in (engine, engine.without_graphs("for comparison")))
+    assert captured.engine.captures, captured.engine.note
+    for tensor in STATE_TENSORS:
+        assert torch.equal(after(captured, tensor), after(launched, tensor)), tensor
+
+
+def test_a_graph_goes_on_right_after_lanes_were_replaced_and_the_stack_shrank(small_config: Make) -> None:
+    configs = lanes_of(small_config, {})
+    states = []
+    for e in (choose_engine("fused", torch.device("cuda")), Engine("eager", CPU)):
+        stack = trained(configs[:3], e, (5, 5, 5))
+        joining = stack_of([configs[3]], engine=e)._runs[0]
+        fresh = stack_of([configs[3]], engine=Engine("eager", CPU)).state(0)
+        from grok_sweeps.train.lanes import Joining
+
+        stack.rearrange([0, Joining(*joining, fresh), 2])
+        stack.advance(5)
+        stack.advance(5)
+        stack.rearrange([1, 2])
+        stack.advance(5)
+        stack.advance(5)
+        assert stack.steps == [20, 35]
+        states.append(after(stack, "weights"))
+    assert relative(*states) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["ce", "mse", "the paper's, p = 59"])
+def test_lanes_of_the_fused_engine_do_not_touch_each_other(small_config: Make, kind: str) -> None:
+    engine = choose_engine("fused", torch.device("cuda"))
+    configs = lanes_of(small_config, KINDS[kind])
+    together = trained(configs, engine, (3, 3, 3))
+    for lane, config in enumerate(configs):
+        alone = trained([config], engine, (3, 3, 3))
+        assert relative(after(alone, "weights"), after(together, "weights")[lane : lane + 1]) < 1e-6
+
+
+def test_runs_grok_at_the_step_at_which_they_do_on_the_cpu(
+    small_config: Make, trainer: Trainer, new_sweep: Callable[[str], Any], engine: Engine
+) -> None:
+    configs = [small_config(seed, tau=tau) for seed in range(4) for tau in (1.0, 1.4)]
+    on_gpu, on_cpu = new_sweep("gpu"), new_sweep("cpu")
+    pack = trainer(configs, lanes=3, store=on_gpu, engine=engine)
+    complete(pack)
+    complete(trainer(configs, lanes=2, store=on_cpu))
+    assert pack.notes == []
+    ours, theirs = rows(on_gpu), rows(on_cpu)
+    assert {row["engine"] for row in ours.values()} == {engine.name}
+    for run, row in theirs.items():
+        assert ours[run]["outcome"] == row["outcome"] == "grokked"
+        assert abs(ours[run]["grokked_step"] - row["grokked_step"]) <= 25, "within a reading"
+
+
+def test_an_interrupted_pack_goes_on_bit_for_bit(
+    small_config: Make, trainer: Trainer, new_sweep: Callable[[str], Any], engine: Engine
+) -> None:
+    configs = [small_config(seed) for seed in range(3)]
+    whole, cut = new_sweep("whole"), new_sweep("cut")
+    complete(trainer(configs, lanes=3, store=whole, engine=engine))
+    first = trainer(configs, lanes=3, attempt="first", store=cut, engine=engine)
+    while first.run_steps < 300:
+        first.advance(1e-4)
+    first.checkpoint()
+    complete(trainer(configs, lanes=3, attempt="second", store=cut, engine=engine))
+    for run, row in rows(whole).items():
+        assert rows(cut)[run]["final_state_sha256"] == row["final_state_sha256"]
+
+
+def test_a_stack_that_does_not_fit_is_narrowed_and_one_that_stops_to_fit_is_halved(
+    small_config: Make, trainer: Trainer
+) -> None:
+    large = {"p": 97, "d_model": 128, "hidden": 256, "train_fraction": 0.4, "max_steps": 100, "stop": "budget"}
+    configs = [small_config(seed, **large) for seed in range(64)]
+    engine = choose_engine("fused", torch.device("cuda"))
+    free, total = torch.cuda.mem_get_info()
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.012)  # about 1 GB
+    try:
+        from grok_sweeps.train.memory import CudaMeter
+
+        pack = trainer(configs, lanes=64, engine=engine, meter=CudaMeter(torch.device("cuda"), 0.012))
+        print("NOTES", free, total, pack.notes)
+        assert any("lanes instead of 64" in note for note in pack.notes)
+        complete(pack)
+        print("NOTES", pack.notes)
+        blind = trainer(configs, lanes=64, attempt="b", pack_id="blind", engine=engine)
+        print("NOTES", blind.notes)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
