@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from packs import complete, rows, stack_of
+from packs import a_little, complete, rows, stack_of
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.store import SweepStore
@@ -88,8 +88,8 @@ def test_an_interrupted_mini_batch_run_goes_on_with_the_batches_it_would_have_se
     whole, cut = new_sweep("whole"), new_sweep("cut")
     complete(trainer(configs, lanes=2, store=whole))
     first = trainer(configs, lanes=2, attempt="first", store=cut)
-    while first.advance(0.0, stop=lambda: True).run_steps_under_way < 60:
-        first.advance(0.01)
+    while a_little(first).run_steps_under_way < 60:
+        pass
     first.checkpoint()
     complete(trainer(configs, lanes=1, attempt="second", store=cut))
     expected, found = rows(whole), rows(cut)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import count
 
 import pytest
-from packs import complete, rows
+from packs import a_little, complete, rows
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import UnreadableObjectWarning
@@ -34,7 +34,7 @@ def test_an_interrupted_pack_has_the_rows_of_an_undisturbed_one_in_a_directory(
     complete(trainer(configs, lanes=2, store=sweep_store))
 
     first = trainer(configs, lanes=2, attempt="first", store=bucket_sweep, checkpoint_every_s=0.05)
-    while first.advance(0.05).runs_finished < 1:
+    while a_little(first).runs_finished < 1:
         pass
     first.checkpoint()
     names = [info.name for info in bucket_sweep.objects.list(bucket_sweep.layout.checkpoints)]

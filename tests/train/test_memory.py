@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from packs import CPU, complete, rows
+from packs import CPU, a_little, complete, rows
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.store import SweepStore
@@ -132,7 +132,7 @@ def test_the_states_of_lanes_that_no_longer_fit_are_kept(
     configs = [small_config(seed) for seed in range(4)]
     pack = trainer(configs, lanes=4)
     while pack.run_steps < 4 * 50:
-        pack.advance(0.01)
+        a_little(pack)
     pack.checkpoint()
     advance = LaneStack.advance
 
@@ -142,7 +142,7 @@ def test_the_states_of_lanes_that_no_longer_fit_are_kept(
         advance(stack, n_steps)
 
     monkeypatch.setattr(LaneStack, "advance", scarce)
-    pack.advance(0.05)
+    a_little(pack)
     pack.checkpoint()
     assert pack.notes == ["out of memory on cpu: goes on with 2 lanes"]
     found = load_newest(sweep_store, [config.run_id for config in configs])

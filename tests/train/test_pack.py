@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from packs import complete, rows
+from packs import a_little, complete, rows
 
 import grok_sweeps.train.pack
 from grok_sweeps.config import RunConfig
@@ -84,11 +84,12 @@ def test_a_resumed_pack_is_bit_identical_and_repeats_no_finished_run(
     complete(trainer(configs, lanes=2, store=undisturbed))
 
     first = trainer(configs, lanes=2, attempt="first", store=disturbed)
-    while first.advance(0.05).runs_finished < 1:
+    while a_little(first).runs_finished < 2:
         pass
     first.checkpoint()
     states = {s.run_id: s.sha256() for s in first.lane_states()}
-    first.advance(0.05)  # work after the checkpoint, lost with the worker
+    assert len(states) == 2
+    assert a_little(first).runs_finished == 2  # work after the checkpoint, lost with the worker
 
     second = trainer(configs, lanes=2, attempt="second", store=disturbed)
     assert {s.run_id: s.sha256() for s in second.lane_states()} == states
@@ -113,7 +114,7 @@ def test_a_resume_with_another_width_gives_the_same_steps(
     complete(trainer(configs, lanes=2, store=undisturbed))
     narrow = trainer(configs, lanes=1, pack_id="narrow", attempt="n", store=resumed)
     while max(state.step for state in narrow.lane_states()) == 0:
-        narrow.advance(1e-4)  # to the next reading: a call of a tenth of a second may be all of a run, or none of it
+        a_little(narrow)
     narrow.checkpoint()
     wide = trainer(configs, lanes=4, pack_id="wide", attempt="w", store=resumed)
     assert max(s.step for s in wide.lane_states()) > 0, "goes on from the other pack's state"
@@ -127,7 +128,7 @@ def test_only_the_newest_checkpoint_of_an_attempt_stays_and_none_when_it_is_done
 ) -> None:
     pack = trainer([small_config(seed) for seed in range(2)], lanes=2, checkpoint_every_s=0.0)
     counts = set()
-    while not pack.advance(0.02).done:
+    while not a_little(pack).done:
         pack.checkpoint()  # waits for the writes under way
         counts.add(len(list(sweep_store.objects.list(sweep_store.layout.checkpoints))))
     assert counts == {1}
@@ -139,7 +140,7 @@ def test_a_stop_request_writes_the_states_before_the_call_returns(
 ) -> None:
     pack = trainer([small_config(0)], lanes=1)
     while pack.run_steps == 0:
-        pack.advance(1e-4)
+        a_little(pack)
     pack.advance(60.0, stop=lambda: True)
     assert list(sweep_store.objects.list(sweep_store.layout.checkpoints))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from packs import complete, rows, stack_of, work_of
+from packs import a_little, complete, rows, stack_of, work_of
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import StoreError
@@ -174,7 +174,7 @@ class TestForks:
         complete(trainer([fork], lanes=1, pack_id="fork", store=whole))
         first = trainer([fork], lanes=1, pack_id="fork", attempt="first", store=cut)
         while first.lane_states()[0].step < 100:
-            first.advance(0.001)
+            a_little(first)
         first.checkpoint()
         second = trainer([fork], lanes=1, pack_id="other", attempt="second", store=cut)
         assert second.lane_states()[0].step >= 100
