@@ -53,7 +53,7 @@ class _Rows:
         flat = row.flatten()
         counts = torch.bincount(flat, minlength=lanes * 2 * p)
         operands = (column.flatten() for column in row.unbind(-1))
-        indices = (*operands, torch.argsort(flat, stable=True) // 2, counts.cumsum(0) - counts)
+        indices = (*operands, torch.argsort(flat, stable=True) // 2, F.pad(counts.cumsum(0), (1, 0)))
         if not take_values(self._indices, indices):
             self._indices = indices
 
@@ -62,10 +62,15 @@ class _Rows:
         """See the class."""
         return self._indices[0], self._indices[1]
 
+    @property
+    def by_row(self) -> tuple[Tensor, Tensor]:
+        """The pairs in the order of their rows, [2 * L * N], and where each row's begin and the last one's end."""
+        return self._indices[2], self._indices[3]
+
     def sums(self, of_pairs: Tensor) -> Tensor:
         """Sums over the pairs of every row, [L * 2 * P, H], of [L * N, H]."""
-        _, _, scatter, offsets = self._indices
-        return F.embedding_bag(scatter, of_pairs, offsets, mode="sum")
+        scatter, offsets = self.by_row
+        return F.embedding_bag(scatter, of_pairs, offsets, mode="sum", include_last_offset=True)
 
 
 class MlpGradient:
@@ -144,13 +149,14 @@ class NativeMlpGradient:
 
 
 class FusedMlpGradient:
-    """The hidden layer's activations on chip, float32 on a GPU; the sums over each residue's pairs are torch's."""
+    """Kernels around the two products of the way back, float32 on a GPU."""
 
     def __init__(self, network: Mlp, losses: LogitGradients, kernels: FusedKernels) -> None:
         self._network, self._losses, self._kernels = network, losses, kernels
         self._rows = _Rows(network.p)
         self._pairs: list[Tensor] = []
-        self._tables = losses.scale.new_empty(len(losses.scale), 2, network.p, network.h)
+        n_lanes = len(losses.scale)
+        self._tables, self._d_tables = losses.scale.new_empty(2, n_lanes, 2, network.p, network.h).unbind()
 
     def set_pairs(self, a: Tensor, b: Tensor, targets: Tensor) -> None:
         """See `GradientOf`."""
@@ -159,21 +165,23 @@ class FusedMlpGradient:
         if not take_values(self._pairs, pairs):
             self._pairs = pairs
             self._d_logits = self._tables.new_empty(*a.shape, self._network.n_classes)
-            self._d_pre = self._tables.new_empty(*a.shape, self._network.h)
+            self._activation = self._tables.new_empty(*a.shape, self._network.h)
 
     def __call__(self, weights: Weights, out: Weights) -> None:
         """Write the gradient at `weights` into `out`, same names and shapes."""
-        losses = self._losses
+        losses, w2, act, dz = self._losses, weights["W2"], self._activation, self._d_logits
         self._network.write_tables(weights, self._tables)
-        self._kernels.mlp_pre_gradient(
+        self._kernels.mlp_logit_gradient(
             self._tables,
-            (weights["W2"], weights["b2"]),
+            (w2, weights["b2"]),
             self._pairs,
             (losses.inverse_tau, losses.scale, losses.smoothing, losses.penalty),
-            self._d_logits,
-            self._d_pre,
-            (out["W2"], out["b2"]),
+            act,
+            dz,
             normalize=losses.loss == "ce",
         )
-        d_tables = self._rows.sums(self._d_pre.flatten(0, 1)).view_as(self._tables)
-        self._network.write_table_gradient(weights, d_tables, out)
+        torch.bmm(act.transpose(1, 2), dz, out=out["W2"])
+        torch.sum(dz, 1, out=out["b2"])
+        torch.bmm(dz, w2.transpose(1, 2), out=act)  # act now holds dLoss/dactivation
+        self._kernels.mlp_table_gradient(self._tables, self._pairs[:2], self._rows.by_row, act, self._d_tables)
+        self._network.write_table_gradient(weights, self._d_tables, out)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import import_module
 from math import prod
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from grok_sweeps.architectures import ARCHITECTURES
@@ -220,10 +221,38 @@ class AutogradGradient:
             out[name].copy_(gradient)
 
 
+class RowsInOrder(torch.autograd.Function):
+    """Rows of a table whose gradient is summed in the order of the pairs.
+
+    On a GPU torch adds it up by atomics, in another order each time, and a resumed run would not be the same.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, places: Tensor) -> Tensor:
+        """Rows `places` [N] of `table` [P, D], as [N, D]."""
+        ctx.save_for_backward(places)
+        ctx.n_rows = len(table)
+        return table.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """See the class."""
+        ordered, order = ctx.saved_tensors[0].sort(stable=True)
+        first = torch.searchsorted(ordered, torch.arange(ctx.n_rows + 1, device=order.device))
+        return F.embedding_bag(order, gradient.contiguous(), first, mode="sum", include_last_offset=True), None
+
+
 def rows_of(table: Tensor, index: Tensor) -> Tensor:
-    """Rows `index` [L, N] of each lane's table [L, P, ...], as [L, N, ...]."""
+    """Rows `index` [L, N] of each lane's table [L, P, D], as [L, N, D]."""
+    if table.is_cuda and table.shape[1] == 1:  # the gradient of an only row is one sum
+        return table.expand(-1, index.shape[1], -1)
     first = torch.arange(len(table), device=table.device)[:, None] * table.shape[1]
-    return table.flatten(0, 1).index_select(0, (index + first).flatten()).view(*index.shape, *table.shape[2:])
+    flat, places = table.flatten(0, 1), (index + first).flatten()
+    if table.is_cuda:
+        rows: Tensor = RowsInOrder.apply(flat, places)  # type: ignore[no-untyped-call]
+    else:
+        rows = flat.index_select(0, places)
+    return rows.view(*index.shape, table.shape[2])
 
 
 def network_of(config: RunConfig) -> Network:

@@ -42,7 +42,7 @@ class Effort:
 
 
 FULL = Effort(limit_s=1800.0, windows=5, window_s=1.0, moduli=(59, 97), product_s=60.0)
-FULL_CUDA = Effort(limit_s=450.0, windows=5, window_s=0.5, moduli=(59, 97))
+FULL_CUDA = Effort(limit_s=450.0, windows=5, window_s=0.3, moduli=(59, 97))
 QUICK = Effort(
     limit_s=110.0,
     windows=3,

@@ -1,4 +1,4 @@
-"""The engine's bench: `python -m tests.bench.engine [--device cpu|cuda] [--quick] [--json FILE] [--store URI]`.
+"""The engine's bench: `python -m tests.bench.engine [--device cpu|cuda] [--quick] [--limit S] [--json F] [--store URI]`.
 
 Prints one table after the other. With `--device cuda` it needs torch, numpy, pyarrow and safetensors alone.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -37,8 +38,6 @@ def tables(device: torch.device, effort: Effort, workers: Workers, store: str | 
     yield width
     lanes = {p: best[p].lanes if p in best else effort.widths[device.type][0] for p in effort.moduli}
     yield contenders(bench, lanes)
-    if device.type == "cuda":
-        yield projection(bench)
     yield pieces(bench, lanes)
     first = effort.moduli[0]
     yield readings(bench, lanes[first])
@@ -46,6 +45,8 @@ def tables(device: torch.device, effort: Effort, workers: Workers, store: str | 
         yield storing(bench, lanes[first], best[first].ms_a_run_step)
     yield waste(bench, lanes[first])
     yield accuracy(bench)
+    if device.type == "cuda":
+        yield projection(bench)
 
 
 def _rate(bench: Bench, size: int) -> Table:
@@ -63,10 +64,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="less of everything, in two minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables as JSON too")
     parser.add_argument("--store", metavar="URI", help="measure checkpoints and rows in this store too")
+    parser.add_argument("--limit", type=float, metavar="S", help="leave out what does not fit into so many seconds")
     asked = parser.parse_args()
     if asked.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch finds no CUDA device here; use --device cpu, or a torch built for CUDA.")
     effort = QUICK if asked.quick else FULL_CUDA if asked.device == "cuda" else FULL
+    if asked.limit is not None:
+        effort = replace(effort, limit_s=asked.limit)
     began = time.monotonic()
     report = Report("engine", Machine.here().to_dict(), asked.json)
     report.begin()

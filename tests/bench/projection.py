@@ -35,7 +35,8 @@ def projection(bench: Bench, groups: Sequence[Mapping[str, Any]] | None = None) 
         shape = RunConfig(**group["config"]).shape
         most[shape] = max(most.get(shape, 0), group["runs"])
     for group in groups:
-        config = replace(RunConfig(**group["config"]), max_steps=ENDLESS, stop=STOP_AT_BUDGET)
+        config = RunConfig(**group["config"])
+        config = replace(config, max_steps=ENDLESS, stop=STOP_AT_BUDGET, seeding="run", seeds_in_block=None)
         steps = [n for n, count in group["steps"] for _ in range(count)]
         if config.shape not in known:
             known[config.shape] = attempt(partial(_step_ms_by_width, bench, config, most[config.shape]))

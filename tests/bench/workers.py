@@ -132,7 +132,10 @@ def _in_worker(parent: Connection, barrier: Barrier, threads: int) -> None:
         except Exception as error:
             barrier.abort()
             answer = (True, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
-        parent.send(answer)
+        try:
+            parent.send(answer)
+        except BrokenPipeError:  # the bench's time was up
+            return
 
 
 @contextlib.contextmanager

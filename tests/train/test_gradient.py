@@ -16,7 +16,7 @@ from grok_sweeps.config import RunConfig
 from grok_sweeps.train.data import PairTensors
 from grok_sweeps.train.engine import Engine
 from grok_sweeps.train.losses import LogitGradients
-from grok_sweeps.train.network import AutogradGradient, network_of
+from grok_sweeps.train.network import AutogradGradient, RowsInOrder, network_of
 
 N_TRAIN = 20
 TAUS = (1.0, 1.7, 0.4)
@@ -104,3 +104,15 @@ def test_the_gradient_written_by_hand_equals_the_one_by_autograd_through_its_own
         results.append(torch.empty_like(flat))
         gradient(network.layout.views(flat), network.layout.views(results[-1]))
     torch.testing.assert_close(*results, rtol=1e-11, atol=1e-14)
+
+
+def test_the_gradient_of_rows_summed_in_order_is_that_of_an_index() -> None:
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(9, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    places = torch.randint(0, 8, (40,), generator=generator)  # the last row is never taken
+    weights = torch.randn(40, 5, generator=generator, dtype=torch.float64)
+    ours, theirs = (
+        torch.autograd.grad((rows * weights).sum(), table)[0]
+        for rows in (RowsInOrder.apply(table, places), table[places])
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-14, atol=1e-14)

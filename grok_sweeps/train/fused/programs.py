@@ -1,10 +1,10 @@
-"""An MLP's train step and readings on a GPU: the hidden activations of a tile of pairs never leave the chip.
+"""An MLP's train step and readings on a GPU, but for the products on the way back, which are cuBLAS's.
 
-`logit_gradient` goes from the gathered tables through GELU and readout to the loss gradient with respect to the logits;
-`hidden_gradient` computes the activations again and goes back to the readout's gradient and to that of the
-pre-activations, the one large tensor that is stored; `everywhere` goes forward over all pairs and keeps four numbers of
-each. Sums have a fixed order: no atomics, so a step is reproducible. Products split each float32 into three TF32 parts
-(`tf32x3`), which keeps float32's accuracy on tensor cores.
+`logit_gradient` goes from the gathered tables through GELU and readout to the loss gradient with respect to the logits,
+and keeps the activations; `table_gradient` goes from their gradient through GELU's slope, computed again, to the sums
+of each residue's pairs; `everywhere` goes forward over all pairs and keeps four numbers of each. Sums have a fixed
+order: no atomics, so a step is reproducible. Products split each float32 into three TF32 parts (`tf32x3`), which keeps
+float32's accuracy on tensor cores.
 
 `TRITON_INTERPRET=1`, set before the first import, runs all of it on a CPU, which is how it is tested without a GPU.
 
@@ -37,11 +37,11 @@ def _add_logits(z, activation, readout, units, n_units, column, classes, PRECISI
 
 @triton.jit
 def logit_gradient(
-    tables, readout, bias, a, b, targets, inverse_tau, scale, smoothing, penalty, d_logits,
+    tables, readout, bias, a, b, targets, inverse_tau, scale, smoothing, penalty, activation, d_logits,
     n_rows, residues, n_units, classes, readout_stride, bias_stride,
     NORMALIZE: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, CLASSES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dLoss/dlogits [L, N, C] of one tile of rows."""
+    """Activations [L, N, H] and dLoss/dlogits [L, N, C] of one tile of rows."""
     lane = tl.program_id(1).to(tl.int64)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     used = row < n_rows
@@ -54,9 +54,10 @@ def logit_gradient(
     for start in range(0, n_units, UNITS):
         units = start + tl.arange(0, UNITS)
         pre = _preactivations(first, second, units, n_units, used)
-        z = _add_logits(
-            z, pre * _below(pre), readout + lane * readout_stride, units, n_units, column, classes, PRECISION
-        )
+        active = pre * _below(pre)
+        mask = used[:, None] & (units < n_units)[None, :]
+        tl.store(activation + place[:, None] * n_units + units[None, :], active, mask=mask)
+        z = _add_logits(z, active, readout + lane * readout_stride, units, n_units, column, classes, PRECISION)
     z += tl.load(bias + lane * bias_stride + column, mask=real, other=0.0)[None, :]
     x = z * tl.load(inverse_tau + lane)
     g = x
@@ -73,42 +74,30 @@ def logit_gradient(
 
 
 @triton.jit
-def hidden_gradient(
-    tables, readout, a, b, d_logits, d_pre, d_readout, d_bias,
-    n_rows, residues, n_units, classes, readout_stride, rows_of_split,
-    SPLITS: tl.constexpr, ROWS: tl.constexpr, UNITS: tl.constexpr, CLASSES: tl.constexpr, PRECISION: tl.constexpr,
+def table_gradient(
+    tables, a, b, pairs_by_row, first_of_row, d_activation, d_tables, residues, n_units,
+    PAIRS: tl.constexpr, UNITS: tl.constexpr,
 ):  # fmt: skip
-    """dLoss/dpre [L, N, H] of some units and one split of the rows, and that split's part of the readout's gradient."""
-    lane = tl.program_id(2).to(tl.int64)
-    split = tl.program_id(1)
-    units = tl.program_id(0) * UNITS + tl.arange(0, UNITS)
-    column = tl.arange(0, CLASSES)
-    real = column < classes
-    of_readout = (units < n_units)[:, None] & real[None, :]
-    place_in_readout = units[:, None] * classes + column[None, :]
-    w = tl.load(readout + lane * readout_stride + place_in_readout, mask=of_readout, other=0.0)
-    d_w = tl.zeros((UNITS, CLASSES), dtype=tl.float32)
-    d_b = tl.zeros((CLASSES,), dtype=tl.float32)
-    for start in range(0, rows_of_split, ROWS):
-        row = split * rows_of_split + start + tl.arange(0, ROWS)
-        used = row < n_rows
-        place = lane * n_rows + row
-        first = tables + (2 * lane * residues + tl.load(a + place, mask=used, other=0)) * n_units
-        second = tables + ((2 * lane + 1) * residues + tl.load(b + place, mask=used, other=0)) * n_units
-        pre = _preactivations(first, second, units, n_units, used)
-        below = _below(pre)
-        slope = below + pre * 0.3989422804014327 * tl.exp(-0.5 * pre * pre)
+    """dLoss/dtable of one row of a table and some units: the sum over the pairs whose operand the row is."""
+    row = tl.program_id(0).to(tl.int64)
+    units = tl.program_id(1) * UNITS + tl.arange(0, UNITS)
+    real = units < n_units
+    table = row // residues  # 2 * lane, and 1 more for second operands
+    own = tl.load(tables + row * n_units + units, mask=real, other=0.0)
+    end = tl.load(first_of_row + row + 1)
+    total = tl.zeros((UNITS,), dtype=tl.float32)
+    for start in range(tl.load(first_of_row + row), end, PAIRS):
+        place = start + tl.arange(0, PAIRS)
+        used = place < end
+        pair = tl.load(pairs_by_row + place, mask=used, other=0)
+        other = tl.load(tl.where(table % 2 == 0, b + pair, a + pair), mask=used, other=0)
         mask = used[:, None] & real[None, :]
-        g = tl.load(d_logits + place[:, None] * classes + column[None, :], mask=mask, other=0.0)
-        d_w = tl.dot(tl.trans(pre * below), g, d_w, input_precision=PRECISION)
-        d_b += tl.sum(g, 0)
-        d = tl.dot(g, tl.trans(w), input_precision=PRECISION) * slope
-        mask = used[:, None] & (units < n_units)[None, :]
-        tl.store(d_pre + place[:, None] * n_units + units[None, :], d, mask=mask)
-    part = lane * SPLITS + split
-    tl.store(d_readout + part * n_units * classes + place_in_readout, d_w, mask=of_readout)
-    if tl.program_id(0) == 0:
-        tl.store(d_bias + part * classes + column, d_b, mask=real)
+        place_of_other = ((table ^ 1) * residues + other)[:, None] * n_units + units[None, :]
+        pre = own[None, :] + tl.load(tables + place_of_other, mask=mask, other=0.0)
+        slope = _below(pre) + pre * 0.3989422804014327 * tl.exp(-0.5 * pre * pre)
+        d = tl.load(d_activation + pair[:, None] * n_units + units[None, :], mask=mask, other=0.0)
+        total += tl.sum(d * slope, 0)
+    tl.store(d_tables + row * n_units + units, total, mask=real)
 
 
 @triton.jit
