@@ -1,4 +1,4 @@
-"""The engine's bench: `python -m tests.bench.engine [--device cpu|cuda] [--quick] [--limit S] [--json F] [--store URI]`.
+"""The engine's bench: `python -m tests.bench.engine [--device D] [--quick] [--limit S] [--json FILE] [--store URI]`.
 
 Prints one table after the other. With `--device cuda` it needs torch, numpy, pyarrow and safetensors alone.
 """

@@ -137,7 +137,7 @@ def test_lanes_of_the_fused_engine_do_not_touch_each_other(small_config: Make, k
     together = trained(configs, engine, (3, 3, 3))
     for lane, config in enumerate(configs):
         alone = trained([config], engine, (3, 3, 3))
-        assert relative(after(alone, "weights"), after(together, "weights")[lane : lane + 1]) < 1e-6
+        assert relative(after(alone, "weights"), after(together, "weights")[lane : lane + 1]) < 1e-5
 
 
 def test_runs_grok_at_the_step_at_which_they_do_on_the_cpu(

@@ -124,7 +124,7 @@ def test_lanes_of_the_fused_engine_do_not_touch_each_other(small_config: Make, i
     for lane, config in enumerate(configs):
         alone = stack_of([config], engine=interpreted)
         alone.advance(3)
-        assert relative(after(alone, "weights"), after(together, "weights")[lane : lane + 1]) < 1e-6
+        assert relative(after(alone, "weights"), after(together, "weights")[lane : lane + 1]) < 1e-5
 
 
 def test_runs_grok_at_the_same_step_under_every_engine_of_this_device(

@@ -19,7 +19,7 @@ ROWS = 64
 """Rows of a tile."""
 UNITS = 32
 """Hidden units of a tile."""
-PAIRS, UNITS_OF_PAIRS = 8, 128
+PAIRS, UNITS_OF_PAIRS = 4, 256
 """Pairs and hidden units that are summed at once on the way back."""
 VALUES = 1024
 """Parameters a program of the optimiser moves."""
