@@ -50,9 +50,10 @@ def test_packs_go_on_elsewhere_when_nodes_join_and_die_and_workers_freeze(
     sweep = ClusterSweep(site, SWEEP.spec("joined-and-killed"))
     settings = ("workers=auto", "pack_runs=1", f"stall_after_s={STALL_AFTER_S:g}")
     sweep.submit(nodes, *(f"--set=execution.{setting}" for setting in settings))
+    says(sweep, nodes, "12 packs on 2 cpu workers")
+    new = nodes.add_node(1, env=site.environment)  # while the first workers start: theirs are not done by then
     sweep.wait_under_way(nodes, packs=2, row_files=0)
-    killed, _ = training(nodes.nodes)
-    new = nodes.add_node(1, env=site.environment)
+    killed = next(node for node in training(nodes.nodes) if node is not new)
     says(sweep, nodes, "room for 3 packs at once, 2 before")
     wait_until(lambda: new.workers("PackTrial.train"), "the new node trains", lambda: sweep.log(nodes))
 

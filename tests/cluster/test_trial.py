@@ -28,7 +28,7 @@ def _no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster.trial, "is_requested", lambda _: False)
     monkeypatch.setattr(cluster.trial, "this_node", lambda: "node")
     monkeypatch.setattr(cluster.trial, "drains", lambda _: False)
-    monkeypatch.setattr(cluster.trial, "REPORT_EVERY_S", 0.05)
+    monkeypatch.setattr(cluster.trial, "REPORT_EVERY_S", 1e-6)  # a step ends at the next reading
 
 
 @pytest.fixture
@@ -80,6 +80,7 @@ def test_an_engine_that_does_not_work_here_ends_the_sweep_and_fails_no_run(
 def test_what_is_being_written_while_a_pack_raises_counts(
     begin: Callable[..., PackTrial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(cluster.trial, "REPORT_EVERY_S", WAIT_S)
     trial = begin(checkpoint_every_s=0.0)
     trial._begin()
     trainer = trial._trainer
