@@ -104,8 +104,11 @@ class Files:
             self._folder = Path(tempfile.mkdtemp(prefix="grok-sweeps-results-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
+        get = self._objects.getter(len(new))
+
         def check(name: str) -> File | CorruptObjectError | None:
-            return self._check(wanted[name])
+            data = get(name)
+            return None if data is None else self._check(wanted[name], data)
 
         gone = []
         for name, checked in zip(new, for_each(self._objects, check, new), strict=True):
@@ -117,11 +120,8 @@ class Files:
                 self._whole[wanted[name]] = checked
         return gone
 
-    def _check(self, info: ObjectInfo) -> File | CorruptObjectError | None:
+    def _check(self, info: ObjectInfo, data: bytes) -> File | CorruptObjectError:
         name = info.name
-        data = self._objects.get(name)
-        if data is None:
-            return None
         try:
             check_table(data, name)
             path = self._objects.path(name) or self._fetched(name, data)

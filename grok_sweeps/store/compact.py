@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from grok_sweeps.errors import CorruptObjectError, UnreadableObjectWarning
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
 from grok_sweeps.store.documents import encode_document
-from grok_sweeps.store.objects import for_each
+from grok_sweeps.store.objects import get_each
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import check_table, decode_table, encode_table, held_files
 
@@ -80,7 +80,7 @@ def is_compact(name: str) -> bool:
 def _held(store: SweepStore, compact_names: Sequence[str]) -> frozenset[str]:
     """The files that compact files hold, as far as these can be read."""
     held: set[str] = set()
-    for name, data in zip(compact_names, for_each(store.objects, store.objects.get, compact_names), strict=True):
+    for name, data in zip(compact_names, get_each(store.objects, compact_names), strict=True):
         try:
             if data is not None:
                 check_table(data, name)
@@ -129,8 +129,7 @@ class _Folder:
         """Files that go together and their content, of about the most rows; a file alone is left as it is."""
         sources: list[str] = []
         tables: list[pa.Table] = []
-        objects = self._store.objects
-        for name, data in zip(self._live, for_each(objects, objects.get, self._live), strict=True):
+        for name, data in zip(self._live, get_each(self._store.objects, self._live), strict=True):
             try:
                 table = None if data is None else decode_table(data, name)
             except CorruptObjectError as error:

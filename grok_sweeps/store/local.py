@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -60,6 +60,10 @@ class LocalObjects:
             return None
         except OSError as error:
             raise self._error("read", name, error) from error
+
+    def getter(self, n: int) -> Callable[[str], bytes | None]:  # noqa: ARG002
+        """Return `get`."""
+        return self.get
 
     def open(self, name: str) -> BinaryIO | None:
         """Open an object for random reads, or None where there is none."""

@@ -55,6 +55,9 @@ class ObjectStore(Protocol):
     def get(self, name: str) -> bytes | None:
         """Return an object's bytes, or None where there is none."""
 
+    def getter(self, n: int) -> Callable[[str], bytes | None]:
+        """Return what reads one of `n` objects: `get`, or what does the same for very many in less time."""
+
     def open(self, name: str) -> BinaryIO | None:
         """Open an object for random reads, or None where there is none.
 
@@ -81,6 +84,11 @@ class ObjectStore(Protocol):
 
     def server_time(self) -> float | None:
         """Return the time, in seconds since the epoch, by the clock that dates the objects; None if it is not told."""
+
+
+def get_each(objects: ObjectStore, names: Sequence[str]) -> Iterator[bytes | None]:
+    """Yield each object's bytes, or None where there is none, in the order of the names; see `for_each`."""
+    return for_each(objects, objects.getter(len(names)), names)
 
 
 def for_each(objects: ObjectStore, work: Callable[[str], T], names: Sequence[str]) -> Iterator[T]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from grok_sweeps.errors import CorruptObjectError, UnreadableObjectWarning
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
-from grok_sweeps.store.objects import for_each
+from grok_sweeps.store.objects import get_each
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 
@@ -67,7 +67,7 @@ class RowLog:
         objects = self._store.objects
         names = [info.name for info in objects.list(self._store.layout.rows) if info.name.endswith(".parquet")]
         new = [name for name in names if name not in seen]
-        for name, data in zip(new, for_each(objects, objects.get, new), strict=True):
+        for name, data in zip(new, get_each(objects, new), strict=True):
             if data is None:
                 yield None
                 continue
@@ -92,7 +92,7 @@ def delete_failed(store: SweepStore) -> int:
     """
     deleted = 0
     names = [info.name for info in store.objects.list(store.layout.rows) if info.name.endswith(".parquet")]
-    for name, data in zip(names, for_each(store.objects, store.objects.get, names), strict=True):
+    for name, data in zip(names, get_each(store.objects, names), strict=True):
         if data is None:
             continue
         try:

@@ -4,7 +4,8 @@ Every operation is boto3's, not `pyarrow.fs`'s. Measured with pyarrow 26 against
 and then for that many bytes, and under a writer that replaces the object a third of the reads came back cut off or
 followed by memory that was never written; its delete is three requests and leaves an empty object in the folder's name;
 a listing of a bucket that does not exist is empty. One client also means one chain of credentials, one endpoint and
-errors with codes. What it costs: 1,000 names take 20 ms of the processor to list, three times as much.
+errors with codes. What it costs: 1,000 names take 20 ms of the processor to list, three times as much, and a read 1 ms,
+too much for thousands of small objects: those are read by obstore (`s3_quick`), which leaves every fault to boto3.
 
 An object is one PUT, or one multi-part upload that becomes visible as a whole. Passing faults are waited out here and
 nowhere else: the client's own retries are off.
@@ -37,6 +38,8 @@ T = TypeVar("T")
 
 PART_BYTES = 8 << 20
 """Larger objects are written in parts of this size."""
+MANY = 100
+"""Objects that are read at once from which on it pays to have another client for it."""
 SAY_AFTER_S = 2.0
 """A fault that lasts longer is told to whoever waits."""
 _WRITER = "grok-sweeps-writer"
@@ -101,6 +104,25 @@ class S3Objects:
             return data
 
         return self._unless_missing("read", name, attempt)
+
+    def getter(self, n: int) -> Callable[[str], bytes | None]:
+        """Return `get`, or for very many objects what asks obstore first, and `get` wherever that fails."""
+        if n < MANY:
+            return self.get
+        from grok_sweeps.store.s3_quick import FAILURES, QuickReads  # noqa: PLC0415 few need it, and it is 15 MB
+
+        try:
+            quick = QuickReads(self._address, self._client)
+        except FAILURES:
+            return self.get
+
+        def get(name: str) -> bytes | None:
+            try:
+                return quick.get(self._address.key(name))
+            except FAILURES:
+                return self.get(name)
+
+        return get
 
     def open(self, name: str) -> BinaryIO | None:
         """Open an object for random reads, or None where there is none."""

@@ -22,11 +22,16 @@ _REGION = "us-east-1"
 """Where a client starts whose region nothing names; AWS says where the bucket is, other servers do not mind."""
 
 
-def s3_client(address: S3Address) -> Any:
-    """A boto3 client that tries nothing again by itself; safe between threads."""
+def s3_session() -> boto3.Session:
+    """The usual AWS settings and credentials of this process."""
     core = botocore.session.get_session()
     core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
-    session = boto3.Session(botocore_session=core)
+    return boto3.Session(botocore_session=core)
+
+
+def s3_client(address: S3Address) -> Any:
+    """A boto3 client that tries nothing again by itself; safe between threads."""
+    session = s3_session()
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=READ_TIMEOUT_S,

@@ -163,6 +163,16 @@ class TestEveryBackend:
             objects.put(name, name.encode())
         assert list(for_each(objects, objects.get, names)) == [name.encode() for name in names]
 
+    @pytest.mark.parametrize("odd", ["s/a b+c=d&e%20f#g?h", "s/ρ·τ.json", "s/'quoted'", "s/a%20b", "s/states/r@50.x"])
+    def test_very_many_objects_are_read_as_each_is_alone(self, odd: str, objects: ObjectStore) -> None:
+        names = [f"s/{k:03d}" for k in range(20)]
+        for name in (odd, *names):
+            objects.put(name, b"content of " + name.encode())
+        get = objects.getter(10_000)
+        asked = [*names, odd, "s/none"]
+        assert list(for_each(objects, get, asked)) == [objects.get(name) for name in asked]
+        assert get(odd) == b"content of " + odd.encode()
+
     def test_the_stores_clock_is_close_to_ours(self, objects: ObjectStore) -> None:
         assert abs((objects.server_time() or 0.0) - time.time()) < 60
         assert _names(objects, "") == []
