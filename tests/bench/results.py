@@ -52,7 +52,7 @@ def main() -> None:
     """Print one table."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=1_000_000, help="0: the files of one run alone")
     parser.add_argument("--points", type=int, default=100_000_000)
     parser.add_argument("--fragments", type=int, default=10_000)
     parser.add_argument("--place", choices=["directory", "SeaweedFS"], action="append", help="default both")
@@ -60,14 +60,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     measured: dict[str, Times] = {}
+    fragments: dict[str, dict[str, float]] = {}
     for place in given.place or ["directory", "SeaweedFS"]:
-        with _place(place, given.folder) as objects:
-            measured |= {f"{place}, {label}": t for label, t in measure(objects, given.runs, given.points)}
-    with tempfile.TemporaryDirectory() as folder:
-        fragments = ask_fragments(open_objects(folder), given.fragments)
+        if given.runs:
+            with _place(place, given.folder) as objects:
+                measured |= {f"{place}, {label}": t for label, t in measure(objects, given.runs, given.points)}
+        with _place(place, None) as objects:
+            fragments[place] = ask_fragments(objects, given.fragments)
     print(f"{given.runs:,} runs, {given.points:,} points; {Machine.here().cpu}, {Machine.here().cores} cores\n")
-    print("\n".join(table(measured)))
-    print(f"\n{given.fragments:,} files of one run:", ", ".join(f"{k} {v:.2f} s" for k, v in fragments.items()))
+    if measured:
+        print("\n".join(table(measured)), end="\n\n")
+    for place, times in fragments.items():
+        print(f"{given.fragments:,} files of one run, {place}:", ", ".join(f"{k} {v:.2f} s" for k, v in times.items()))
     if given.json:
         asked = {"runs": given.runs, "points": given.points, "fragments": given.fragments}
         content = {"machine": asdict(Machine.here()), **asked, "measured": measured, "small files": fragments}
