@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.estimators.mediators import RIVALS
+from analysis.table.cells import RIVALS
 
 Row = dict[str, Any]
 SEEDS = 8

@@ -127,19 +127,41 @@ def test_a_damaged_table_of_runs_gives_numbers_or_reasons(what, sweep):
     analysed(RUNS[what](runs), curves)
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero):RuntimeWarning")
-@pytest.mark.parametrize("factor", [1e153, 1e155, 1e300, 1e-300])
-def test_a_scale_whose_squares_are_no_numbers_gives_reasons_and_no_false_fit(factor, sweep):
+def times(sweep, factor):
     runs, curves = sweep
-    runs = runs.assign(logit_scale_at_grok=runs["logit_scale_at_grok"] * factor)
-    curves = curves.assign(logit_scale=curves["logit_scale"] * factor)
-    analysis = analyze(runs, curves, sweep=made_sweep.SWEEP, resamples=20)
+    runs = runs.assign(**{name: runs[name] * factor for name in READINGS})
+    return runs, curves.assign(logit_scale=curves["logit_scale"] * factor)
+
+
+@pytest.mark.parametrize("factor", [1e20, 1e155, 1e300])
+def test_readings_beyond_all_networks_are_left_out_and_said(factor, sweep):
+    analysis = analysed(*times(sweep, factor))
+    for column in (*READINGS, "logit_scale"):
+        assert any(f"values of {column} left out: {column} is from 0 to 1e+12" in note for note in analysis.notes)
+    family = max(analysis.families, key=lambda f: len(f.cells))
+    assert all(c.logit_scale.value is None and c.logged_logit_scale is None for c in family.cells)
+    assert family.collapse["r2_logit_scale"].value is None
+    assert family.law["alpha_per_rho"].value is not None
+
+
+def test_readings_at_the_bound_have_finite_intervals(sweep):
+    analysis = analysed(*times(sweep, 1e9))
+    ours, plain = (max(a.families, key=lambda f: len(f.cells)).collapse for a in (analysis, analysed(*sweep)))
+    assert ours["r2_logit_scale"].value == pytest.approx(plain["r2_logit_scale"].value)
+    assert ours["r2_logit_scale"].interval == pytest.approx(plain["r2_logit_scale"].interval)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero):RuntimeWarning")
+def test_a_scale_whose_squares_are_no_numbers_gives_reasons_and_no_false_fit(sweep):
+    analysis = analyze(*times(sweep, 1e-300), sweep=made_sweep.SWEEP, resamples=20)
     family = max(analysis.families, key=lambda f: len(f.cells))
     assert family.collapse["spline_f"].value is not None
     assert family.collapse["r2_logit_scale"].value is None
     assert "powers cannot be computed" in family.law["alpha_per_logit_scale"].reason
     shares = [e for e in estimates_in(analysis) if "r2" in e.name and e.value is not None and "minus" not in e.name]
     assert all(-1e-9 <= e.value <= 1 + 1e-9 for e in shares)
+    scale = family.cells[1].logit_scale
+    assert scale.interval[0] < scale.value < scale.interval[1]
 
 
 @pytest.mark.parametrize("what", CURVES)
