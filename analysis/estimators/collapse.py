@@ -242,7 +242,7 @@ def _difference(
     name = quantity.name + MINUS
     of_runs, of_paper = (None if f.resampled is None else quantity.of(f.resampled) for f in (runs, paper))
     pair = (by_runs, of_runs), (by_paper, of_paper)
-    return runs_minus_paper(name, quantity.sentence, *pair, quantity.kind.of_difference, seeds.n)
+    return runs_minus_paper(name, quantity.sentence, *pair, seeds.n)
 
 
 def _prediction(fitted: _Fitted, model: str, seeds: Seeds) -> Estimate:

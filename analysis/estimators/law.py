@@ -245,7 +245,9 @@ def _alpha(fit: _Fit, axis: _Axis, name: str, unit: str) -> tuple[Estimate, ...]
         if direct is None
         else fit.profiled(names[2], unit, on_steps, *direct),
         fit.over_seeds(names[3], unit, runs_method, by_runs, "the runs do not determine a slope"),
-        fit.over_seeds(names[4], unit, f"Convention runs minus paper. {runs_method}", difference, "no slope"),
+        fit.over_seeds(
+            names[4], unit, f"Convention runs minus paper. {runs_method}", difference, "no slope", Kind.BASIC
+        ),
     )
 
 

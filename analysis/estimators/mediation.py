@@ -204,7 +204,7 @@ def _fit(sample: Sample, contrast: str, rows: str, problem: str, seed: int) -> _
 def _difference(quantity: Quantity, runs: _Fitted, paper: _Fitted) -> Estimate:
     name, n_seeds = quantity.name, min(runs.sample.n_seeds, paper.sample.n_seeds)
     of_runs, of_paper = ((one.fit[name], one.drawn[name]) for one in (runs, paper))
-    return runs_minus_paper(name + MINUS, quantity.sentence, of_runs, of_paper, Kind.EXPANDED, n_seeds)
+    return runs_minus_paper(name + MINUS, quantity.sentence, of_runs, of_paper, n_seeds)
 
 
 def _problem(columns: Floats) -> str:

@@ -53,12 +53,11 @@ class Mediators(InBoth):
 
 @dataclass(frozen=True, eq=False)
 class _Quantity:
-    """One estimate with its resamples [B] (None where there are none), and how its interval is read from `n_seeds`."""
+    """One estimate, what it is in words, and its resamples [B] of so many seeds (None where there are none)."""
 
     estimate: Estimate
     drawn: Floats | None
     sentence: str
-    kind: Kind
     n_seeds: int
 
 
@@ -184,13 +183,13 @@ def _quantity(
     at = np.nan if value is None else float(value)
     reason = reason or ("" if np.isfinite(at) else "its regressors are collinear, or one is constant")
     method = f"{sentence} ln T on logarithms, ordinary least squares. {_ROWS[sample.convention]} {kind}"
-    return _Quantity(sample.estimate(name, "1", method, at, drawn, kind, reason), drawn, sentence, kind, sample.n_seeds)
+    return _Quantity(sample.estimate(name, "1", method, at, drawn, kind, reason), drawn, sentence, sample.n_seeds)
 
 
 def _difference(runs: _Quantity, paper: _Quantity) -> Estimate:
     pair = (runs.estimate, runs.drawn), (paper.estimate, paper.drawn)
     name, n_seeds = runs.estimate.name + MINUS, min(runs.n_seeds, paper.n_seeds)
-    return runs_minus_paper(name, runs.sentence, *pair, runs.kind.of_difference, n_seeds)
+    return runs_minus_paper(name, runs.sentence, *pair, n_seeds)
 
 
 def _problem(sample: Sample, n_regressors: int) -> str:

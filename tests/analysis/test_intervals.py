@@ -119,7 +119,8 @@ def test_r2_is_read_as_r2_and_its_differences_are_not():
     assert Kind.R2 in made["partial_r2_rho_given_logit_scale_runs"].method
     assert Kind.BASIC in made["delta_r2_rho_given_logit_scale"].method
     assert Kind.BASIC in made["r2_rho_runs_minus_paper"].method
-    assert Kind.EXPANDED in made["slope_rho_runs_minus_paper"].method
+    assert Kind.EXPANDED in made["slope_rho_runs"].method
+    assert Kind.BASIC in made["slope_rho_runs_minus_paper"].method
 
 
 def test_a_reading_that_does_nothing_has_a_partial_r2_whose_interval_holds_zero():
