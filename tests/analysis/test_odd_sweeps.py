@@ -113,6 +113,13 @@ CURVES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "L of 0 over time": lambda c: put(c, "logit_scale", 0.0),
     "L below 0 over time": lambda c: c.assign(logit_scale=-c["logit_scale"]),
     "L without end over time": lambda c: put(c, "logit_scale", np.inf),
+    "no rivals over time": lambda c: c.drop(columns=[*made_sweep.RIVAL_POWERS]),
+    "rivals of some runs over time": lambda c: c.assign(turn_angle=c["turn_angle"].where(c["run_id"].str.len() < 4)),
+    "rivals of 0 over time": lambda c: put(c, [*made_sweep.RIVAL_POWERS], 0.0),
+    "rivals below 0 over time": lambda c: c.assign(**{name: -c[name] for name in made_sweep.RIVAL_POWERS}),
+    "rivals without end over time": lambda c: put(c, [*made_sweep.RIVAL_POWERS], np.inf),
+    "one rival for all over time": lambda c: put(c, [*made_sweep.RIVAL_POWERS], 3.0),
+    "all rivals are L over time": lambda c: c.assign(**dict.fromkeys(made_sweep.RIVAL_POWERS, c["logit_scale"])),
     "steps in thousands": lambda c: c.assign(step=c["step"] / 1000),
     "one reading a run": lambda c: c.groupby("run_id").head(1),
     "every reading twice": lambda c: pd.concat([c, c]),
@@ -130,13 +137,13 @@ def test_a_damaged_table_of_runs_gives_numbers_or_reasons(what, sweep):
 def times(sweep, factor):
     runs, curves = sweep
     runs = runs.assign(**{name: runs[name] * factor for name in READINGS})
-    return runs, curves.assign(logit_scale=curves["logit_scale"] * factor)
+    return runs, curves.assign(**{name: curves[name] * factor for name in ("logit_scale", *made_sweep.RIVAL_POWERS)})
 
 
 @pytest.mark.parametrize("factor", [1e20, 1e155, 1e300])
 def test_readings_beyond_all_networks_are_left_out_and_said(factor, sweep):
     analysis = analysed(*times(sweep, factor))
-    for column in (*READINGS, "logit_scale"):
+    for column in (*READINGS, "logit_scale", *made_sweep.RIVAL_POWERS):
         assert any(f"values of {column} left out: {column} is from 0 to 1e+12" in note for note in analysis.notes)
     family = max(analysis.families, key=lambda f: len(f.cells))
     assert all(c.logit_scale.value is None and c.logged_logit_scale is None for c in family.cells)
@@ -185,6 +192,7 @@ def test_the_whole_sweep_supports_every_analysis(sweep):
     analysis = analysed(*sweep)
     family = max(analysis.families, key=lambda f: len(f.cells))
     parts = [family.collapse, family.recovery, family.law, family.mediation, family.mediators, family.equivalence]
+    parts += [family.mediators.paper, family.mediators.differences, family.mediation.differences]
     parts += [family.survival, family.memorisation, family.allocation, *analysis.comparisons]
     parts += [next(f.transformer for f in analysis.families if dict(f.key.config)["arch"] != "mlp")]
     assert all(any(e.value is not None for e in estimates_in(part)) for part in parts)
