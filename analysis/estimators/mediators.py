@@ -118,7 +118,7 @@ def _fit(samples: Samples, convention: str, readings: Readings) -> list[_Quantit
 
 
 def _never(name: str, convention: str) -> str:
-    return f"no run has {name}_at_grok" if convention == RUNS else f"no cell has {name} at its logged step"
+    return f"no run has {name}_at_grok" if convention == RUNS else f"no cell has {name} over time"
 
 
 def _pair(sample: Sample, rival: str, reason: str) -> Iterator[_Quantity]:

@@ -122,7 +122,9 @@ class Samples:
         left_out = []
         for name, has in positive.items():
             lacking = [c.label for c, ok in zip(self.cells, has, strict=True) if not ok]
-            left_out += [f"{label}: no positive {name}" for label in (lacking if has.any() else ["all cells"])]
+            left_out += [
+                f"{label}: no positive {name}" for label in (lacking if has.any() else lacking and ["all cells"])
+            ]
         kept = np.all([*positive.values(), np.ones(len(self.cells), dtype=bool)], axis=0)
         used = [c for c, ok in zip(self.cells, kept, strict=True) if ok]
         steps = self.steps[:, kept]

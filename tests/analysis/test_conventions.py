@@ -71,13 +71,13 @@ def test_paper_reads_rivals_at_the_logged_step_and_runs_each_at_its_own(made):
     assert found.runs["partial_r2_grad_norm_given_logit_scale"].value < 0.1
     assert "logged step" in found.paper["r2_all"].method
     assert "logged step" not in found.runs["r2_all"].method
-    assert found.paper["lmg_share_turn_angle"].reason == "no cell has turn_angle at its logged step"
+    assert found.paper["lmg_share_turn_angle"].reason == "no cell has turn_angle over time"
 
 
 def test_without_curves_paper_has_a_reason_and_runs_has_numbers(made):
     cells, rows = made
     found = mediators(off_the_logged_step(cells), rows, **FEW)
-    assert {e.reason for e in found.paper.estimates} == {"no cell has logit_scale at its logged step"}
+    assert {e.reason for e in found.paper.estimates} == {"no cell has logit_scale over time"}
     assert all(e.value is not None for e in found.runs.estimates)
     assert all(e.reason for e in found.differences)
     assert found.paper["r2_all"].left_out[:1] == ("all cells: no positive logit_scale",)
@@ -91,7 +91,7 @@ def test_curves_without_rivals_give_reasons_for_rivals_only():
 
     known, lacking = first_family(curves), first_family(curves.drop(columns=list(RIVALS)))
     assert all(e.value is not None and e.interval for e in known.mediators.paper.estimates)
-    assert {e.reason for e in lacking.mediators.paper.estimates} >= {"no cell has grad_norm at its logged step"}
+    assert {e.reason for e in lacking.mediators.paper.estimates} >= {"no cell has grad_norm over time"}
     assert all(e.value is None for e in lacking.mediators.paper.estimates)
     assert lacking.mediation == known.mediation
 
