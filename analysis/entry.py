@@ -26,7 +26,7 @@ from analysis.result import Analysis, Counts, Family
 from analysis.table.cells import make_cells
 from analysis.table.curves import cell_curves
 from analysis.table.families import FamilyKey, split
-from analysis.table.logged import with_logged_scale
+from analysis.table.logged import with_logged_readings
 from analysis.table.tables import Tables, clean
 
 
@@ -77,7 +77,7 @@ def analyze(
 def _family(key: FamilyKey, rows: pd.DataFrame, tables: Tables, resamples: int, seed: int) -> Family:
     config = {name: None if value is None else str(value) for name, value in key.config}
     curves = tables.curves_of(rows)
-    cells = with_logged_scale(make_cells(rows, tables.missing), curves, config["loss"])
+    cells = with_logged_readings(make_cells(rows, tables.missing), curves, config["loss"])
     few: Few = {"resamples": resamples, "seed": seed}
     return Family(
         key=key,

@@ -10,11 +10,12 @@ from analysis.estimators import collapse, mediation
 from analysis.estimators.equivalence import Equivalence
 from analysis.estimators.law import Law
 from analysis.estimators.mediation import Mediation
-from analysis.estimators.mediators import RIVALS, SCALE, Mediators
+from analysis.estimators.mediators import SCALE, Mediators
 from analysis.estimators.survival import Survival
 from analysis.methods.convention import InBoth
 from analysis.result import Analysis, Family
 from analysis.section import Compared, Group, Section
+from analysis.table.cells import RIVALS
 
 
 def family_sections(family: Family) -> tuple[Section, ...]:
@@ -201,22 +202,7 @@ def _survival(fitted: Survival) -> Section:
 
 
 def _both(fitted: InBoth, names: Sequence[str]) -> tuple[Compared, ...]:
-    return tuple(Compared(name, fitted.paper[name], fitted.runs[name], _difference(fitted, name)) for name in names)
-
-
-def _difference(fitted: InBoth, name: str) -> Estimate | None:
-    value = fitted.difference(name)
-    if value is None:
-        return None
-    return Estimate(
-        f"{name}_runs_minus_paper",
-        value,
-        fitted.runs[name].unit,
-        "Convention runs minus convention paper.",
-        n_runs=fitted.runs[name].n_runs,
-        n_cells=fitted.runs[name].n_cells,
-        interval_reason="the two conventions are resampled apart",
-    )
+    return tuple(Compared(name, fitted.paper[name], fitted.runs[name], fitted.difference(name)) for name in names)
 
 
 def _by_convention(label: str, estimates: tuple[Estimate, ...]) -> tuple[Group, ...]:

@@ -11,19 +11,18 @@ a cell that was left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import comb
 
 import numpy as np
 
 from analysis.estimate import Estimate, absent, named
 from analysis.methods.bootstrap import Floats, Ints, seed_table
-from analysis.methods.convention import PAPER, PAPER_T, RUNS, RUNS_T, not_grokked, scale_sentence, usable
-from analysis.methods.forms import LARGEST
+from analysis.methods.convention import MINUS, PAPER, PAPER_T, RUNS, RUNS_T, not_grokked, scale_sentence, usable
 from analysis.methods.mixed import mixed_model
 from analysis.methods.points import MODELS, Points, prediction_errors
 from analysis.methods.regression import Fits, fits_of, least_squares
-from analysis.methods.resampled import Kind, Seeds, estimated, interval_of, seeds_of
+from analysis.methods.resampled import Kind, Seeds, estimated, interval_of, runs_minus_paper, seeds_of
 from analysis.methods.spline import spline_check
 from analysis.table.cells import Cell
 
@@ -54,11 +53,6 @@ class Quantity:
     needs_scale: bool = True
     needs_rho: bool = True
     kind: Kind = Kind.EXPANDED
-
-    @property
-    def difference_kind(self) -> Kind:
-        """How the interval of a difference between two of them is read."""
-        return Kind.EXPANDED if self.kind is Kind.EXPANDED else Kind.BASIC
 
 
 QUANTITIES = (
@@ -182,8 +176,6 @@ def _fit(points: Points, seeds: Seeds, method: str, n_cells: int, left_out: tupl
         problem = f"runs with both grokked_step and logit_scale_at_grok: {len(y)}, at least {MIN_CELLS} are needed"
     if not problem and not (np.isfinite(scale).all() and np.isfinite(y).all()):
         problem = "not every cell has L"
-    if not problem and scale.max() > LARGEST:
-        problem = f"L goes to {scale.max():.2g}, above {LARGEST:g}, so its squares cannot be computed"
     if not problem and np.ptp(y) == 0:
         problem = (
             f"all {'cells have the same median' if points.convention == PAPER else 'runs have the same'} grokked_step"
@@ -247,22 +239,10 @@ def _estimate(quantity: Quantity, fitted: _Fitted, seeds: Seeds, suffix: str = "
 def _difference(
     quantity: Quantity, by_paper: Estimate, by_runs: Estimate, paper: _Fitted, runs: _Fitted, seeds: Seeds
 ) -> Estimate:
-    name = f"{quantity.name}_runs_minus_paper"
-    method = f"{quantity.sentence} Convention runs minus convention paper. {quantity.difference_kind}"
-    if by_runs.value is None or by_paper.value is None:
-        return absent(name, quantity.unit, method, by_runs.reason or by_paper.reason, n_cells=by_paper.n_cells)
-    value, interval, why = by_runs.value - by_paper.value, None, seeds.reason
-    if paper.resampled is not None and runs.resampled is not None:
-        drawn = quantity.of(runs.resampled) - quantity.of(paper.resampled)
-        interval, why = interval_of(quantity.difference_kind, drawn, value, seeds.n)
-    return replace(
-        by_runs,
-        name=name,
-        value=value,
-        method=method,
-        interval=interval,
-        interval_reason=why,
-    )
+    name = quantity.name + MINUS
+    of_runs, of_paper = (None if f.resampled is None else quantity.of(f.resampled) for f in (runs, paper))
+    pair = (by_runs, of_runs), (by_paper, of_paper)
+    return runs_minus_paper(name, quantity.sentence, *pair, seeds.n)
 
 
 def _prediction(fitted: _Fitted, model: str, seeds: Seeds) -> Estimate:

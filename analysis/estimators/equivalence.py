@@ -23,7 +23,6 @@ from statsmodels.stats.weightstats import DescrStatsW
 from analysis.estimate import Estimate, Named, absent
 from analysis.methods.bootstrap import Floats, Ints, seed_table
 from analysis.methods.convention import mean_scales, median_steps, not_grokked, scale_sentence, usable
-from analysis.methods.forms import LARGEST
 from analysis.methods.regression import least_squares
 from analysis.methods.resampled import estimated, seeds_of
 from analysis.table.cells import Cell
@@ -81,7 +80,7 @@ def equivalence(cells: Sequence[Cell], *, resamples: int, seed: int) -> Equivale
     whole = np.arange(len(table))[None]
     scales = mean_scales(table, whole)[0] if used else np.empty(0)
     y = np.log(median_steps(table, whole)[0]) if used else np.empty(0)
-    known = len(used) > 2 and bool((scales < LARGEST).all())
+    known = len(used) > 2 and bool(np.isfinite(scales).all())
     slope = float(least_squares(y, scales, np.zeros_like(scales)).slope_a) if known else np.nan
     pairs = tuple(
         _pair(used[i], used[j], float(scales[i]), float(scales[j]), slope, resamples, seed)

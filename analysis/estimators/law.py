@@ -27,7 +27,6 @@ from analysis.methods.convention import (
 )
 from analysis.methods.forms import (
     EXPONENTIAL,
-    LARGEST,
     POWER,
     SADDLE_NODE,
     SMALLEST,
@@ -152,8 +151,8 @@ class _Fit:
             problem = f"not every cell has {'L' if name == 'L' else 'w_c, so its held norm is unknown'}"
         if not problem and (x.min() <= 0 or np.ptp(x) <= 1e-9 * x.max()):
             problem = f"the cells do not differ in {'the held norm' if name == 'norm' else name}, or it is not positive"
-        if not problem and not SMALLEST < x.min() <= x.max() < LARGEST:
-            problem = f"{name} is not between {SMALLEST:g} and {LARGEST:g}, so its powers cannot be computed"
+        if not problem and x.min() <= SMALLEST:
+            problem = f"{name} is not above {SMALLEST:g}, so its powers cannot be computed"
         sentence = {"norm": "the held norm rho w_c", "rho": "rho", "L": f"L, which {scale_sentence(self.table)[2:]}"}
         return _Axis(sentence[name], x, problem)
 
@@ -246,7 +245,9 @@ def _alpha(fit: _Fit, axis: _Axis, name: str, unit: str) -> tuple[Estimate, ...]
         if direct is None
         else fit.profiled(names[2], unit, on_steps, *direct),
         fit.over_seeds(names[3], unit, runs_method, by_runs, "the runs do not determine a slope"),
-        fit.over_seeds(names[4], unit, f"Convention runs minus paper. {runs_method}", difference, "no slope"),
+        fit.over_seeds(
+            names[4], unit, f"Convention runs minus paper. {runs_method}", difference, "no slope", Kind.BASIC
+        ),
     )
 
 

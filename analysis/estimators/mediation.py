@@ -10,19 +10,20 @@ What can go wrong: L is read when the outcome happens (see CAVEAT); a run that n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.estimate import Estimate, Named, absent
+from analysis.estimate import Estimate, Named
 from analysis.estimators.recovery import RHO_UP
-from analysis.methods.bootstrap import Floats, expanded_level, percentile_interval, seed_table
-from analysis.methods.convention import PAPER, RUNS, InBoth, is_logged, scale_sentence, usable
+from analysis.methods.bootstrap import Floats
+from analysis.methods.convention import MINUS, PAPER, PAPER_T, RUNS, RUNS_T, InBoth, is_logged, scale_sentence, usable
 from analysis.methods.mediation_check import simulated
 from analysis.methods.pathways import Effects, M, X, Y, Z, effects
 from analysis.methods.products import covariance
-from analysis.methods.samples import SENTENCES, Sample, cell_sample, logged_scale, logit_scale, run_sample
+from analysis.methods.resampled import Kind, interval_of, runs_minus_paper
+from analysis.methods.samples import Sample, Samples
 from analysis.table.cells import Cell
 
 CAVEAT = (
@@ -124,13 +125,22 @@ class Mediation(InBoth):
 
     runs: MediationFit
     paper: MediationFit
+    differences: tuple[Estimate, ...]
     caveat: str = CAVEAT
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """One convention: its sample, what is stated, and each quantity in the resamples [B], None without them."""
+
+    sample: Sample
+    fit: MediationFit
+    drawn: Mapping[str, Floats | None]
 
 
 def mediation(cells: Sequence[Cell], *, resamples: int, seed: int) -> Mediation:
     """ACME, ADE, total and proportion mediated of rho through ln L on ln T over the clamp cells of one family."""
     used, left_out = usable(cells)
-    table = seed_table(used)
     doses = sorted({c.rho for c in used if c.rho is not None})
     problem = "" if len(doses) > 1 else f"usable doses rho: {len(doses)}, at least 2 are needed"
     low = 1.0 if 1.0 in doses[:-1] else min(doses, default=1.0)
@@ -141,18 +151,16 @@ def mediation(cells: Sequence[Cell], *, resamples: int, seed: int) -> Mediation:
     ]
     if not problem and not np.all(np.isfinite(given)):
         problem = "a cell has a temperature that is not positive"
-    own, logged = {"L": logit_scale(used)}, {"L": logged_scale(used)}
-    by_cell = logged if is_logged(table) else own
-    runs = run_sample(used, given, own, resamples=resamples, seed=seed, left_out=left_out)
-    paper = cell_sample(used, given, by_cell, resamples=resamples, seed=seed, left_out=left_out)
+    samples = Samples(used, given, resamples=resamples, seed=seed, left_out=left_out)
+    table = samples.table
+    scales = {RUNS: table.logit_scale, PAPER: table.logged_scale if is_logged(table) else table.logit_scale}
+    rows = {RUNS: f"Convention runs: {RUNS_T}.", PAPER: f"Convention paper: {PAPER_T}, {scale_sentence(table)}."}
     contrast = f"x = 0 at rho {low:g}, 1 at rho {high:g}, linear between."
-    return Mediation(
-        _fit(runs, contrast, SENTENCES[RUNS], problem, seed),
-        _fit(paper, contrast, f"{SENTENCES[PAPER]} {scale_sentence(table)}.", problem, seed),
-    )
+    runs, paper = (_fit(samples.of(c, {"L": scales[c]}), contrast, rows[c], problem, seed) for c in (RUNS, PAPER))
+    return Mediation(runs.fit, paper.fit, tuple(_difference(q, runs, paper) for q in QUANTITIES))
 
 
-def _fit(sample: Sample, contrast: str, rows: str, problem: str, seed: int) -> MediationFit:
+def _fit(sample: Sample, contrast: str, rows: str, problem: str, seed: int) -> _Fitted:
     columns = sample.columns
     instrument = len(columns) > 0 and bool(np.ptp(columns[:, Z]) > 0)
     shared = (
@@ -165,38 +173,38 @@ def _fit(sample: Sample, contrast: str, rows: str, problem: str, seed: int) -> M
         problem, full = "x, ln L and ln tau are collinear over the rows, so no effect can be told from another", None
     if full is None:
         sample = sample.without_resamples()
-    level = expanded_level(sample.n_seeds) if sample.n_seeds > 1 else 0.0
     resampled = sample.resampled
     over = None if resampled is None else effects(resampled, instrument)
     alone = None if full is None else effects(covariance(columns), False)
     over_alone = None if resampled is None else effects(resampled, False)
-
-    def estimate(quantity: Quantity) -> Estimate:
-        fitted, drawn = (alone, over_alone) if quantity.alone else (full, over)
-        value = None if fitted is None else quantity.of(fitted)
-        reason = problem or _why_not(quantity, full, over, len(columns), level)
-        if not reason and (value is None or not np.isfinite(value)):
+    estimates, drawn = [], {}
+    for quantity in QUANTITIES:
+        fitted, of = (alone, over_alone) if quantity.alone else (full, over)
+        value = np.nan if fitted is None else float(quantity.of(fitted))
+        reason = problem or _why_not(quantity, full, over, len(columns), sample.n_seeds)
+        if not reason and not np.isfinite(value):
             reason = "the fit is degenerate"
-        values = None if drawn is None else quantity.of(drawn)
+        values = None if of is None else quantity.of(of)
         if quantity.needs == "reachable" and values is not None:
             values = np.clip(values, -1.0, 1.0)
-        return _stated(quantity, reason, 0.0 if value is None else float(value), values, sample, shared, level)
-
+        drawn[quantity.name] = values
+        method = f"{quantity.sentence} {shared} {Kind.EXPANDED}"
+        estimates.append(sample.estimate(quantity.name, quantity.unit, method, value, values, Kind.EXPANDED, reason))
     checks = simulated(sample, instrument, problem, shared, seed) if sample.convention == RUNS else ()
-    estimates = (*(estimate(q) for q in QUANTITIES), *checks)
-    return MediationFit(
+    fit = MediationFit(
         sample.convention,
-        estimates,
-        _curve(alone, over_alone, level),
-        _curve(full, over, level),
-        f"{shared} {_BOOTSTRAP}",
+        (*estimates, *checks),
+        _curve(alone, over_alone, sample.n_seeds),
+        _curve(full, over, sample.n_seeds),
+        f"{shared} {Kind.EXPANDED}",
     )
+    return _Fitted(sample, fit, drawn)
 
 
-_BOOTSTRAP = (
-    "Interval: percentile bootstrap of whole seeds with all their cells, its level expanded for few seeds (Hesterberg "
-    "2015)."
-)
+def _difference(quantity: Quantity, runs: _Fitted, paper: _Fitted) -> Estimate:
+    name, n_seeds = quantity.name, min(runs.sample.n_seeds, paper.sample.n_seeds)
+    of_runs, of_paper = ((one.fit[name], one.drawn[name]) for one in (runs, paper))
+    return runs_minus_paper(name + MINUS, quantity.sentence, of_runs, of_paper, n_seeds)
 
 
 def _problem(columns: Floats) -> str:
@@ -208,12 +216,12 @@ def _problem(columns: Floats) -> str:
     return ""
 
 
-def _why_not(quantity: Quantity, full: Effects | None, over: Effects | None, n: int, level: float) -> str:
+def _why_not(quantity: Quantity, full: Effects | None, over: Effects | None, n: int, n_seeds: int) -> str:
     """Reason why one quantity is not stated although the models are fitted."""
     if full is None:
         return ""
     if quantity.needs == "total" and over is not None:
-        total, _ = percentile_interval(over.total, level)
+        total, _ = interval_of(Kind.EXPANDED, over.total, float(full.total), n_seeds)
         if total is not None and total[0] <= 0 <= total[1]:
             return (
                 f"the interval of the total effect ({total[0]:.3g} to {total[1]:.3g}) includes zero: a share of nothing"
@@ -229,31 +237,12 @@ def _why_not(quantity: Quantity, full: Effects | None, over: Effects | None, n: 
     return ""
 
 
-def _stated(
-    quantity: Quantity, reason: str, value: float, values: Floats | None, sample: Sample, shared: str, level: float
-) -> Estimate:
-    method = f"{quantity.sentence} {shared} {_BOOTSTRAP}"
-    at = (sample.n_runs, sample.n_cells, sample.left_out)
-    if reason:
-        return absent(quantity.name, quantity.unit, method, reason, n_runs=at[0], n_cells=at[1], left_out=at[2])
-    interval, why = (None, sample.no_interval) if values is None else percentile_interval(values, level)
-    return Estimate(
-        quantity.name,
-        value,
-        quantity.unit,
-        method,
-        interval=interval,
-        n_runs=at[0],
-        n_cells=at[1],
-        left_out=at[2],
-        interval_reason=why,
-        resampling=sample.resampling,
-    )
-
-
-def _curve(full: Effects | None, over: Effects | None, level: float) -> tuple[SensitivityPoint, ...]:
+def _curve(full: Effects | None, over: Effects | None, n_seeds: int) -> tuple[SensitivityPoint, ...]:
     if full is None:
         return ()
-    intervals = [None if over is None else percentile_interval(over.acme_at(r), level)[0] for r in CURVE]
     values = [float(full.acme_at(r)) for r in CURVE]
+    intervals = [
+        None if over is None else interval_of(Kind.EXPANDED, over.acme_at(r), value, n_seeds)[0]
+        for r, value in zip(CURVE, values, strict=True)
+    ]
     return tuple(SensitivityPoint(*p) for p in zip(CURVE, values, intervals, strict=True) if np.isfinite(p[1]))

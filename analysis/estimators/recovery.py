@@ -105,6 +105,7 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
             reasons[PAPER]
             or reasons[RUNS]
             or ("" if is_logged(table) else "there is no L over time, so both conventions have the same L"),
+            Kind.BASIC,
         ),
         design.cells,
     )

@@ -18,7 +18,7 @@ from analysis.estimate import Estimate, Named, absent
 from analysis.estimators.law import MIN_CELLS, law_cells
 from analysis.methods.bootstrap import Floats, Ints, seed_table
 from analysis.methods.convention import PAPER_T, mean_scales, median_steps, not_grokked, scale_sentence
-from analysis.methods.forms import LARGEST, SMALLEST
+from analysis.methods.forms import SMALLEST
 from analysis.table.cells import Cell
 
 _METHOD = (
@@ -132,8 +132,8 @@ def _problem(y: Floats, x: Floats, group: Ints, kept: Mapping[str, tuple[Cell, .
         return f"moduli with a law: {len(kept)}, at least 2 are needed"
     if np.isnan(x).any():
         return f"not every cell has {x_name}"
-    if not SMALLEST < x.max() < LARGEST:
-        return f"{x_name} goes to {x.max():.2g}, not from {SMALLEST:g} to {LARGEST:g}: its squares cannot be computed"
+    if x.max() <= SMALLEST:
+        return f"{x_name} goes no further than {x.max():.2g}, so its squares cannot be computed"
     if any(np.ptp(x[group == g]) <= 1e-9 * np.abs(x).max() for g in range(len(kept))):
         return f"the cells of a modulus do not differ in {x_name}"
     return "all cells have the same T" if np.ptp(y) == 0 else ""

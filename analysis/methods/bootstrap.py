@@ -9,7 +9,7 @@ Shapes: B resamples, S seeds, C cells.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -55,30 +55,38 @@ class SeedTable:
 
 def seed_table(cells: Sequence[Cell]) -> SeedTable:
     """Align cells by seed; a run without seed, or that repeats one of its cell, has a row of its own."""
+    steps = aligned(cells, lambda r: r.grokked_step)
+    nameless = sum(r.seed is None for c in cells for r in c.runs)
+    few = "one seed cannot be resampled" if len(steps) < 2 else ""
+    problem = f"{nameless} runs have no seed" if nameless else few
+    repeated = sum(len(c.runs) - len({r.seed for r in c.runs}) for c in cells)
+    if repeated and not problem:
+        problem = f"{repeated} runs repeat the seed of another run of their cell, so seeds are not the unit to resample"
+    return SeedTable(
+        steps,
+        aligned(cells, lambda r: r.memorized_step),
+        aligned(cells, lambda r: r.logit_scale),
+        aligned(cells, lambda r: r.logged_scale),
+        problem,
+    )
+
+
+def aligned(cells: Sequence[Cell], of: Callable[[RunPoint], float | None]) -> Floats:
+    """A quantity of every run by seed and cell, [S, C], NaN where it has none: the rows are those of `seed_table`."""
     seeds = sorted({r.seed for c in cells for r in c.runs if r.seed is not None})
     place: dict[object, int] = {seed: i for i, seed in enumerate(seeds)}
-    rows: list[tuple[int, int, RunPoint]] = []
+    found: list[tuple[int, int, float | None]] = []
     for column, cell in enumerate(cells):
         taken: set[int] = set()
         for nth, run in enumerate(cell.runs):
             own = (column, nth) if run.seed is None or run.seed in taken else run.seed
-            rows.append((place.setdefault(own, len(place)), column, run))
+            found.append((place.setdefault(own, len(place)), column, of(run)))
             if run.seed is not None:
                 taken.add(run.seed)
-    values = np.full((4, len(place), len(cells)), np.nan)
-    for row, column, run in rows:
-        values[:, row, column] = (
-            run.grokked_step,
-            run.memorized_step,
-            np.nan if run.logit_scale is None else run.logit_scale,
-            np.nan if run.logged_scale is None else run.logged_scale,
-        )
-    nameless = sum(r.seed is None for c in cells for r in c.runs)
-    problem = f"{nameless} runs have no seed" if nameless else "one seed cannot be resampled" if len(place) < 2 else ""
-    repeated = sum(len(c.runs) - len({r.seed for r in c.runs}) for c in cells)
-    if repeated and not problem:
-        problem = f"{repeated} runs repeat the seed of another run of their cell, so seeds are not the unit to resample"
-    return SeedTable(values[0], values[1], values[2], values[3], problem)
+    values = np.full((len(place), len(cells)), np.nan)
+    for row, column, value in found:
+        values[row, column] = np.nan if value is None else value
+    return values
 
 
 def draw(n_seeds: int, resamples: int, seed: int) -> Ints:
@@ -136,11 +144,7 @@ def positive_interval(values: Floats, value: float, level: float = LEVEL) -> tup
     if not value > 0:
         return None, "the value is 0, about which nothing can be reflected on the logarithmic scale"
     with np.errstate(divide="ignore", invalid="ignore"):
-        ends, why = basic_interval(np.log(values), float(np.log(value)), level)
-    # Back from its logarithm the value itself is off by rounding, and an end that was put at it with it.
-    return (
-        (None, why) if ends is None else ((min(float(np.exp(ends[0])), value), max(float(np.exp(ends[1])), value)), "")
-    )
+        return _reflected(values, value, level, np.log, np.exp)
 
 
 def r2_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:
@@ -148,12 +152,33 @@ def r2_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tup
 
     1 − R² is a ratio of variances, which is nearer to normal and to one spread on that scale.
     """
+    ends, why = _reflected(
+        values, value, level, lambda r2: np.log(np.maximum(1 - r2, _EXACT)), lambda unexplained: 1 - np.exp(unexplained)
+    )
+    return (None, why) if ends is None else ((max(0.0, ends[0]), ends[1]), "")
 
-    def unexplained(r2: Floats) -> Floats:
-        return np.log(np.maximum(1 - r2, _EXACT))
 
-    ends, why = basic_interval(unexplained(values), float(unexplained(np.asarray(value))), level)
-    return (None, why) if ends is None else ((max(0.0, 1 - float(np.exp(ends[1]))), 1 - float(np.exp(ends[0]))), "")
+def share_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:
+    """The basic interval of asin √share, on which shares near 0 and near 1 spread alike, as one of a share; or None."""
+    return _reflected(
+        values,
+        value,
+        level,
+        lambda share: np.arcsin(np.sqrt(np.clip(share, 0.0, 1.0))),
+        lambda angle: np.sin(np.clip(angle, 0.0, np.pi / 2)) ** 2,
+    )
+
+
+def _reflected(
+    values: Floats, value: float, level: float, to: Callable[[Floats], Floats], back: Callable[[Floats], Floats]
+) -> tuple[tuple[float, float] | None, str]:
+    """The basic interval on another scale, brought back from it."""
+    ends, why = basic_interval(to(values), float(to(np.asarray(value))), level)
+    if ends is None:
+        return None, why
+    low, high = sorted(map(float, back(np.asarray(ends))))
+    # Back from the other scale the value itself is off by rounding, and an end that was put at it with it.
+    return (min(low, value), max(high, value)), ""
 
 
 def bca_interval(

@@ -5,7 +5,7 @@ mean at the logged step nearest to that median. `runs`: one point a run that gro
 not grok is in neither: an estimate says how many there are, and the survival model is what keeps them.
 
 Without curves there is no logged L; `paper` then takes the mean over seeds of L at each run's own grokking step, in all
-cells alike, and says so.
+cells alike, and says so. What is set against L has no such substitute: it is read at the logged step, or has a reason.
 """
 
 from __future__ import annotations
@@ -14,29 +14,32 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.estimate import Named
+from analysis.estimate import Estimate, Named, named
 from analysis.methods.bootstrap import Floats, Ints, SeedTable, resampled_means, resampled_medians, seed_table
 from analysis.table.cells import Cell
 
 PAPER, RUNS = "paper", "runs"
+MINUS = "_runs_minus_paper"
 
 PAPER_T = "T is the cell's median grokked_step over the seeds that grokked"
-LOGGED_L = "L is the mean over seeds at the logged step nearest to that median (every 200 steps, every 25 under mse)"
+_LOGGED = "the mean over seeds at the logged step nearest to that median (every 200 steps, every 25 under mse)"
+LOGGED_L, LOGGED_READINGS = f"L is {_LOGGED}", f"every reading is {_LOGGED}"
 OWN_L = "L is the mean over seeds of logit_scale_at_grok, since not every cell has L over time"
 RUNS_T = "one row a run that grokked, T and L at its own grokking step"
+RUNS_READINGS = "one row a run that grokked, T and every reading at its own grokking step"
 
 
 class InBoth:
-    """The same estimates by both conventions."""
+    """The same estimates by both conventions, and their `differences`, whose names end in `MINUS`."""
 
     __slots__ = ()
     runs: Named
     paper: Named
+    differences: tuple[Estimate, ...]
 
-    def difference(self, name: str) -> float | None:
-        """Estimate of convention `runs` minus that of `paper`; None where either has no value."""
-        runs, paper = self.runs[name].value, self.paper[name].value
-        return None if runs is None or paper is None else runs - paper
+    def difference(self, name: str) -> Estimate:
+        """Estimate of convention `runs` minus that of `paper`."""
+        return named(self.differences, name + MINUS)
 
 
 def usable(cells: Sequence[Cell]) -> tuple[tuple[Cell, ...], tuple[str, ...]]:

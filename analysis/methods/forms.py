@@ -20,8 +20,8 @@ from analysis.estimate import LEVEL
 from analysis.methods.bootstrap import Floats
 
 GRID = 400
-SMALLEST, LARGEST = 1e-100, 1e100
-"""A regressor beyond these has squares or cubes that are no float64 numbers, and fits that look like numbers."""
+SMALLEST = 1e-100
+"""A regressor below this has squares or cubes that are no float64 numbers, and fits that look like numbers."""
 EXPONENTIAL, POWER, SADDLE_NODE = "exponential", "power", "saddle_node"
 MEAN_PARAMETERS = {EXPONENTIAL: 2, POWER: 3, SADDLE_NODE: 2}
 """Parameters of the mean, the k of the paper's AIC; AICc counts the variance too."""

@@ -1,36 +1,38 @@
 """Cells as rows of a regression on logarithms, in the two conventions, with every resample's covariance beside.
 
 `runs`: one row a grokked run, each reading at the run's own grokking step. `paper`: one row a cell, its median
-grokked_step and the mean of each reading over its seeds. A run that never grokked has no reading at grokking,
-so neither convention can use it; the sample counts it in `left_out`.
+grokked_step over the seeds that grokked and the mean of each reading over its seeds. A run that never grokked has no T,
+so neither convention can use it; the sample counts it in `left_out`. Both conventions draw the same seeds, so that
+their difference can be resampled.
 
 Shapes: n rows, k columns (given columns, logarithms of the readings, ln T last), B resamples, S seeds, C cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from analysis.methods.bootstrap import Floats, draw, resampled_means, resampled_medians, seed_table
-from analysis.methods.convention import PAPER, RUNS
+from analysis.estimate import Estimate, absent
+from analysis.methods.bootstrap import Floats, resampled_means, seed_table
+from analysis.methods.convention import PAPER, RUNS, grokked_steps, median_steps, not_grokked
 from analysis.methods.products import covariance, resampled_covariance
+from analysis.methods.resampled import Kind, interval_of, seeds_of
 from analysis.table.cells import Cell
 
-SENTENCES = {
-    RUNS: "One row a grokked run, readings at its own grokking step.",
-    PAPER: "One row a cell: median grokked_step over its runs, mean of a reading over its seeds.",
-}
-
-Reading = Mapping[str, float]
-"""A quantity at grokking by run_id."""
+Readings = Mapping[str, Floats]
+"""Readings by name, each by seed and cell [S, C] as `bootstrap.aligned` gives them, NaN where absent."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Columns [n, k], their covariances in the resamples [B, k, k] or the reason for none, and what they rest on."""
+    """Columns [n, k], their covariances in the resamples [B, k, k] or the reason for none, and what they rest on.
+
+    `n_seeds` are those that have a row, of cells the fewest that one of the columns was read in.
+    """
 
     convention: str
     columns: Floats
@@ -46,114 +48,113 @@ class Sample:
         """The same rows where no fit exists, so that nothing claims to have been resampled."""
         return replace(self, resampled=None, resampling="")
 
-
-def logit_scale(cells: Sequence[Cell]) -> Reading:
-    """L of every run that has it."""
-    return {r.run_id: r.logit_scale for c in cells for r in c.runs if r.logit_scale is not None}
-
-
-def logged_scale(cells: Sequence[Cell]) -> Reading:
-    """L of every run at the step that is logged nearest to its cell's median."""
-    return {r.run_id: r.logged_scale for c in cells for r in c.runs if r.logged_scale is not None}
-
-
-def run_sample(
-    cells: Sequence[Cell],
-    given: Sequence[Sequence[float]],
-    readings: Mapping[str, Reading],
-    *,
-    resamples: int,
-    seed: int,
-    left_out: tuple[str, ...] = (),
-) -> Sample:
-    """Rows of convention `runs`; `given` has the columns that a cell's runs share, one sequence a cell."""
-    rows, seeds = [], []
-    n_never, n_without = 0, dict.fromkeys(readings, 0)
-    for cell, shared in zip(cells, given, strict=True):
-        for run in cell.runs:
-            values = {name: reading.get(run.run_id, np.nan) for name, reading in readings.items()}
-            lacking = [name for name, value in values.items() if not value > 0]
-            if not np.isfinite(run.grokked_step):
-                n_never += 1
-            elif lacking:
-                n_without[lacking[0]] += 1
-            else:
-                rows.append([*shared, *np.log([*values.values(), run.grokked_step])])
-                seeds.append(run.seed)
-    if n_never:
-        left_out += (
-            f"{n_never} runs that did not grok, so that nothing was read at grokking (see the survival models)",
+    def estimate(
+        self, name: str, unit: str, method: str, value: float, drawn: Floats | None, kind: Kind, reason: str = ""
+    ) -> Estimate:
+        """A number of these rows with its interval from `drawn` [B], or the reason why there is none."""
+        n_runs, n_cells, left_out = self.n_runs, self.n_cells, self.left_out
+        if reason:
+            return absent(name, unit, method, reason, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
+        interval, why = (None, self.no_interval) if drawn is None else interval_of(kind, drawn, value, self.n_seeds)
+        return Estimate(
+            name,
+            value,
+            unit,
+            method,
+            interval,
+            n_runs=n_runs,
+            n_cells=n_cells,
+            left_out=left_out,
+            interval_reason=why,
+            resampling=self.resampling,
         )
-    left_out += tuple(f"{n} grokked runs without a positive {name}" for name, n in n_without.items() if n)
-    columns = np.array(rows, dtype=float).reshape(len(rows), _width(given) + len(readings) + 1)
-    names = sorted({s for s in seeds if s is not None})
-    why = _why_no_interval(cells, len(names), resamples)
-    sample = Sample(RUNS, columns, None, why, len(names), len(rows), len(cells), left_out)
-    if why:
-        return sample
-    place = {name: i for i, name in enumerate(names)}
-    seed_of = np.array([place[s] for s in seeds if s is not None])
-    return _with(sample, resampled_covariance(columns, seed_of, draw(len(names), resamples, seed)), seed)
 
 
-def cell_sample(
-    cells: Sequence[Cell],
-    given: Sequence[Sequence[float]],
-    readings: Mapping[str, Reading],
-    *,
-    resamples: int,
-    seed: int,
-    left_out: tuple[str, ...] = (),
-) -> Sample:
-    """Rows of convention `paper`."""
-    tables = {name: _table(cells, reading) for name, reading in readings.items()}
-    means = {name: resampled_means(table, np.arange(len(table))[None])[0] for name, table in tables.items()}
-    steps = np.array([c.grokked_step.value or np.nan for c in cells], dtype=float)
-    positive = {name: values > 0 for name, values in (*means.items(), ("median grokked_step", steps))}
-    for name, has in positive.items():
-        left_out += tuple(f"{c.label}: no positive {name}" for c, ok in zip(cells, has, strict=True) if not ok)
-    kept = np.all([*positive.values()], axis=0).astype(bool)
-    shared = np.array([list(g) for g in given], dtype=float).reshape(len(cells), _width(given))[kept]
-    columns = np.column_stack([shared, *(np.log(m[kept]) for m in means.values()), np.log(steps[kept])])
-    used = [c for c, ok in zip(cells, kept, strict=True) if ok]
-    table = seed_table(used)
-    n_seeds = len(table.grokked_step)
-    why = _why_no_interval(used, n_seeds, resamples)
-    n_runs = sum(c.n_counted for c in used)
-    sample = Sample(PAPER, columns, None, why, n_seeds, n_runs, len(used), left_out)
-    if why:
-        return sample
-    lists = draw(n_seeds, resamples, seed)
-    parts = [np.broadcast_to(column, (resamples, len(used))) for column in shared.T]
-    parts += [_log(resampled_means(_table(used, reading), lists)) for reading in readings.values()]
-    parts.append(_log(resampled_medians(table.grokked_step, lists)))
-    return _with(sample, covariance(np.stack(parts, axis=-1)), seed)
+class Samples:
+    """Samples of the same cells and the same draws of their seeds, of whichever readings.
 
+    `given` has the columns that a cell's runs share, one sequence a cell; `left_out` is repeated by every sample.
+    """
 
-def _width(given: Sequence[Sequence[float]]) -> int:
-    return len(given[0]) if given else 0
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        given: Sequence[Sequence[float]],
+        *,
+        resamples: int,
+        seed: int,
+        left_out: tuple[str, ...] = (),
+    ) -> None:
+        self.cells, self.left_out = tuple(cells), left_out
+        self.given = np.array(given, dtype=np.float64).reshape(len(cells), len(given[0]) if given else 0)
+        self.table = seed_table(cells)
+        self.steps = grokked_steps(self.table)
+        self.seeds = seeds_of(self.table, resamples, seed)
 
+    def of(self, convention: str, readings: Readings) -> Sample:
+        """The sample of one convention."""
+        return self._cells(readings) if convention == PAPER else self._runs(readings)
 
-def _with(sample: Sample, resampled: Floats, seed: int) -> Sample:
-    text = f"{len(resampled):,} resamples of {sample.n_seeds} seeds, seed {seed}"
-    return replace(sample, resampled=resampled, resampling=text)
+    def _runs(self, readings: Readings) -> Sample:
+        grokked = ~np.isnan(self.steps)
+        left_out, has = list(self.left_out), grokked
+        n_never = int(np.isinf(self.table.grokked_step).sum())
+        if n_never:
+            left_out.append(
+                f"{n_never} runs that did not grok, so that nothing was read at grokking (see the survival models)"
+            )
+        for name, values in readings.items():
+            lacking = has & ~(values > 0)
+            if lacking.any():
+                left_out.append(f"{int(lacking.sum())} grokked runs without a positive {name}")
+            has = has & ~lacking
+        cell, seed = np.nonzero(has.T)
+        logs = [np.log(values[seed, cell]) for values in (*readings.values(), self.steps)]
+        columns = np.column_stack([self.given[cell], *logs])
+        n_seeds = len(np.unique(seed))
+        sample = Sample(RUNS, columns, None, "", n_seeds, len(columns), len(np.unique(cell)), tuple(left_out))
+        return self._with(sample, lambda: resampled_covariance(columns, seed, self.seeds.lists))
 
+    def _cells(self, readings: Readings) -> Sample:
+        whole = self.seeds.whole
+        means = {name: resampled_means(values, whole)[0] for name, values in readings.items()}
+        positive = {name: mean > 0 for name, mean in means.items()}
+        left_out = []
+        for name, has in positive.items():
+            lacking = [c.label for c, ok in zip(self.cells, has, strict=True) if not ok]
+            left_out += [
+                f"{label}: no positive {name}" for label in (lacking if has.any() else lacking and ["all cells"])
+            ]
+        kept = np.all([*positive.values(), np.ones(len(self.cells), dtype=bool)], axis=0)
+        used = [c for c, ok in zip(self.cells, kept, strict=True) if ok]
+        steps = self.steps[:, kept]
+        logs = [np.log(mean[kept]) for mean in means.values()]
+        columns = np.column_stack([self.given[kept], *logs, np.log(median_steps(self.table, whole)[0, kept])])
+        read = (steps, *(values[:, kept] for values in readings.values()))
+        n_seeds = min(int((~np.isnan(values)).any(axis=1).sum()) for values in read)
+        n_runs = int((~np.isnan(steps)).sum())
+        left_out = [*self.left_out, *not_grokked(used), *left_out]
+        sample = Sample(PAPER, columns, None, "", n_seeds, n_runs, len(used), tuple(left_out))
 
-def _why_no_interval(cells: Sequence[Cell], n_seeds: int, resamples: int) -> str:
-    few = "one seed cannot be resampled" if n_seeds < 2 else ""
-    return seed_table(cells).problem or few or ("" if resamples >= 1 else "no resamples were asked for")
+        def drawn() -> Floats:
+            lists = self.seeds.lists
+            parts = [np.broadcast_to(column, (len(lists), len(used))) for column in self.given[kept].T]
+            parts += [_log(resampled_means(values[:, kept], lists)) for values in readings.values()]
+            return covariance(np.stack([*parts, self._drawn_steps[:, kept]], axis=-1))
 
+        return self._with(sample, drawn)
 
-def _table(cells: Sequence[Cell], reading: Reading) -> Floats:
-    """A reading by seed and cell [S, C], NaN where absent; without seeds every run is its own row."""
-    nameless = any(r.seed is None for c in cells for r in c.runs)
-    keys = sorted({r.run_id if nameless else r.seed for c in cells for r in c.runs})  # type: ignore[type-var]
-    place = {key: i for i, key in enumerate(keys)}
-    table = np.full((len(keys), len(cells)), np.nan)
-    for column, cell in enumerate(cells):
-        for run in reversed(cell.runs):
-            table[place[run.run_id if nameless else run.seed], column] = reading.get(run.run_id, np.nan)
-    return table
+    @cached_property
+    def _drawn_steps(self) -> Floats:
+        """Logarithm of T of each resample and cell, [B, C]."""
+        return _log(median_steps(self.table, self.seeds.lists))
+
+    def _with(self, sample: Sample, resampled: Callable[[], Floats]) -> Sample:
+        """The sample with its resamples, or with the reason why there are none."""
+        why = self.seeds.reason or ("one seed cannot be resampled" if sample.n_seeds < 2 else "")
+        if why:
+            return replace(sample, no_interval=why)
+        return replace(sample, resampled=resampled(), resampling=self.seeds.text)
 
 
 def _log(values: Floats) -> Floats:

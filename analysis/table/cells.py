@@ -8,8 +8,8 @@ the same way (it will not grok). A failed run says nothing about the network and
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -26,11 +26,16 @@ T_INTERVAL = "Interval: t over seeds."
 _MEAN_L = f"Mean over the grokked seeds of the logit scale L, each read at the run's own grokking step. {T_INTERVAL}"
 
 
+RIVALS = ("grad_norm", "update_norm", "turn_angle", "preactivation_rms")
+"""Readings that the dose moves too, which are set against the logit scale."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunPoint:
     """One counted run; `grokked_step` and `memorized_step` are +infinity where not reached.
 
-    `logged_scale` is L at the logged step nearest to the cell's median, where `analysis.table.logged` has read it.
+    `logged_scale` is L at the logged step nearest to the cell's median, where `analysis.table.logged` has read it, and
+    `logged_rivals` what is known there of RIVALS.
     """
 
     run_id: str
@@ -39,6 +44,7 @@ class RunPoint:
     memorized_step: float
     logit_scale: float | None
     logged_scale: float | None = None
+    logged_rivals: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,8 +290,12 @@ def mean_over_seeds(name: str, method: str, values: Sequence[float], left_out: t
     """Mean of one or more readings of a cell's seeds, with its t interval."""
     n = len(values)
     mean = math.fsum(values) / n
+    # Squares of very small readings would be 0, and the interval a point.
+    unit = max(map(abs, values)) or 1.0
     interval, why = None, "one seed has no spread"
     if n > 1:
-        half = float(t.ppf((1 + LEVEL) / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
+        half = (
+            float(t.ppf((1 + LEVEL) / 2, n - 1)) * float(np.std(np.array(values) / unit, ddof=1)) * unit / math.sqrt(n)
+        )
         interval, why = (mean - half, mean + half), ""
     return Estimate(name, mean, "1", method, interval, n_runs=n, n_cells=1, left_out=left_out, interval_reason=why)

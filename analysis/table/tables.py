@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.table.cells import RIVALS
 from analysis.table.units import CURVES, DECISIVE, READINGS, leave_out_impossible
 from analysis.table.values import later, numbers, texts, unreadable_note
 from grok_sweeps.config import ADDED_LATER
@@ -56,10 +57,7 @@ NUMBER = (
     "logit_scale_at_grok",
     "softmax_collapse_max",
     "weight_norm_at_grok",
-    "grad_norm_at_grok",
-    "update_norm_at_grok",
-    "turn_angle_at_grok",
-    "preactivation_rms_at_grok",
+    *(f"{name}_at_grok" for name in RIVALS),
 )
 LATER = tuple(ADDED_LATER)
 """Config columns that tables of the first release lack; there, and where null, a run has their defaults."""
@@ -67,7 +65,7 @@ STEPS = ("memorized_step", "grokked_step")
 NOT_REACHED = -1
 """How tables of other makers write a step that was not reached."""
 READ = ("train_accuracy", "test_accuracy")
-READ_IF_THERE = ("logit_scale",)
+READ_IF_THERE = ("logit_scale", *RIVALS)
 """Columns of `curves` without which the accuracies are still read."""
 
 _DECIMALS = 6

@@ -2,7 +2,8 @@
 
 Such a value is a table in another unit, or a wrong join. A reading is then left out; a row whose dose, temperature or
 grokking step is impossible is used by no estimate. Either is said, with the first value, so that the unit can be put
-right.
+right. Doses, norms and readings have an upper bound too: far beyond it least squares loses its intercept, then numbers
+their squares.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+from analysis.table.cells import RIVALS
+
 Check = tuple[str, Callable[[pd.Series], pd.Series]]
+
+LARGEST = 1e12
+"""Far beyond what a network that groks reaches; L is tens to hundreds."""
 
 WHOLE: Check = ("a whole number from 1", lambda v: (v >= 1) & (v % 1 == 0))
 STEPS: Check = ("a whole number from 0", lambda v: (v >= 0) & (v % 1 == 0))
 ANY_WHOLE: Check = ("a whole number", lambda v: v % 1 == 0)
-POSITIVE: Check = ("above 0", lambda v: v > 0)
-NOT_NEGATIVE: Check = ("0 or above", lambda v: v >= 0)
+POSITIVE: Check = (f"above 0 and up to {LARGEST:g}", lambda v: (v > 0) & (v <= LARGEST))
+NOT_NEGATIVE: Check = (f"from 0 to {LARGEST:g}", lambda v: (v >= 0) & (v <= LARGEST))
 SHARE: Check = ("from 0 to 1", lambda v: (v >= 0) & (v <= 1))
 
 DECISIVE: Mapping[str, Check] = {
@@ -34,20 +40,16 @@ READINGS: Mapping[str, Check] = {
     "eval_every": WHOLE,
     "steps_run": STEPS,
     "max_steps": WHOLE,
-    "logit_scale_at_grok": NOT_NEGATIVE,
+    **dict.fromkeys(("logit_scale_at_grok", *(f"{name}_at_grok" for name in RIVALS)), NOT_NEGATIVE),
     "softmax_collapse_max": SHARE,
     "weight_norm_at_grok": POSITIVE,
-    "grad_norm_at_grok": NOT_NEGATIVE,
-    "update_norm_at_grok": NOT_NEGATIVE,
-    "turn_angle_at_grok": NOT_NEGATIVE,
-    "preactivation_rms_at_grok": NOT_NEGATIVE,
 }
 
 CURVES: Mapping[str, Check] = {
     "step": WHOLE,
     "train_accuracy": SHARE,
     "test_accuracy": SHARE,
-    "logit_scale": NOT_NEGATIVE,
+    **dict.fromkeys(("logit_scale", *RIVALS), NOT_NEGATIVE),
 }
 
 

@@ -14,9 +14,6 @@ from grok_sweeps.store import open_objects
 if TYPE_CHECKING:
     from grok_sweeps.results import Store
 
-READINGS = ("attempt", "train_accuracy", "test_accuracy", "logit_scale")
-"""What the analysis reads of the curves."""
-
 
 @app.command()
 def analyze(
@@ -69,4 +66,7 @@ def analyze(
 
 
 def _curves(store: Store, sweeps: list[str]) -> pd.DataFrame:
-    return pd.concat([store.curves(name, columns=READINGS) for name in sweeps], ignore_index=True)
+    from analysis.table.tables import READ, READ_IF_THERE
+
+    columns = ("attempt", *READ, *READ_IF_THERE)
+    return pd.concat([store.curves(name, columns=columns) for name in sweeps], ignore_index=True)

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from analysis.estimators.mediators import RIVALS
+from analysis.table.cells import RIVALS
 
 Row = dict[str, Any]
 SEEDS = 8
@@ -73,6 +74,16 @@ def precisions(rng: np.random.Generator) -> list[Row]:
     made += censored(cell(rng, 11_500, 34.0, rho=1.15, dtype="float64"), (7,))
     made += censored(cell(rng, 60_000, 40.0, rho=1.25, dtype="float64"))
     return made
+
+
+def curves(rows: Iterable[Row]) -> pd.DataFrame:
+    """One reading of each run that grokked, of L and its rivals as they are at grokking."""
+    read = [
+        {name: r.get(f"{name}_at_grok") for name in ("logit_scale", *RIVALS)} | {"run_id": r["run_id"], "step": 200}
+        for r in rows
+        if r["grokked_step"] is not None
+    ]
+    return pd.DataFrame(read).assign(sweep="made", attempt="a1", train_accuracy=None, test_accuracy=None)
 
 
 def full() -> list[Row]:

@@ -80,16 +80,19 @@ def tables(n_seeds: int = 16, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
                 }
             )
             steps = np.arange(EVERY, end + 1, EVERY)
-            curves.append((run_id, steps, scale * (steps / end) ** 0.3))
+            at_end = {name.removesuffix("_at_grok"): value for name, value in rivals.items()}
+            curves.append((run_id, steps, {"logit_scale": scale, **at_end}))
     lengths = [len(steps) for _, steps, _ in curves]
     grown = np.concatenate([steps / steps[-1] for _, steps, _ in curves])
+    powers = {"logit_scale": 1.0, **RIVAL_POWERS}
+    ends = {name: np.repeat([at_end[name] for _, _, at_end in curves], lengths) for name in powers}
     return pd.DataFrame(rows), pd.DataFrame(
         {
             "sweep": SWEEP,
             "run_id": np.repeat([run_id for run_id, _, _ in curves], lengths),
             "attempt": "a1",
             "step": np.concatenate([steps for _, steps, _ in curves]),
-            "logit_scale": np.concatenate([scales for _, _, scales in curves]),
+            **{name: ends[name] * grown ** (0.3 * power) for name, power in powers.items()},
             "train_accuracy": np.minimum(1.0, 20 * grown),
             "test_accuracy": 0.9 * grown**4,
         }

@@ -16,7 +16,7 @@ import pandas as pd
 from analysis.methods.bootstrap import SeedTable, seed_table
 from analysis.table.cells import Cell, make_cells
 from analysis.table.families import split
-from analysis.table.logged import with_logged_scale
+from analysis.table.logged import with_logged_readings
 from analysis.table.tables import clean
 
 HERE = Path(__file__).parents[3] / "shared" / "reference"
@@ -76,7 +76,7 @@ def families(experiment: str, loss: str = "ce") -> list[tuple[Cell, ...]]:
     """The cells of each family of an experiment."""
     cleaned = clean(*tables(experiment, loss), sweeps=["theirs"])
     return [
-        with_logged_scale(make_cells(rows, cleaned.missing), cleaned.curves, loss) for _, rows in split(cleaned.runs)
+        with_logged_readings(make_cells(rows, cleaned.missing), cleaned.curves, loss) for _, rows in split(cleaned.runs)
     ]
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from unittest.mock import patch
 
-import pandas as pd
 import pytest
 from matplotlib.text import Text
 
@@ -27,18 +26,13 @@ def analysed(make_runs, no_curves, rows, resamples=200):
 
 
 @pytest.fixture(scope="module")
-def empty_curves():
-    return pd.DataFrame()
+def full(make_runs):
+    return analysed(make_runs, contrast_rows.curves(contrast_rows.full()), contrast_rows.full())
 
 
 @pytest.fixture(scope="module")
-def full(make_runs, empty_curves):
-    return analysed(make_runs, empty_curves, contrast_rows.full())
-
-
-@pytest.fixture(scope="module")
-def gaps(make_runs, empty_curves):
-    return analysed(make_runs, empty_curves, contrast_rows.gaps())
+def gaps(make_runs):
+    return analysed(make_runs, contrast_rows.curves(contrast_rows.gaps()), contrast_rows.gaps())
 
 
 def family_of(analysis):
@@ -190,7 +184,8 @@ def test_the_curves_are_those_of_the_runs_and_one_where_tau_does_not_vary(full, 
 def test_a_rival_that_no_run_has_is_a_dash_with_its_reason(gaps):
     drawing = drawing_of(gaps, "mediators")
     texts = drawn_texts(drawing)
-    assert texts.count("– no run has turn_angle_at_grok") == 2, "once in each panel"
+    assert texts.count("– no cell has turn_angle over …") == 1, "the shares begin with convention paper"
+    assert texts.count("– no run has turn_angle_at_grok") == 1, "the pairs are of convention runs"
     assert "turn angle (runs)" in drawing.caption
     assert "no run has turn_angle_at_grok" in drawing.caption
 

@@ -24,7 +24,7 @@ from analysis.estimators.shared_law import shared_law
 from analysis.estimators.transformer import transformer
 from analysis.table.cells import make_cells
 from analysis.table.families import split
-from analysis.table.logged import with_logged_scale
+from analysis.table.logged import with_logged_readings
 from analysis.table.partners import BY_DTYPE, BY_LOSS, BY_MODULUS, partners
 from analysis.table.tables import clean
 from tests.analysis.simulated import N_SEEDS, cell, grid
@@ -66,7 +66,7 @@ def check(estimates):
 def families(table, curves=None):
     cleaned = clean(table, pd.DataFrame() if curves is None else curves, ["made"])
     return [
-        (key, with_logged_scale(make_cells(rows, cleaned.missing), cleaned.curves, "ce"), cleaned.runs)
+        (key, with_logged_readings(make_cells(rows, cleaned.missing), cleaned.curves, "ce"), cleaned.runs)
         for key, rows in split(cleaned.runs)
     ]
 

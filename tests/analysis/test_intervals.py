@@ -21,6 +21,7 @@ from analysis.methods.bootstrap import (
     percentile_interval,
     positive_interval,
     r2_interval,
+    share_interval,
 )
 from analysis.methods.medians import Medians
 from analysis.methods.mixed import mixed_model
@@ -72,6 +73,18 @@ def test_an_error_of_prediction_lies_in_its_interval_and_the_method_says_why():
     assert "and one below 0 at 0" in Kind.R2
 
 
+def test_an_interval_of_a_share_is_reflected_in_the_arcsine_of_its_root_and_stays_within_0_and_1():
+    low, high = percentile_interval(DRAWN)[0]
+    middle = np.arcsin(np.sqrt(0.62))
+    expected = [np.sin(2 * middle - np.arcsin(np.sqrt(end))) ** 2 for end in (high, low)]
+    assert share_interval(DRAWN, 0.62)[0] == pytest.approx(expected)
+    assert share_interval(DRAWN, 0.3)[0][1] == 0.3
+    assert share_interval(DRAWN, 0.98)[0][1] == pytest.approx(1.0)
+    assert share_interval(np.abs(DRAWN - 0.6), 0.001)[0][0] == 0.0
+    assert share_interval(np.full(40, np.nan), 0.5)[0] is None
+    assert share_interval(np.array([1.0, 1 + 1e-16, -1e-17] * 20), 1.0)[0][1] == 1.0
+
+
 def test_values_that_differ_by_rounding_are_ties_in_bca():
     values, jackknife = np.repeat([1.0, 2.0, 3.0], 100), np.array([1.0, 2.0, 2.5, 3.0])
     rounded = values * (1 + 1e-15 * np.tile([-1, 0, 1], 100))
@@ -119,7 +132,8 @@ def test_r2_is_read_as_r2_and_its_differences_are_not():
     assert Kind.R2 in made["partial_r2_rho_given_logit_scale_runs"].method
     assert Kind.BASIC in made["delta_r2_rho_given_logit_scale"].method
     assert Kind.BASIC in made["r2_rho_runs_minus_paper"].method
-    assert Kind.EXPANDED in made["slope_rho_runs_minus_paper"].method
+    assert Kind.EXPANDED in made["slope_rho_runs"].method
+    assert Kind.BASIC in made["slope_rho_runs_minus_paper"].method
 
 
 def test_a_reading_that_does_nothing_has_a_partial_r2_whose_interval_holds_zero():

@@ -146,7 +146,7 @@ def test_the_paper_convention_rests_on_medians_and_the_difference_is_stated(grid
     result = mediation(cells_of(grid(seeds=12)), resamples=200, seed=0)
     assert result.paper["acme"].n_cells == 12
     assert result.runs["acme"].n_runs == 144
-    assert result.difference("acme") == result.runs["acme"].value - result.paper["acme"].value
+    assert result.difference("acme").value == result.runs["acme"].value - result.paper["acme"].value
     assert result.paper["acme"].resampling == "200 resamples of 12 seeds, seed 0"
     assert "endogenous" in result.caveat
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.estimators.mediators import RIVALS, mediators
+from analysis.estimators.mediators import mediators
 from analysis.methods.products import covariance, r_squared
 from analysis.methods.shares import lmg, r_squared_of_subsets
-from analysis.table.cells import make_cells
+from analysis.table.cells import RIVALS, make_cells
 from analysis.table.families import split
 from analysis.table.tables import clean
 
@@ -92,7 +92,6 @@ def test_the_reading_that_t_follows_wins(rivals, analysed):
     shares = {name: runs[f"lmg_share_{name}"].value for name in ("logit_scale", *RIVALS)}
     assert max(shares, key=shares.get) == "logit_scale"
     assert sum(shares.values()) == pytest.approx(1)
-    assert result.difference("r2_all") == runs["r2_all"].value - result.paper["r2_all"].value
     assert runs["r2_all"].resampling == "200 resamples of 8 seeds, seed 0"
 
 

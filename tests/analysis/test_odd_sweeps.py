@@ -88,6 +88,9 @@ RUNS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "one tau": lambda r: put(r, "tau", 1.0),
     "rho of 0": lambda r: r.assign(rho=r["rho"] * 0),
     "rho below 0": lambda r: r.assign(rho=-r["rho"]),
+    "rho beyond all networks": lambda r: r.assign(rho=r["rho"] * 1e155),
+    "tau beyond all networks": lambda r: r.assign(tau=r["tau"] * 1e155),
+    "norms beyond all networks": lambda r: put(r, ["w_c", "weight_norm_at_grok"], 1e308),
     "no rho": lambda r: put(r, "rho", None),
     "one rho": lambda r: r.assign(rho=r["rho"].where(r["rho"].isna(), 1.15)),
     "w_c of 0": lambda r: put(r, ["w_c", "weight_norm_at_grok"], 0.0),
@@ -113,6 +116,13 @@ CURVES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
     "L of 0 over time": lambda c: put(c, "logit_scale", 0.0),
     "L below 0 over time": lambda c: c.assign(logit_scale=-c["logit_scale"]),
     "L without end over time": lambda c: put(c, "logit_scale", np.inf),
+    "no rivals over time": lambda c: c.drop(columns=[*made_sweep.RIVAL_POWERS]),
+    "rivals of some runs over time": lambda c: c.assign(turn_angle=c["turn_angle"].where(c["run_id"].str.len() < 4)),
+    "rivals of 0 over time": lambda c: put(c, [*made_sweep.RIVAL_POWERS], 0.0),
+    "rivals below 0 over time": lambda c: c.assign(**{name: -c[name] for name in made_sweep.RIVAL_POWERS}),
+    "rivals without end over time": lambda c: put(c, [*made_sweep.RIVAL_POWERS], np.inf),
+    "one rival for all over time": lambda c: put(c, [*made_sweep.RIVAL_POWERS], 3.0),
+    "all rivals are L over time": lambda c: c.assign(**dict.fromkeys(made_sweep.RIVAL_POWERS, c["logit_scale"])),
     "steps in thousands": lambda c: c.assign(step=c["step"] / 1000),
     "one reading a run": lambda c: c.groupby("run_id").head(1),
     "every reading twice": lambda c: pd.concat([c, c]),
@@ -127,19 +137,41 @@ def test_a_damaged_table_of_runs_gives_numbers_or_reasons(what, sweep):
     analysed(RUNS[what](runs), curves)
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero):RuntimeWarning")
-@pytest.mark.parametrize("factor", [1e153, 1e155, 1e300, 1e-300])
-def test_a_scale_whose_squares_are_no_numbers_gives_reasons_and_no_false_fit(factor, sweep):
+def times(sweep, factor):
     runs, curves = sweep
-    runs = runs.assign(logit_scale_at_grok=runs["logit_scale_at_grok"] * factor)
-    curves = curves.assign(logit_scale=curves["logit_scale"] * factor)
-    analysis = analyze(runs, curves, sweep=made_sweep.SWEEP, resamples=20)
+    runs = runs.assign(**{name: runs[name] * factor for name in READINGS})
+    return runs, curves.assign(**{name: curves[name] * factor for name in ("logit_scale", *made_sweep.RIVAL_POWERS)})
+
+
+@pytest.mark.parametrize("factor", [1e20, 1e155, 1e300])
+def test_readings_beyond_all_networks_are_left_out_and_said(factor, sweep):
+    analysis = analysed(*times(sweep, factor))
+    for column in (*READINGS, "logit_scale", *made_sweep.RIVAL_POWERS):
+        assert any(f"values of {column} left out: {column} is from 0 to 1e+12" in note for note in analysis.notes)
+    family = max(analysis.families, key=lambda f: len(f.cells))
+    assert all(c.logit_scale.value is None and c.logged_logit_scale is None for c in family.cells)
+    assert family.collapse["r2_logit_scale"].value is None
+    assert family.law["alpha_per_rho"].value is not None
+
+
+def test_readings_at_the_bound_have_finite_intervals(sweep):
+    analysis = analysed(*times(sweep, 1e9))
+    ours, plain = (max(a.families, key=lambda f: len(f.cells)).collapse for a in (analysis, analysed(*sweep)))
+    assert ours["r2_logit_scale"].value == pytest.approx(plain["r2_logit_scale"].value)
+    assert ours["r2_logit_scale"].interval == pytest.approx(plain["r2_logit_scale"].interval)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value|divide by zero):RuntimeWarning")
+def test_a_scale_whose_squares_are_no_numbers_gives_reasons_and_no_false_fit(sweep):
+    analysis = analyze(*times(sweep, 1e-300), sweep=made_sweep.SWEEP, resamples=20)
     family = max(analysis.families, key=lambda f: len(f.cells))
     assert family.collapse["spline_f"].value is not None
     assert family.collapse["r2_logit_scale"].value is None
     assert "powers cannot be computed" in family.law["alpha_per_logit_scale"].reason
     shares = [e for e in estimates_in(analysis) if "r2" in e.name and e.value is not None and "minus" not in e.name]
     assert all(-1e-9 <= e.value <= 1 + 1e-9 for e in shares)
+    scale = family.cells[1].logit_scale
+    assert scale.interval[0] < scale.value < scale.interval[1]
 
 
 @pytest.mark.parametrize("what", CURVES)
@@ -163,6 +195,7 @@ def test_the_whole_sweep_supports_every_analysis(sweep):
     analysis = analysed(*sweep)
     family = max(analysis.families, key=lambda f: len(f.cells))
     parts = [family.collapse, family.recovery, family.law, family.mediation, family.mediators, family.equivalence]
+    parts += [family.mediators.paper, family.mediators.differences, family.mediation.differences]
     parts += [family.survival, family.memorisation, family.allocation, *analysis.comparisons]
     parts += [next(f.transformer for f in analysis.families if dict(f.key.config)["arch"] != "mlp")]
     assert all(any(e.value is not None for e in estimates_in(part)) for part in parts)

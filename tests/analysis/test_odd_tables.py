@@ -121,7 +121,11 @@ def test_any_mixture_of_odd_rows_is_analysed(rows, make_runs, no_curves):
 
 @pytest.mark.parametrize(
     ("column", "factor", "first"),
-    [("grokked_step", 0.001, "a whole number from 1"), ("tau", 0.0, "above 0"), ("rho", -1.0, "above 0")],
+    [
+        ("grokked_step", 0.001, "a whole number from 1"),
+        ("tau", 0.0, "above 0 and up to 1e+12"),
+        ("rho", -1.0, "above 0 and up to 1e+12"),
+    ],
 )
 def test_runs_in_a_wrong_unit_are_left_out_and_the_unit_is_named(column, factor, first, make_runs, grid, no_curves):
     runs = make_runs(grid(seeds=3))
@@ -139,7 +143,7 @@ def test_a_reading_in_a_wrong_unit_is_left_out_and_the_run_stays(make_runs, make
     curves["test_accuracy"] *= 100
     analysis = analyze(runs, curves, sweep="made", resamples=20)
     assert analysis.counts.n_grokked == len(runs)
-    assert any("logit_scale_at_grok is 0 or above, the first is -1" in note for note in analysis.notes)
+    assert any("logit_scale_at_grok is from 0 to 1e+12, the first is -1" in note for note in analysis.notes)
     assert any("test_accuracy is from 0 to 1" in note for note in analysis.notes)
     check(analysis)
 

@@ -22,7 +22,7 @@ from tests.bench.machine import Machine
 from tests.bench.tables import Report, Table
 
 COLUMNS = ("analysis", "calls", "s", "processor s")
-PREPARE = ("clean", "split", "make_cells", "with_logged_scale", "cell_curves")
+PREPARE = ("clean", "split", "make_cells", "with_logged_readings", "cell_curves")
 WITHIN = (
     "collapse",
     "recoveries",
