@@ -38,6 +38,9 @@ _FORMS = {
 }
 _AIC = {POWER: ("power law", "delta_aic_power"), SADDLE_NODE: ("saddle-node", "delta_aic_saddle_node")}
 
+TOP_AXIS = 36.0
+"""Height in points of an axis above a panel: ticks, their numbers, its label."""
+
 
 def law_plot(family: Family, name: str) -> Drawing:
     """Draw the doses at tau 1 of one family with the fitted forms; cells without part in the fit are hollow."""
@@ -102,23 +105,23 @@ def _paint(family: Family, unused: Sequence[Cell]) -> Figure:
     axes = figure.add_subplot()
     size = size_for(len(law.cells) + len(unused))
     for cells, look in ((law.cells, Look(size=size)), (unused, Look(MUTED, hollow=True, size=size))):
-        for cell in cells:
-            draw_steps(axes, _x(cell, law) or 0.0, cell, look)
+        draw_steps(axes, [_x(c, law) or 0.0 for c in cells], cells, look)
     shown = (*law.cells, *unused)
     xs = [_x(c, law) or 0.0 for c in shown]
     log_steps(axes, "y", *step_range(shown))
     ruled(axes)
     handles = _lines(axes, law, max(xs))
     w_c = {c.w_c for c in shown}
+    on_top = law.by_norm and len(w_c) == 1
     if law.by_norm:
         axes.set_xlabel("held norm ρ w_c (weight norm)")
-        if len(w_c) == 1:
+        if on_top:
             _doses_on_top(axes, [c.rho or 0.0 for c in shown], w_c.pop() or 1.0)
     else:
         at_values(axes, xs, numbers.dose)
         axes.set_xlabel("dose ρ (held norm / w_c)")
     axes.set_ylabel("grokked step T (log)")
-    noted(axes, *_notes(law))
+    noted(axes, *_notes(law), over=TOP_AXIS if on_top else 0.0)
     handles = [Look().handle("in the fit"), *handles]
     if unused:
         handles.insert(1, Look(MUTED, hollow=True).handle("not in the fit"))

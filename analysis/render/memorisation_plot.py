@@ -60,9 +60,8 @@ def _paint(family: Family, cells: Sequence[Cell], dose: str) -> Figure:
     axes = figure.add_subplot()
     size = size_for(len(cells))
     grokked, memorized = Look(INK, size=size), Look(MUTED, "s", hollow=True, size=size)
-    for cell in cells:
-        draw_steps(axes, cell.tau, cell, grokked)
-        memorized.draw(axes, cell.tau, cell.memorized_step, (r.memorized_step for r in cell.runs))
+    draw_steps(axes, [c.tau for c in cells], cells, grokked)
+    memorized.draw(axes, [(c.tau, c.memorized_step, [r.memorized_step for r in c.runs]) for c in cells])
     joined(axes, cells, OVER_TAU, lambda c: median_of_grokked(c).value)
     joined(axes, cells, OVER_TAU, lambda c: c.memorized_step.value)
     log_steps(axes, "y", *step_range(cells, memorized=True))

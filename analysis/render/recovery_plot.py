@@ -79,7 +79,7 @@ def _paint(family: Family) -> Figure:
     for place, cell in enumerate(found.cells):
         hollow = place == 0
         look = Look(colours[cell.tau], markers[cell.tau], hollow=hollow, size=size)
-        draw_steps(axes, at[place], cell, look)
+        draw_steps(axes, [at[place]], [cell], look)
         _across(axes, scale(cell), median_of_grokked(cell), look)
     raised = found.cells[1:]
     steps = [median_of_grokked(c).value or 0.0 for c in raised]

@@ -77,8 +77,7 @@ def _paint(comparison: Comparison, laws: Sequence[Family]) -> Figure:
         used, p = family.law.cells, _modulus(family)
         look = Look(colours[p], MARKERS[moduli.index(p) % len(MARKERS)], size=size_for(len(cells) // 2))
         shift = 0.6 * gap * ((place + 0.5) / len(laws) - 0.5)
-        for cell in used:
-            draw_steps(axes, (cell.rho or 0.0) + shift, cell, look)
+        draw_steps(axes, [(c.rho or 0.0) + shift for c in used], used, look)
         handles.append(look.handle(f"p = {p:g}"))
         if slope is not None:
             rho = np.array([c.rho or 0.0 for c in used])
