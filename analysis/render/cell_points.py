@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.estimate import LEVEL, Estimate, absent
+from analysis.estimate import Estimate, absent
 from analysis.methods.convention import LOGGED_L, OWN_L
-from analysis.render import numbers
+from analysis.render import captions, numbers
 from analysis.render.canvas import INK, MUTED
 from analysis.table.cells import Cell, median_of_grokked
 
@@ -191,17 +191,16 @@ def ruled(axes: Axes) -> None:
 
 def how_drawn(cells: Sequence[Cell]) -> str:
     """What a point of these cells is, for a caption, and how many there are."""
+    medians = [(c.label, median_of_grokked(c)) for c in cells if most_grokked(c)]
     parts = [
-        f"Large: median grokked_step over the seeds that grokked, with its exact {LEVEL:.0%} interval (order "
-        "statistics); small, beside it: single runs."
+        "Large: median grokked_step over the seeds that grokked; small, beside it: single runs.",
+        captions.intervals(medians, "Bars"),
     ]
     if any(most_grokked(c) and c.n_grokked < c.n_counted for c in cells):
         parts.append("n/m at a point: n of its m runs grokked, the others are not in its median.")
     if any(not most_grokked(c) for c in cells):
         parts.append("Arrow: half or more of its runs did not grok, so its median lies beyond their budget.")
-    if any(most_grokked(c) and median_of_grokked(c).interval is None for c in cells):
-        parts.append("A median of fewer than 6 seeds has no interval.")
-    return " ".join(parts)
+    return captions.joined(*parts)
 
 
 def counted(cells: Sequence[Cell]) -> str:

@@ -15,7 +15,7 @@ from analysis.estimate import Estimate
 from analysis.estimators.collapse import CAVEAT, Collapse
 from analysis.methods.bootstrap import seed_table
 from analysis.methods.convention import cell_scales, scale_sentence
-from analysis.render import numbers
+from analysis.render import captions, numbers
 from analysis.render.canvas import (
     INK,
     MUTED,
@@ -34,12 +34,16 @@ def collapse_plot(family: Family, name: str) -> Drawing:
     """Draw the usable cells of one family's collapse regression, with its fits and R2."""
     fit = family.collapse
     on_scale = fit["r2_logit_scale"]
-    left_out = f" {numbers.count(len(on_scale.left_out), 'cell')} left out, named below." if on_scale.left_out else ""
+    left_out = f"{numbers.count(len(on_scale.left_out), 'cell')} left out, named below." if on_scale.left_out else ""
     n_cells, n_runs = numbers.count(len(fit.cells), "cell"), numbers.count(on_scale.n_runs, "run")
-    caption = (
-        f"Large: cell medians of grokked_step with exact 95 % intervals, {scale_sentence(seed_table(fit.cells))}; "
-        "small: single runs at their own grokking step; line: least squares of ln(median) on the horizontal axis. "
-        f"{n_cells}, {n_runs}. Brackets: {on_scale.level:.0%} bootstrap interval over seeds.{left_out} {CAVEAT}"
+    caption = captions.joined(
+        f"Large: T, a cell's median of grokked_step; {scale_sentence(seed_table(fit.cells))}; small: single runs at "
+        "their own grokking step; line: least squares of y = ln T on the horizontal axis.",
+        captions.intervals([(c.label, c.grokked_step) for c in fit.cells], "Bars"),
+        captions.intervals([("R² on ρ", fit["r2_rho"]), ("R² on L", on_scale)], "Brackets"),
+        f"{n_cells}, {n_runs}.",
+        left_out,
+        CAVEAT,
     )
     alt = (
         f"Two scatter plots of median grokked step on a log axis: against dose, R² {numbers.value(fit['r2_rho'])}; "
@@ -79,7 +83,11 @@ def _paint(fit: Collapse, title: str) -> Figure:
     _note(right, fit["r2_logit_scale"])
     left.set_xticks(rhos if len(rhos) <= 9 else rhos[:: math.ceil(len(rhos) / 9)])
     left.xaxis.set_major_formatter(lambda v, _: numbers.dose(v))
-    left.set(xlabel="dose ρ (held norm / w_c), points set apart by τ", ylabel="grokked step (log)", title=title)
+    left.set(
+        xlabel="dose ρ (held norm / w_c), points set apart by τ",
+        ylabel="grokked step T (log axis: y = ln T)",
+        title=title,
+    )
     right.set(xlabel="logit scale L, mean over seeds")
     right.tick_params(labelleft=False)
     for axes in (left, right):

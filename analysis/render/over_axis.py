@@ -82,7 +82,7 @@ def ratios_told(cells: Sequence[Cell]) -> str:
     """What a caption must say of ratios in which a cell counts that has no median here; else nothing."""
     if all(most_grokked(c) for c in cells):
         return ""
-    return " As published, ratios of medians count the cells with an arrow too, over their seeds that grokked."
+    return "As published, ratios of medians count the cells with an arrow too, over their seeds that grokked."
 
 
 def joined(axes: Axes, cells: Sequence[Cell], over: Over, of: Callable[[Cell], float | None]) -> None:
