@@ -45,6 +45,11 @@ def shared_sentences(estimates: Sequence[Estimate]) -> tuple[list[str], list[lis
     return common, [[s for s in own if s not in common] for own in told]
 
 
+def of_interval(own: Sequence[str]) -> list[str]:
+    """Those of the sentences that are on the interval, its level or its resampling."""
+    return [s for s in own if s.startswith(_OF_INTERVAL)]
+
+
 def with_letters(own: Sequence[Sequence[str]]) -> tuple[str, list[str]]:
     """A legend of the long sentences that several rows say, `[a] …`, and each row's text, which refers to it."""
     counts = Counter(s for each in own for s in each)
