@@ -145,13 +145,23 @@ def _conventions(rows: Sequence[Compared]) -> ConventionTable:
 
 
 def _differences(rows: Sequence[Compared]) -> tuple[str, list[list[str]]]:
-    """What holds for the intervals of all differences of the two conventions, and what each row says of its own."""
-    known = [row.difference for row in rows if row.difference is not None]
-    common, own = shared_sentences(known)
-    lacks, why = _shared_lack(known)
-    said = ([*of_interval(told), lack] for told, lack in zip(own, lacks, strict=True))
-    each = [[f"Runs − paper: {s}" for s in next(said) if s] if row.difference is not None else [] for row in rows]
-    return " ".join([*why, *of_interval(common)]), each
+    """What holds for the intervals of all differences of the two conventions, and what each row says of its own.
+
+    Where one of the two has no value neither has the difference, and the row says so already.
+    """
+    known = {row.name: row.difference for row in rows if row.difference is not None and _both(row)}
+    common, own = shared_sentences(list(known.values()))
+    lacks, why = _shared_lack(list(known.values()))
+    each = {
+        name: [*(of_interval(told) if e.interval else ()), *filter(None, [lack])]
+        for (name, e), told, lack in zip(known.items(), own, lacks, strict=True)
+    }
+    hoisted = of_interval(common) if any(e.interval for e in known.values()) else []
+    return " ".join([*why, *hoisted]), [[f"Runs − paper: {s}" for s in each.get(row.name, ())] for row in rows]
+
+
+def _both(row: Compared) -> bool:
+    return row.paper.value is not None and row.runs.value is not None
 
 
 def _table(label: str, estimates: Sequence[Estimate]) -> EstimateTable:

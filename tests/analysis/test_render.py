@@ -232,6 +232,10 @@ def test_differences_without_interval_say_why_once():
     assert _conventions(rows).difference.startswith("No interval: the two are resampled apart.")
     *_, (_, remark) = _conventions([*rows, Compared("d", both, both, both)]).rows
     assert "resampled apart" not in remark
+    nothing = absent("made", "1", "R² of y.", "no run")
+    lone = _conventions([Compared("a", nothing, both, absent("made", "1", "", "no run"))])
+    assert lone.difference == ""
+    assert "Runs − paper" not in lone.rows[0][1], "that the one has no value says it"
 
 
 def _plain(text):
