@@ -20,8 +20,8 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from PIL import Image
 
 PNG_DPI = 200
 INK, MUTED, FAINT = "#1f2328", "#57606a", "#d0d7de"
@@ -96,9 +96,10 @@ def both(drawing: Drawing) -> tuple[memoryview, bytes]:
 
 
 def encoded(pixels: memoryview) -> bytes:
-    """The pixels [height, width, RGBA] as PNG; most of it runs beside other threads."""
+    """The pixels [height, width, RGBA], all opaque, as PNG; most of it runs beside other threads."""
     buffer = io.BytesIO()
-    imsave(buffer, pixels, format="png", origin="upper", dpi=PNG_DPI, pil_kwargs={"compress_level": 3})
+    image = Image.fromarray(np.asarray(pixels)).convert("RGB")
+    image.save(buffer, "png", dpi=(PNG_DPI, PNG_DPI), compress_level=4)
     return buffer.getvalue()
 
 

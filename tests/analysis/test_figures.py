@@ -1,5 +1,6 @@
 """Figures of single analyses: they paint on any table, tell their numbers in words, and no text covers another."""
 
+import io
 import itertools
 import re
 import xml.etree.ElementTree as ET
@@ -10,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from PIL import Image
 
 from analysis import analyze
 from analysis.comparisons import MODULI
@@ -279,6 +281,16 @@ def test_ticks_of_a_log_axis_are_those_within_it():
     places = LogTicks(subs=(1.0, 2.0, 5.0))
     assert list(places.tick_values(450.0, 10_000.0)) == [500, 1000, 2000, 5000, 10_000]
     assert list(places.tick_values(10_000.0, 450.0)) == [500, 1000, 2000, 5000, 10_000], "also of an axis upside down"
+
+
+def test_a_png_has_its_size_in_inches_and_no_alpha(tables):
+    ((_, drawing), *_) = drawn(tables["full"], "law")
+    with mpl.rc_context(canvas._STYLE):
+        width, height = drawing.paint().get_size_inches()
+    image = Image.open(io.BytesIO(png(drawing)))
+    assert image.mode == "RGB"
+    assert image.size == (200 * width, 200 * height)
+    assert image.info["dpi"] == pytest.approx((200, 200), rel=1e-3)
 
 
 def other_kind(estimate):
