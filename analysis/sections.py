@@ -120,7 +120,7 @@ def _collapse(fitted: collapse.Collapse) -> Section:
         "collapse",
         "Collapse regression",
         "Do the cells fall on one line over the logit scale L, whichever of ρ and τ moved it, or does the dose ρ order "
-        "them better?",
+        "them better? Regressed is y = ln T, the natural logarithm of grokked_step, not of the delay.",
         ("r2_logit_scale", "r2_rho", "partial_r2_rho_given_logit_scale", "partial_r2_logit_scale_given_rho"),
         tuple(Compared(q.name, paper, runs, difference) for q, paper, runs, difference in rows),
         (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.estimate import LEVEL, Estimate
+from analysis.estimate import Estimate
 from analysis.estimators.allocation import allocated_cells
-from analysis.render import numbers
+from analysis.render import captions, numbers
 from analysis.render.canvas import Drawing
 from analysis.render.cell_points import counted, how_drawn, scale_of, steps_told
 from analysis.render.over_axis import Over, ratios_told, steps_and_scales
@@ -12,17 +12,26 @@ from analysis.result import Family
 
 _OVER = Over("allocation γ", lambda c: c.gamma or 0.0)
 
+_ABOVE = {
+    "max_over_min": "largest / smallest T",
+    "logit_scale_max_over_min": "largest / smallest L",
+    "r2_logit_scale": "R² of ln T with L",
+}
+
 
 def allocation_plot(family: Family, name: str) -> Drawing:
     """Draw the cells of one family's arm allocation."""
     cells = allocated_cells(family.cells)
     told = {e.name: e for e in family.allocation}
     scale, which = scale_of(cells)
-    caption = (
+    caption = captions.joined(
         "One total norm; γ is the relative change of the readout's share of it, 0 as in the control. "
-        f"{how_drawn(cells)} Right: L; {which}; interval: t over seeds. Above: largest over smallest of the medians "
-        f"and of L, and the squared correlation of ln T with L; {LEVEL:.0%} intervals: bootstrap over "
-        f"seeds.{ratios_told(cells)} {counted(cells)}."
+        f"{how_drawn(cells)} Right: L; {which}.",
+        captions.intervals([(c.label, scale(c)) for c in cells], "Bars of L"),
+        "Above: largest over smallest of the medians and of L, and the squared correlation of ln T with L.",
+        captions.intervals([(words, told[f"allocation_{name}"]) for name, words in _ABOVE.items()], "Brackets"),
+        ratios_told(cells),
+        f"{counted(cells)}.",
     )
     points = "; ".join(f"γ {c.gamma:g}: T {steps_told(c)}, L {numbers.told(scale(c))}" for c in cells)
     ratios = ", ".join(sum(_notes(told), ()))
@@ -32,8 +41,5 @@ def allocation_plot(family: Family, name: str) -> Drawing:
 
 
 def _notes(told: dict[str, Estimate]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    t, scale, r2 = (
-        numbers.told(told[f"allocation_{name}"])
-        for name in ("max_over_min", "logit_scale_max_over_min", "r2_logit_scale")
-    )
-    return (f"largest / smallest T: {t}",), (f"largest / smallest L: {scale}", f"R² of ln T with L: {r2}")
+    t, *others = (f"{words}: {numbers.told(told[f'allocation_{name}'])}" for name, words in _ABOVE.items())
+    return (t,), tuple(others)

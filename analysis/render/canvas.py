@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from PIL import Image
 
 PNG_DPI = 200
 INK, MUTED, FAINT = "#1f2328", "#57606a", "#d0d7de"
@@ -36,6 +40,7 @@ _STYLE = {
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # else every layout and drawing looks for a free height, by measuring all labels anew
     "axes.labelsize": 10,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -51,7 +56,9 @@ _STYLE = {
     "hatch.color": "#8c959f",
     "hatch.linewidth": 0.6,
     "svg.fonttype": "path",
+    "text.hinting": "none",  # words as wide in pixels as in the SVG, which has the same layout; and faster
 }
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,46 +78,59 @@ class Drawing:
 
 def png(drawing: Drawing) -> bytes:
     """The figure as PNG at 200 dpi."""
-    return _encoded(drawing, _png)[0]
+    with _laid_out(drawing) as figure:
+        pixels = _pixels(figure)
+    return encoded(pixels)
 
 
 def svg(drawing: Drawing) -> bytes:
     """The figure as SVG, letters as paths."""
-    return _encoded(drawing, _svg)[0]
+    with _laid_out(drawing) as figure:
+        return _svg(figure)
 
 
-def both(drawing: Drawing) -> tuple[bytes, bytes]:
-    """The PNG and the SVG of one painting."""
-    as_png, as_svg = _encoded(drawing, _png, _svg)
-    return as_png, as_svg
+def both(drawing: Drawing) -> tuple[memoryview, bytes]:
+    """The pixels, to be `encoded` as PNG, and the SVG of one painting."""
+    with _laid_out(drawing) as figure:
+        return _pixels(figure), _svg(figure)
 
 
-def _encoded(drawing: Drawing, *formats: Callable[[Figure, io.BytesIO], None]) -> list[bytes]:
-    """Paint, lay out once and write: `savefig` would lay out anew, and draw once more for it, for every format."""
+def encoded(pixels: memoryview) -> bytes:
+    """The pixels [height, width, RGBA], all opaque, as PNG; most of it runs beside other threads."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.asarray(pixels)).convert("RGB")
+    image.save(buffer, "png", dpi=(PNG_DPI, PNG_DPI), compress_level=4)
+    return buffer.getvalue()
+
+
+@contextmanager
+def _laid_out(drawing: Drawing) -> Iterator[Figure]:
+    """Paint and lay out once: `savefig` would lay out anew, and draw once more for it, for every format."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": drawing.name}):
         figure = drawing.paint()
-        figure.set_dpi(PNG_DPI)
         layout = figure.get_layout_engine()
         if layout is not None and figure.axes:
             layout.execute(figure)
         figure.set_layout_engine("none")
-        buffers = [io.BytesIO() for _ in formats]
-        for write, buffer in zip(formats, buffers, strict=True):
-            write(figure, buffer)
-    return [buffer.getvalue() for buffer in buffers]
+        yield figure
 
 
-def _png(figure: Figure, buffer: io.BytesIO) -> None:
-    FigureCanvasAgg(figure).print_png(buffer)
+def _pixels(figure: Figure) -> memoryview:
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg), "the canvas that laid it out knows the sizes of its words"
+    canvas.draw()
+    return memoryview(canvas.buffer_rgba())
 
 
-def _svg(figure: Figure, buffer: io.BytesIO) -> None:
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
 
 
 def blank_figure(width: float, height: float) -> Figure:
     """A white figure of that many inches with its own canvas, laid out to fit its labels."""
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=PNG_DPI, facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -141,20 +161,34 @@ def tau_markers(taus: Sequence[float]) -> dict[float, str]:
     return {tau: MARKERS[i % len(MARKERS)] for i, tau in enumerate(sorted(taus))}
 
 
+class LogTicks(LogLocator):
+    """Ticks of a log axis within its limits; those beyond, which LogLocator adds, are measured and never seen."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Places of the ticks."""
+        ticks = np.asarray(super().tick_values(vmin, vmax))
+        low, high = sorted((vmin, vmax))
+        return ticks[(ticks >= low * (1 - _ROUNDING)) & (ticks <= high * (1 + _ROUNDING))]
+
+
 def log_steps(axes: Axes, which: str, low: float, high: float, *, sparse: bool = False) -> None:
     """Log axis of steps with plain numbers at 1, 2 and 5 (sparse: 1 and 3), also where it spans less than a decade."""
-    axis = axes.yaxis if which == "y" else axes.xaxis
     (axes.set_yscale if which == "y" else axes.set_xscale)("log")
-    axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if sparse and 8 < high / low <= 300 else _ticks(high / low)))
-    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
-    axis.set_minor_formatter(NullFormatter())
+    _steps(axes.yaxis if which == "y" else axes.xaxis, high / low, sparse=sparse)
 
 
 def log_bar(bar: Any, low: float, high: float) -> None:
     """Plain numbers on a colour bar of steps."""
-    bar.ax.yaxis.set_major_locator(LogLocator(subs=_ticks(high / low)))
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    _steps(bar.ax.yaxis, high / low)
+
+
+def _steps(axis: Axis, ratio: float, *, sparse: bool = False) -> None:
+    """Ticks with numbers; small ones between them only where the numbers are at the decades alone."""
+    numbered = (1.0, 3.0) if sparse and 8 < ratio <= 300 else _ticks(ratio)
+    axis.set_major_locator(LogTicks(subs=numbered))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    axis.set_minor_locator(LogTicks(subs=(2.0, 3.0, 5.0)) if numbered == (1.0,) else NullLocator())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _ticks(ratio: float) -> tuple[float, ...]:

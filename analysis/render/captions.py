@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from analysis.estimate import Estimate
 from analysis.methods.convention import PAPER, RUNS
 from analysis.render import numbers
+from analysis.render.methods import INTERVAL, interval_sentence
 
 Named = tuple[str, Estimate]
 """An estimate with the words for it."""
-
-_INTERVAL = "Interval: "
 
 
 def spoken(named: Iterable[Named]) -> str:
@@ -31,31 +30,46 @@ def conventions(paper: Sequence[Estimate], runs: Sequence[Estimate]) -> str:
     return f"{told[:1].upper()}{told[1:]}." if told else ""
 
 
-def intervals(named: Sequence[Named], of: str = "") -> str:
-    """How the intervals were made, and which numbers have none and why; `of` says which whiskers, where not all."""
-    made: dict[tuple[float, str], dict[str, None]] = {}
+def intervals(named: Sequence[Named], what: str = "Whiskers") -> str:
+    """How the intervals were made, and which numbers have none and why; `what` shows them.
+
+    Where they were not all made alike, the most frequent way is told last, as that of all others.
+    """
+    made: dict[tuple[float, str], list[Named]] = {}
     lacking: dict[str, list[str]] = {}
     for name, e in named:
-        _, _, how = e.method.partition(_INTERVAL)
+        how = interval_sentence(e)
         if e.interval is not None and how:
-            made.setdefault((e.level, how), {})[e.resampling] = None
+            made.setdefault((e.level, how), []).append((name, e))
         elif e.value is not None and e.interval_reason:
             lacking.setdefault(e.interval_reason, []).append(name)
-    sentences = []
-    for (level, how), drawn in made.items():
-        resampled = " and ".join(text for text in drawn if text)
-        sentences.append(
-            f"Whiskers{f' of {of}' if of else ''}: {level:.0%} interval{f' ({resampled})' if resampled else ''}, "
-            f"{how.rstrip('.')}."
-        )
     if not made and len(lacking) == 1:
         return f"No interval: {next(iter(lacking))}."
+    ways = sorted(made, key=lambda way: len(made[way]))
+    sentences = [_made(made[way], _whose(what, made[way], last=way == ways[-1], alone=len(ways) == 1)) for way in ways]
     return joined(*sentences, f"No interval: {_grouped(lacking)}." if lacking else "")
+
+
+def _whose(what: str, of: Sequence[Named], *, last: bool, alone: bool) -> str:
+    return what if alone else f"{what}, all others" if last else f"{what}, {', '.join(name for name, _ in of)}"
+
+
+def _made(alike: Sequence[Named], whose: str) -> str:
+    first = alike[0][1]
+    resampled = " and ".join(dict.fromkeys(e.resampling for _, e in alike if e.resampling))
+    drawn = f" ({resampled})" if resampled else ""
+    return f"{whose}: {first.level:.0%} interval{drawn}, {interval_sentence(first).rstrip('.')}."
+
+
+def kind(estimate: Estimate) -> str:
+    """The bootstrap interval in a word or two, as the method has it: `percentile`, `plain percentile`, `BCa`."""
+    words = interval_sentence(estimate).partition(" bootstrap")[0].removeprefix("as published: ")
+    return words[words.index("(") + 1 : -1] if words.endswith(")") else words
 
 
 def without_interval(method: str) -> str:
     """A method without its last sentences, those on the interval."""
-    return method.partition(_INTERVAL)[0].strip()
+    return method.partition(INTERVAL)[0].strip()
 
 
 def absences(named: Iterable[Named]) -> str:

@@ -10,21 +10,25 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.estimate import LEVEL, Estimate, absent
+from analysis.estimate import Estimate, absent
 from analysis.methods.convention import LOGGED_L, OWN_L
-from analysis.render import numbers
+from analysis.render import captions, numbers
 from analysis.render.canvas import INK, MUTED
 from analysis.table.cells import Cell, median_of_grokked
 
 BASELINE = "ρ 1, τ 1"
 TICKS = 9
 """Numbers that have room below one panel across a page."""
+
+Point: TypeAlias = tuple[float, Estimate, Sequence[float]]
+"""A place on the horizontal axis, the value there, and the runs behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +54,32 @@ class Look:
             "markeredgewidth": (0.2 if self.hollow else 0.13) * self.size,
         }
 
-    def draw(self, axes: Axes, x: float, estimate: Estimate, runs: Iterable[float]) -> None:
-        """A value with its interval, and the runs behind it."""
-        values = [r for r in runs if math.isfinite(r)]
-        (small,) = axes.plot([x] * len(values), values, marker=self.marker, linestyle="none", zorder=2)
+    def draw(self, axes: Axes, points: Sequence[Point]) -> None:
+        """Values with their intervals, and the runs behind them; all of them in a few artists, which is fast."""
+        self._runs(axes, [(x, run) for x, _, runs in points for run in runs if math.isfinite(run)])
+        known = [(x, e, e.value) for x, e, _ in points if e.value is not None]
+        ranged = [(x, value, *e.interval) for x, e, value in known if e.interval is not None]
+        if ranged:
+            x, values, low, high = np.array(ranged).T
+            reach = np.maximum(0.0, [values - low, high - values])
+            width, cap = 0.2 * self.size, 0.58 * self.size
+            axes.errorbar(x, values, reach, ecolor=self.colour, elinewidth=width, capsize=cap, fmt="none", zorder=3)
+        if known:
+            axes.plot(
+                [x for x, _, _ in known], [value for *_, value in known], linestyle="none", zorder=4, **self._large()
+            )
+
+    def _runs(self, axes: Axes, places: Sequence[tuple[float, float]]) -> None:
+        """Single runs, small, beside the place of their cell."""
+        if not places:
+            return
+        x, y = zip(*places, strict=True)
+        (small,) = axes.plot(x, y, marker=self.marker, linestyle="none", zorder=2)
         small.set(markersize=1 + 0.27 * self.size, color=self.colour, alpha=0.5, markeredgewidth=0)
         figure = axes.get_figure(root=True)
         if figure is not None:
             aside = ScaledTranslation(0.9 * self.size / 72, 0, figure.dpi_scale_trans)
             small.set_transform(axes.transData + aside)
-        if estimate.value is None:
-            return
-        if estimate.interval is not None:
-            low, high = estimate.interval
-            reach = [[max(0.0, estimate.value - low)], [max(0.0, high - estimate.value)]]
-            width, cap = 0.2 * self.size, 0.58 * self.size
-            axes.errorbar(
-                [x], [estimate.value], reach, ecolor=self.colour, elinewidth=width, capsize=cap, fmt="none", zorder=3
-            )
-        axes.plot([x], [estimate.value], linestyle="none", zorder=4, **self._large())
 
 
 def size_for(n_cells: int) -> float:
@@ -81,22 +92,28 @@ def most_grokked(cell: Cell) -> bool:
     return 2 * cell.n_grokked > cell.n_counted and cell.grokked_step.value is not None
 
 
-def draw_steps(axes: Axes, x: float, cell: Cell, look: Look) -> None:
-    """The cell's T at x; where half of it or more did not grok an arrow at the top, since the median lies beyond."""
-    runs = [r.grokked_step for r in cell.runs]
-    if cell.n_counted and not most_grokked(cell):
-        look.draw(axes, x, cell.grokked_step, runs)
-        axes.margins(y=0.2)
-        at_top = axes.get_xaxis_transform()
-        axes.plot([x], [0.95], color=look.colour, marker=r"$\uparrow$", markersize=10, transform=at_top, zorder=4)
-        axes.annotate(_share(cell), (x, 0.91), xycoords=at_top, ha="center", va="top", fontsize=8, color=MUTED)
+def draw_steps(axes: Axes, places: Sequence[float], cells: Sequence[Cell], look: Look) -> None:
+    """The cells' T; where half of one or more did not grok an arrow at the top, since the median lies beyond."""
+    lost = [(x, c) for x, c in zip(places, cells, strict=True) if c.n_counted and not most_grokked(c)]
+    look.draw(axes, [(x, _drawn(c), [r.grokked_step for r in c.runs]) for x, c in zip(places, cells, strict=True)])
+    for x, cell in zip(places, cells, strict=True):
+        if most_grokked(cell) and cell.n_grokked < cell.n_counted:
+            top = (x, max(r.grokked_step for r in cell.runs if math.isfinite(r.grokked_step)))
+            axes.annotate(
+                _share(cell), top, (0, 4), textcoords="offset points", ha="center", fontsize=8, color=MUTED, zorder=5
+            )
+    if not lost:
         return
-    look.draw(axes, x, median_of_grokked(cell), runs)
-    if cell.n_grokked < cell.n_counted:
-        top = (x, max(filter(math.isfinite, runs)))
-        axes.annotate(
-            _share(cell), top, (0, 4), textcoords="offset points", ha="center", fontsize=8, color=MUTED, zorder=5
-        )
+    axes.margins(y=0.2)
+    at_top = axes.get_xaxis_transform()
+    arrow: dict[str, Any] = {"marker": r"$\uparrow$", "markersize": 10, "linestyle": "none"}
+    axes.plot([x for x, _ in lost], [0.95] * len(lost), color=look.colour, transform=at_top, zorder=4, **arrow)
+    for x, cell in lost:
+        axes.annotate(_share(cell), (x, 0.91), xycoords=at_top, ha="center", va="top", fontsize=8, color=MUTED)
+
+
+def _drawn(cell: Cell) -> Estimate:
+    return median_of_grokked(cell) if most_grokked(cell) or not cell.n_counted else cell.grokked_step
 
 
 def _share(cell: Cell) -> str:
@@ -114,11 +131,17 @@ def _logged(cell: Cell) -> Estimate:
     return cell.logged_logit_scale or absent("mean_logit_scale_logged", "1", "", "L was not read over time")
 
 
-def draw_scale(axes: Axes, x: float, cell: Cell, scale: Estimate, look: Look) -> None:
-    """The cell's L at x."""
+def draw_scales(
+    axes: Axes, places: Sequence[float], cells: Sequence[Cell], scale: Callable[[Cell], Estimate], look: Look
+) -> None:
+    """The cells' L."""
+    look.draw(axes, [(x, scale(c), _scales(c, scale(c))) for x, c in zip(places, cells, strict=True)])
+
+
+def _scales(cell: Cell, scale: Estimate) -> list[float]:
     is_logged = scale is cell.logged_logit_scale
     runs = (r.logged_scale if is_logged else r.logit_scale for r in cell.runs)
-    look.draw(axes, x, scale, (v for v in runs if v is not None))
+    return [v for v in runs if v is not None]
 
 
 def step_range(cells: Iterable[Cell], *, memorized: bool = False) -> tuple[float, float]:
@@ -154,10 +177,10 @@ def apart(values: Sequence[float], *, log: bool = False, most: int = TICKS) -> l
     return kept
 
 
-def noted(axes: Axes, *lines: str) -> None:
-    """Numbers above a panel, where they cover no data."""
+def noted(axes: Axes, *lines: str, over: float = 0.0) -> None:
+    """Numbers above a panel, where they cover no data, and that many points over what else is above it."""
     text = re.sub(r"-(?=\d)", "−", "\n".join(line for line in lines if line))
-    axes.set_title(text, fontsize=9, fontweight="normal", linespacing=1.35)
+    axes.set_title(text, fontsize=9, fontweight="normal", linespacing=1.35, pad=6 + over)
 
 
 def ruled(axes: Axes) -> None:
@@ -168,17 +191,16 @@ def ruled(axes: Axes) -> None:
 
 def how_drawn(cells: Sequence[Cell]) -> str:
     """What a point of these cells is, for a caption, and how many there are."""
+    medians = [(c.label, median_of_grokked(c)) for c in cells if most_grokked(c)]
     parts = [
-        f"Large: median grokked_step over the seeds that grokked, with its exact {LEVEL:.0%} interval (order "
-        "statistics); small, beside it: single runs."
+        "Large: median grokked_step over the seeds that grokked; small, beside it: single runs.",
+        captions.intervals(medians, "Bars"),
     ]
     if any(most_grokked(c) and c.n_grokked < c.n_counted for c in cells):
         parts.append("n/m at a point: n of its m runs grokked, the others are not in its median.")
     if any(not most_grokked(c) for c in cells):
         parts.append("Arrow: half or more of its runs did not grok, so its median lies beyond their budget.")
-    if any(most_grokked(c) and median_of_grokked(c).interval is None for c in cells):
-        parts.append("A median of fewer than 6 seeds has no interval.")
-    return " ".join(parts)
+    return captions.joined(*parts)
 
 
 def counted(cells: Sequence[Cell]) -> str:

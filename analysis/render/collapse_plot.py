@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from analysis.estimate import Estimate
 from analysis.estimators.collapse import CAVEAT, Collapse
 from analysis.methods.bootstrap import seed_table
 from analysis.methods.convention import cell_scales, scale_sentence
-from analysis.render import numbers
+from analysis.render import captions, numbers
 from analysis.render.canvas import (
     INK,
     MUTED,
@@ -26,19 +27,23 @@ from analysis.render.canvas import (
     words,
 )
 from analysis.result import Family
-from analysis.table.cells import Cell
+from analysis.table.cells import Cell, RunPoint
 
 
 def collapse_plot(family: Family, name: str) -> Drawing:
     """Draw the usable cells of one family's collapse regression, with its fits and R2."""
     fit = family.collapse
     on_scale = fit["r2_logit_scale"]
-    left_out = f" {numbers.count(len(on_scale.left_out), 'cell')} left out, named below." if on_scale.left_out else ""
+    left_out = f"{numbers.count(len(on_scale.left_out), 'cell')} left out, named below." if on_scale.left_out else ""
     n_cells, n_runs = numbers.count(len(fit.cells), "cell"), numbers.count(on_scale.n_runs, "run")
-    caption = (
-        f"Large: cell medians of grokked_step with exact 95 % intervals, {scale_sentence(seed_table(fit.cells))}; "
-        "small: single runs at their own grokking step; line: least squares of ln(median) on the horizontal axis. "
-        f"{n_cells}, {n_runs}. Brackets: {on_scale.level:.0%} bootstrap interval over seeds.{left_out} {CAVEAT}"
+    caption = captions.joined(
+        f"Large: T, a cell's median of grokked_step; {scale_sentence(seed_table(fit.cells))}; small: single runs at "
+        "their own grokking step; line: least squares of y = ln T on the horizontal axis.",
+        captions.intervals([(c.label, c.grokked_step) for c in fit.cells], "Bars"),
+        captions.intervals([("R² on ρ", fit["r2_rho"]), ("R² on L", on_scale)], "Brackets"),
+        f"{n_cells}, {n_runs}.",
+        left_out,
+        CAVEAT,
     )
     alt = (
         f"Two scatter plots of median grokked step on a log axis: against dose, R² {numbers.value(fit['r2_rho'])}; "
@@ -63,20 +68,13 @@ def _paint(fit: Collapse, title: str) -> Figure:
     if len(taus) > 6:
         shift = {tau: s * 6 / len(taus) for tau, s in shift.items()}
     scales = cell_scales(cells)
-    for cell, scale in zip(cells, scales, strict=True):
-        look = {"color": colours[cell.tau], "marker": markers[cell.tau], "linestyle": "none"}
-        runs = [r for r in cell.runs if math.isfinite(r.grokked_step)]
-        small = {**look, "markersize": 2.8, "alpha": 0.4, "markeredgewidth": 0, "zorder": 2}
-        large = {**look, "markersize": 8, "markeredgecolor": "white", "markeredgewidth": 0.9, "zorder": 4}
-        x = (cell.rho or 0.0) + shift[cell.tau]
-        left.plot([x] * len(runs), [r.grokked_step for r in runs], **small)
-        left.plot([x], [cell.grokked_step.value], **large)
-        for axes, at in ((left, x), (right, scale)):
-            if cell.grokked_step.interval is not None:
-                axes.plot([at, at], cell.grokked_step.interval, color=colours[cell.tau], linewidth=1.3, zorder=3)
-        read = [r for r in runs if r.logit_scale is not None]
-        right.plot([r.logit_scale for r in read], [r.grokked_step for r in read], **small)
-        right.plot([scale], [cell.grokked_step.value], **large)
+    for tau in taus:
+        look = {"color": colours[tau], "marker": markers[tau], "linestyle": "none"}
+        placed = [(c, (c.rho or 0.0) + shift[tau], at) for c, at in zip(cells, scales, strict=True) if c.tau == tau]
+        runs = [(x, r) for c, x, _ in placed for r in c.runs if math.isfinite(r.grokked_step)]
+        read = [(r.logit_scale, r) for _, r in runs if r.logit_scale is not None]
+        _points(left, [(x, c) for c, x, _ in placed], runs, look)
+        _points(right, [(at, c) for c, _, at in placed], read, look)
     steps = [r.grokked_step for c in cells for r in c.runs if math.isfinite(r.grokked_step)]
     log_steps(left, "y", min(steps), max(steps))
     _line(left, cells, [c.rho or 0.0 for c in cells], fit["slope_rho"])
@@ -85,7 +83,11 @@ def _paint(fit: Collapse, title: str) -> Figure:
     _note(right, fit["r2_logit_scale"])
     left.set_xticks(rhos if len(rhos) <= 9 else rhos[:: math.ceil(len(rhos) / 9)])
     left.xaxis.set_major_formatter(lambda v, _: numbers.dose(v))
-    left.set(xlabel="dose ρ (held norm / w_c), points set apart by τ", ylabel="grokked step (log)", title=title)
+    left.set(
+        xlabel="dose ρ (held norm / w_c), points set apart by τ",
+        ylabel="grokked step T (log axis: y = ln T)",
+        title=title,
+    )
     right.set(xlabel="logit scale L, mean over seeds")
     right.tick_params(labelleft=False)
     for axes in (left, right):
@@ -97,6 +99,20 @@ def _paint(fit: Collapse, title: str) -> Figure:
     ]
     figure.legend(handles=marks, loc="outside lower center", ncols=min(8, len(taus)), handletextpad=0.2)
     return figure
+
+
+def _points(
+    axes: Axes, cells: Sequence[tuple[float, Cell]], runs: Sequence[tuple[float, RunPoint]], look: dict[str, Any]
+) -> None:
+    """Cells of one look with their intervals, and single runs, each at its place."""
+    small = {**look, "markersize": 2.8, "alpha": 0.4, "markeredgewidth": 0, "zorder": 2}
+    large = {**look, "markersize": 8, "markeredgecolor": "white", "markeredgewidth": 0.9, "zorder": 4}
+    axes.plot([x for x, _ in runs], [r.grokked_step for _, r in runs], **small)
+    axes.plot([x for x, _ in cells], [c.grokked_step.value or 1.0 for _, c in cells], **large)
+    ranged = [(x, *c.grokked_step.interval) for x, c in cells if c.grokked_step.interval is not None]
+    if ranged:
+        x, low, high = zip(*ranged, strict=True)
+        axes.vlines(x, low, high, colors=[look["color"]], linewidth=1.3, zorder=3)
 
 
 def _line(axes: Axes, cells: Sequence[Cell], x: list[float], slope: Estimate) -> None:

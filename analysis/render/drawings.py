@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 from analysis.comparisons import FORKS, LOSSES, MODULI, PRECISIONS, Comparison
 from analysis.render.accuracy import ARMS, accuracy
 from analysis.render.allocation_plot import allocation_plot
-from analysis.render.canvas import Drawing, both
+from analysis.render.canvas import Drawing, both, encoded
 from analysis.render.collapse_plot import collapse_plot
 from analysis.render.dissociation_plot import dissociation_plot
 from analysis.render.equivalence_plot import equivalence_plot
@@ -86,10 +89,27 @@ def drawings(a: Analysis) -> Iterator[Drawing]:
 
 def figures(a: Analysis) -> dict[str, bytes]:
     """Bytes by file name, PNG at 200 dpi and SVG: `heatmap.png`, or `heatmap-p59.png` where families differ."""
-    files: dict[str, bytes] = {}
-    for drawing in drawings(a):
-        files[f"{drawing.name}.png"], files[f"{drawing.name}.svg"] = both(drawing)
-    return files
+    as_svg: dict[str, bytes] = {}
+    as_png: dict[str, Future[bytes]] = {}
+    with _few_collections(), ThreadPoolExecutor(1) as beside:
+        for drawing in drawings(a):
+            pixels, as_svg[drawing.name] = both(drawing)
+            as_png[drawing.name] = beside.submit(encoded, pixels)
+    return {f"{name}.png": future.result() for name, future in as_png.items()} | {
+        f"{name}.svg": content for name, content in as_svg.items()
+    }
+
+
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Figures are cyclic garbage: what was there before them is not searched each time that it is collected."""
+    frozen_before = gc.get_freeze_count()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not frozen_before:
+            gc.unfreeze()
 
 
 def _named(kind: str, family: Family) -> str:

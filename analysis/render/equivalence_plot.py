@@ -37,7 +37,7 @@ def equivalence_plot(family: Family, name: str) -> Drawing:
         f"runs: mean over seeds, paired, whiskers: {level} t interval. Equivalent: two one-sided paired t tests reject "
         f"at {ALPHA:g} (their p is given), as they do where that interval lies within the margin. Not shown is no "
         "proof of a difference.",
-        captions.intervals([n for n in named if n[1].name == "ln_ratio_medians"], "medians"),
+        captions.intervals([n for n in named if n[1].name == "ln_ratio_medians"], "Whiskers of medians"),
         f"{numbers.count(len(pairs), 'pair')} drawn; all {len(found.pairs)}: {captions.counts(p_all)}, p value of the "
         f"test that every pair is equivalent: {numbers.value(p_all)}{f' ({p_all.reason})' if p_all.reason else ''}.",
         f"Not drawn, to keep it readable: {numbers.count(omitted, 'pair')}." if omitted else "",

@@ -13,16 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Transform, offset_copy
 
 from analysis.estimate import Estimate
 from analysis.render import numbers
-from analysis.render.canvas import FAINT, INK, MUTED
+from analysis.render.canvas import FAINT, INK, MUTED, LogTicks
 
 LINE = 0.215
 """Height of a line in inches."""
@@ -159,30 +160,36 @@ class Forest:
         for at in references:
             axes.axvline(at, color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.5)), zorder=1)
         _scale(axes, min(ends, default=0.0), max(ends, default=1.0), log=log, within=within)
-        middles: list[float] = []
-        texts: list[Text] = []
-        top = 0.0
-        for i, row in enumerate(self.rows):
-            if i:
-                axes.axhline(top, color=FAINT, linewidth=0.6, zorder=0)
-            middles.append(top + self._lines / 2)
-            first = middles[-1] - (len(self.shown) - 1) / 2
+        middles = [(i + 0.5) * self._lines for i in range(len(self.rows))]
+        texts = []
+        for row, middle in zip(self.rows, middles, strict=True):
             if all(p.value is None for p in row.points):
-                texts.append(_number(axes, row.points[0], middles[-1]))
+                texts.append(_number(axes, row.points[0], middle))
             else:
-                for line, place in enumerate(self.shown):
-                    dot(axes, self.series[place], row.points[place], first + line)
-                    texts.append(_number(axes, row.points[place], first + line))
-            if row.tick is not None:
-                reach = 0.45 * len(self.shown)
-                axes.plot([row.tick] * 2, [middles[-1] - reach, middles[-1] + reach], color=INK, lw=2.2, zorder=2)
-            top += self._lines
-        axes.set_ylim(top, 0.0)
+                texts += [_number(axes, row.points[place], y) for place, y in self._heights(middle)]
+        for place in self.shown:
+            heights = (dict(self._heights(middle))[place] for middle in middles)
+            dots(axes, self.series[place], [(r.points[place], y) for r, y in zip(self.rows, heights, strict=True)])
+        reach = 0.45 * len(self.shown)
+        ticks = [
+            (r.tick, r.tick, y - reach, y + reach)
+            for r, y in zip(self.rows, middles, strict=True)
+            if r.tick is not None
+        ]
+        _segments(axes, ticks, color=INK, linewidth=2.2, zorder=2)
+        between = [(0.0, 1.0, i * self._lines, i * self._lines) for i in range(1, len(self.rows))]
+        _segments(axes, between, color=FAINT, linewidth=0.6, zorder=0, transform=axes.get_yaxis_transform())
+        axes.set_ylim(self._lines * len(self.rows), 0.0)
         axes.set_yticks(middles, [r.label for r in self.rows], fontsize=9)
         axes.tick_params(axis="y", length=0)
         axes.tick_params(axis="x", labelsize=9)
         axes.spines["left"].set_visible(False)
         _notes(axes, middles, [r.note for r in self.rows], texts)
+
+    def _heights(self, middle: float) -> Iterator[tuple[int, float]]:
+        """Place and height of each series that is shown, in the row about that height."""
+        first = middle - (len(self.shown) - 1) / 2
+        yield from ((place, first + line) for line, place in enumerate(self.shown))
 
     @property
     def _lines(self) -> float:
@@ -197,15 +204,30 @@ class Forest:
                 yield from row.points[place].ends
 
 
-def dot(axes: Axes, series: Series, drawn: Point, y: float, transform: Transform | None = None) -> None:
-    """The point with its whiskers at a height, by the axes' data or another transform; nothing where it is absent."""
+def dots(axes: Axes, series: Series, drawn: Sequence[tuple[Point, float]], transform: Transform | None = None) -> None:
+    """Points with their whiskers, each at its height, by the axes' data or another transform; nothing where absent."""
     line: dict[str, Any] = {"color": series.colour, "transform": transform or axes.transData, "zorder": 4}
-    if drawn.interval is not None:
-        axes.plot(drawn.interval, [y, y], linewidth=1.4, solid_capstyle="butt", **line)
-        axes.plot(drawn.interval, [y, y], linestyle="none", marker="|", markersize=8, **line)
-    if drawn.value is not None:
-        look = line | series.look | ({"marker": BOUND} if drawn.is_bound else {})
-        axes.plot([drawn.value], [y], linestyle="none", markersize=MARK, clip_on=False, **look)
+    ranged = [(*p.interval, y, y) for p, y in drawn if p.interval is not None]
+    _segments(axes, ranged, linewidth=1.4, solid_capstyle="butt", **line)
+    ends = [(x, y) for low, high, y, _ in ranged for x in (low, high)]
+    _marks(axes, ends, marker="|", markersize=8, **line)
+    look = line | series.look | {"markersize": MARK, "clip_on": False}
+    _marks(axes, [(p.value, y) for p, y in drawn if p.value is not None and not p.is_bound], **look)
+    bounds = [(p.value, y) for p, y in drawn if p.value is not None and p.is_bound]
+    _marks(axes, bounds, **look | {"marker": BOUND})
+
+
+def _segments(axes: Axes, ends: Sequence[tuple[float, float, float, float]], **look: Any) -> None:
+    """Straight lines (x, x, y, y), as one artist: many are slow."""
+    if ends:
+        broken = np.insert(np.array(ends), (2, 4), np.nan, axis=1)
+        axes.plot(broken[:, :3].ravel(), broken[:, 3:].ravel(), **look)
+
+
+def _marks(axes: Axes, places: Sequence[tuple[float, float]], **look: Any) -> None:
+    """Markers (x, y), as one artist."""
+    if places:
+        axes.plot([x for x, _ in places], [y for _, y in places], linestyle="none", **look)
 
 
 def figure_of(axes: Axes) -> Figure:
@@ -274,8 +296,8 @@ def _log_ticks(ratio: float) -> Locator:
     if ratio <= 1.6:
         return MaxNLocator(4)
     if ratio <= 5:
-        return LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
-    return LogLocator(subs=(1.0, 2.0, 5.0) if ratio <= 20 else (1.0, 3.0) if ratio <= 300 else (1.0,))
+        return LogTicks(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
+    return LogTicks(subs=(1.0, 2.0, 5.0) if ratio <= 20 else (1.0, 3.0) if ratio <= 300 else (1.0,))
 
 
 def panels(figure: Figure, rows: int, columns: int, **options: Any) -> Any:

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.render import numbers
 from analysis.render.canvas import FAINT, MUTED, Drawing, blank_figure, log_bar, words
+from analysis.render.cell_rows import never
 from analysis.result import Family
 from analysis.table.cells import Cell
 
@@ -30,23 +31,21 @@ def heatmap(family: Family, name: str) -> Drawing:
         "are not counted. Hatched: no median, since half or more of the runs did not grok. Empty: no runs. "
         "Colour is logarithmic."
     )
-    alt = "Heat map of median grokked step: " + "; ".join(
-        f"{c.label}: {_label(c).replace(chr(10), ', ')}" for c in cells
-    )
+    alt = "Heat map of median grokked step: " + "; ".join(f"{c.label}: {', '.join(_lines(c))}" for c in cells)
     heading = "Median grokking step over dose and temperature"
     if not cells:
         return Drawing(name, heading, caption, alt, lambda: words("no run has its norm held at a dose (arm clamp)."))
     return Drawing(name, heading, caption, alt, lambda: _paint(cells, family.key.title))
 
 
-def _label(cell: Cell) -> str:
+def _lines(cell: Cell) -> tuple[str, ...]:
+    """The median, or why there is none, and the count."""
     counts = f"{cell.n_grokked}/{cell.n_counted} grokked"
     if cell.grokked_step.value is not None:
-        return f"{numbers.steps(cell.grokked_step.value)}\n{counts}"
+        return numbers.steps(cell.grokked_step.value), counts
     if not cell.n_counted:
-        return f"all failed\n{numbers.count(cell.n_failed, 'run')}" if cell.n_failed else "no usable\nrun"
-    word = "diverged" if cell.n_diverged > cell.n_censored else "censored"
-    return f"{word}\n{counts}"
+        return ("all failed", numbers.count(cell.n_failed, "run")) if cell.n_failed else ("no usable", "run")
+    return *(never(cell) or "no median").split(" or "), counts
 
 
 def _paint(cells: Sequence[Cell], title: str) -> Figure:
@@ -77,7 +76,7 @@ def _paint(cells: Sequence[Cell], title: str) -> Figure:
             axes.text(
                 column,
                 row,
-                "no runs" if cell is None else _label(cell),
+                "no runs" if cell is None else "\n".join(_lines(cell)),
                 ha="center",
                 va="center",
                 fontsize=8.5,

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.estimate import LEVEL
 from analysis.estimators.law import Law
 from analysis.methods.forms import EXPONENTIAL, POWER, SADDLE_NODE
-from analysis.render import numbers
+from analysis.render import captions, numbers
 from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
 from analysis.render.cell_points import (
     Look,
@@ -38,6 +37,9 @@ _FORMS = {
 }
 _AIC = {POWER: ("power law", "delta_aic_power"), SADDLE_NODE: ("saddle-node", "delta_aic_saddle_node")}
 
+TOP_AXIS = 36.0
+"""Height in points of an axis above a panel: ticks, their numbers, its label."""
+
 
 def law_plot(family: Family, name: str) -> Drawing:
     """Draw the doses at tau 1 of one family with the fitted forms; cells without part in the fit are hollow."""
@@ -45,12 +47,12 @@ def law_plot(family: Family, name: str) -> Drawing:
     unused = _unused(family)
     shown = (*law.cells, *unused)
     r2 = law["r_squared"]
-    caption = (
+    caption = captions.joined(
         f"{how_drawn(shown)} Lines: least squares of ln T on the {_x_name(law)} over the filled cells "
         f"({counted(law.cells)}), at τ 1: exponential (dotted where continued), power law and saddle-node; ΔAIC: a "
-        "form's AIC minus that of the exponential, positive favours the exponential, below about 2 is no evidence. "
-        f"{LEVEL:.0%} interval of α: profile likelihood over the cells; of R²: bootstrap over seeds."
-        f"{_why_hollow(family, unused)}"
+        "form's AIC minus that of the exponential, positive favours the exponential, below about 2 is no evidence.",
+        captions.intervals([*_exponents(law), ("R²", r2)], "Brackets"),
+        _why_hollow(family, unused),
     )
     points = "; ".join(f"ρ {numbers.dose(c.rho or 0.0)}: {steps_told(c)}" for c in shown)
     alt = (
@@ -93,7 +95,7 @@ def _why_hollow(family: Family, unused: Sequence[Cell]) -> str:
         return ""
     told = dict(s.split(": ", 1) for s in family.law["alpha_per_rho"].left_out if ": " in s)
     reasons = Counter(told.get(c.label, "not usable").split(" (")[0] for c in unused)
-    return " Hollow, not in the fit: " + "; ".join(f"{numbers.count(n, 'cell')}, {r}" for r, n in reasons.items()) + "."
+    return "Hollow, not in the fit: " + "; ".join(f"{numbers.count(n, 'cell')}, {r}" for r, n in reasons.items()) + "."
 
 
 def _paint(family: Family, unused: Sequence[Cell]) -> Figure:
@@ -102,23 +104,23 @@ def _paint(family: Family, unused: Sequence[Cell]) -> Figure:
     axes = figure.add_subplot()
     size = size_for(len(law.cells) + len(unused))
     for cells, look in ((law.cells, Look(size=size)), (unused, Look(MUTED, hollow=True, size=size))):
-        for cell in cells:
-            draw_steps(axes, _x(cell, law) or 0.0, cell, look)
+        draw_steps(axes, [_x(c, law) or 0.0 for c in cells], cells, look)
     shown = (*law.cells, *unused)
     xs = [_x(c, law) or 0.0 for c in shown]
     log_steps(axes, "y", *step_range(shown))
     ruled(axes)
     handles = _lines(axes, law, max(xs))
     w_c = {c.w_c for c in shown}
+    on_top = law.by_norm and len(w_c) == 1
     if law.by_norm:
         axes.set_xlabel("held norm ρ w_c (weight norm)")
-        if len(w_c) == 1:
+        if on_top:
             _doses_on_top(axes, [c.rho or 0.0 for c in shown], w_c.pop() or 1.0)
     else:
         at_values(axes, xs, numbers.dose)
         axes.set_xlabel("dose ρ (held norm / w_c)")
     axes.set_ylabel("grokked step T (log)")
-    noted(axes, *_notes(law))
+    noted(axes, *_notes(law), over=TOP_AXIS if on_top else 0.0)
     handles = [Look().handle("in the fit"), *handles]
     if unused:
         handles.insert(1, Look(MUTED, hollow=True).handle("not in the fit"))
@@ -153,7 +155,12 @@ def _doses_on_top(axes: Axes, rhos: Sequence[float], w_c: float) -> None:
 
 
 def _notes(law: Law) -> tuple[str, ...]:
-    per_norm, per_rho = law["alpha_per_norm_unit"], law["alpha_per_rho"]
-    exponents = ((per_norm, "per norm unit"), (per_rho, "per unit of ρ"))
     r2 = f"R² = {numbers.told(law['r_squared'])}" if law["r_squared"].value is not None else ""
-    return (", ".join(f"α = {numbers.told(e)} {unit}" for e, unit in exponents if e.value is not None), r2)
+    exponents = (
+        f"α = {numbers.told(e)} {words.removeprefix('α ')}" for words, e in _exponents(law) if e.value is not None
+    )
+    return (", ".join(exponents), r2)
+
+
+def _exponents(law: Law) -> list[captions.Named]:
+    return [("α per norm unit", law["alpha_per_norm_unit"]), ("α per unit of ρ", law["alpha_per_rho"])]

@@ -24,7 +24,7 @@ from analysis.render.forest import (
     Forest,
     Row,
     Series,
-    dot,
+    dots,
     figure_of,
     panels,
     point,
@@ -140,5 +140,6 @@ def _curve(
         for end in (low, high):
             axes.plot(at, end, color=series.colour, linewidth=0.6, linestyle=look.dash, zorder=2)
     axes.plot(x, [p.acme for p in curve], color=series.colour, linewidth=1.8, linestyle=look.dash, zorder=3)
-    dot(axes, series, point(zero), 0.0, offset_copy(axes.transData, figure_of(axes), y=rise, units="points"))
+    risen = offset_copy(axes.transData, figure_of(axes), y=rise, units="points")
+    dots(axes, series, [(point(zero), 0.0)], risen)
     return Line2D([], [], linewidth=1.8, linestyle=look.dash, label=words, markersize=MARK, **series.look)

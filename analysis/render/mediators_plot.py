@@ -45,7 +45,8 @@ def mediators_plot(family: Family, name: str) -> Drawing:
         f"orders of entry); {captions.spoken(whole)}. Right, convention {fit.convention}: partial R² of L given one "
         "rival, and of that rival given L; 0 is nothing added.",
         captions.conventions(fitted.paper.estimates, fitted.runs.estimates),
-        captions.intervals([*shares, *partial]),
+        captions.intervals(shares, "Whiskers of shares"),
+        captions.intervals(partial, "Whiskers of partial R²"),
         captions.absences([*shares, *partial]),
         "All are read at the grokking step, so all are endogenous as L is; a share is a description.",
     )

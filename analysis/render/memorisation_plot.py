@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from analysis.estimate import LEVEL
 from analysis.estimators.memorisation import swept_cells
-from analysis.render import numbers
+from analysis.render import captions, numbers
 from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
 from analysis.render.cell_points import (
     Look,
@@ -31,10 +30,12 @@ def memorisation_plot(family: Family, name: str) -> Drawing:
     """Draw memorized_step and grokked_step of one family at the dose that has the most temperatures."""
     cells = swept_cells(family.cells)
     rho = numbers.dose(cells[0].rho or 0.0) if cells else ""
-    caption = (
-        f"ρ {rho}. {how_drawn(cells)} Squares: median memorized_step (first reading with train accuracy ≥ 0.99), with "
-        "its interval. An elasticity is the slope of ln step on ln τ, 0 is no effect; the delay is grokked_step "
-        f"less memorized_step; {LEVEL:.0%} intervals: bootstrap over seeds. {counted(cells)}."
+    caption = captions.joined(
+        f"ρ {rho}. {how_drawn(cells)} Squares: median memorized_step (first reading with train accuracy ≥ 0.99), "
+        "likewise. An elasticity is the slope of ln step on ln τ, 0 is no effect; the delay is grokked_step less "
+        "memorized_step.",
+        captions.intervals(_told(family), "Brackets"),
+        f"{counted(cells)}.",
     )
     points = "; ".join(
         f"τ {c.tau:g}: memorized {numbers.told(c.memorized_step)}, grokked {steps_told(c)}" for c in cells
@@ -45,14 +46,18 @@ def memorisation_plot(family: Family, name: str) -> Drawing:
     )
 
 
-def _notes(family: Family) -> tuple[str, ...]:
+def _told(family: Family) -> list[captions.Named]:
     told = {e.name: e for e in family.memorisation}
     wanted = (
         ("memorized_elasticity_tau", "elasticity of memorized_step"),
         ("delay_elasticity_tau", "elasticity of the delay"),
         ("delay_share_of_tau_effect", "share of τ's effect that is in the delay"),
     )
-    return tuple(f"{words}: {numbers.told(told[name])}" for name, words in wanted if told[name].value is not None)
+    return [(words, told[name]) for name, words in wanted]
+
+
+def _notes(family: Family) -> tuple[str, ...]:
+    return tuple(f"{words}: {numbers.told(e)}" for words, e in _told(family) if e.value is not None)
 
 
 def _paint(family: Family, cells: Sequence[Cell], dose: str) -> Figure:
@@ -60,9 +65,8 @@ def _paint(family: Family, cells: Sequence[Cell], dose: str) -> Figure:
     axes = figure.add_subplot()
     size = size_for(len(cells))
     grokked, memorized = Look(INK, size=size), Look(MUTED, "s", hollow=True, size=size)
-    for cell in cells:
-        draw_steps(axes, cell.tau, cell, grokked)
-        memorized.draw(axes, cell.tau, cell.memorized_step, (r.memorized_step for r in cell.runs))
+    draw_steps(axes, [c.tau for c in cells], cells, grokked)
+    memorized.draw(axes, [(c.tau, c.memorized_step, [r.memorized_step for r in c.runs]) for c in cells])
     joined(axes, cells, OVER_TAU, lambda c: median_of_grokked(c).value)
     joined(axes, cells, OVER_TAU, lambda c: c.memorized_step.value)
     log_steps(axes, "y", *step_range(cells, memorized=True))

@@ -15,6 +15,10 @@ from analysis.estimate import Estimate
 WORTH_A_LETTER = 40
 """Characters from which a sentence that several rows say is told once."""
 
+INTERVAL = "Interval: "
+"""Begins the sentence of a method on its interval."""
+
+_OF_INTERVAL = (INTERVAL, "Level ", "Resampling: ")
 _BETWEEN = re.compile(r"(?<=[.;])\s+(?=[A-ZΑ-Ω(])")
 
 
@@ -23,12 +27,27 @@ def sentences(text: str) -> list[str]:
     return [part for part in _BETWEEN.split(text) if part]
 
 
+def interval_sentence(estimate: Estimate) -> str:
+    """How the interval is made, as the method says it (`t over seeds.`); empty where it says nothing of it."""
+    told = (s.removeprefix(INTERVAL) for s in sentences(estimate.method) if s.startswith(INTERVAL))
+    return next(told, "")
+
+
 def shared_sentences(estimates: Sequence[Estimate]) -> tuple[list[str], list[list[str]]]:
-    """The sentences that all of them say of their method, resampling and level too, and those that each says beside."""
+    """The sentences that hold for all of them, of method, level and resampling, and those that each says beside.
+
+    What is said of an interval need hold only for those that have one.
+    """
     told = [sentences(_whole(e)) for e in estimates]
-    # An estimate without a value has no resampling to tell of.
-    common = [s for s in _longest(estimates, told) if all(s in own or _is_resampling(s) for own in told)]
+    ranged = [own for e, own in zip(estimates, told, strict=True) if e.interval] or told
+    first = ranged[0] if ranged else []
+    common = [s for s in first if all(s in own for own in (ranged if s.startswith(_OF_INTERVAL) else told))]
     return common, [[s for s in own if s not in common] for own in told]
+
+
+def of_interval(own: Sequence[str]) -> list[str]:
+    """Those of the sentences that are on the interval, its level or its resampling."""
+    return [s for s in own if s.startswith(_OF_INTERVAL)]
 
 
 def with_letters(own: Sequence[Sequence[str]]) -> tuple[str, list[str]]:
@@ -44,20 +63,6 @@ def _whole(estimate: Estimate) -> str:
     level = f" Level {100 * estimate.level:g} %." if estimate.interval else ""
     drawn = f" Resampling: {estimate.resampling}." if estimate.resampling else ""
     return f"{_ended(estimate.method)}{level}{drawn}"
-
-
-def _longest(estimates: Sequence[Estimate], told: Sequence[list[str]]) -> list[str]:
-    """Sentences of the first estimate that has an interval, else of the first."""
-    places = [i for i, e in enumerate(estimates) if e.interval]
-    if not told:
-        return []
-    first = places[0] if places else 0
-    drawn = {e.resampling for e in estimates if e.resampling}
-    return [s for s in told[first] if not _is_resampling(s) or len(drawn) == 1]
-
-
-def _is_resampling(sentence: str) -> bool:
-    return sentence.startswith(("Resampling: ", "Level "))
 
 
 def _ended(text: str) -> str:

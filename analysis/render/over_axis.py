@@ -15,7 +15,7 @@ from analysis.render.cell_points import (
     TICKS,
     Look,
     at_values,
-    draw_scale,
+    draw_scales,
     draw_steps,
     most_grokked,
     noted,
@@ -56,9 +56,9 @@ def steps_and_scales(
     look = Look(size=size_for(len(cells)))
     told = (*cells, *((baseline,) if baseline else ()))
     scale, _ = scale_of(told)
-    for cell in cells:
-        draw_steps(left, over.place(cell), cell, look)
-        draw_scale(right, over.place(cell), cell, scale(cell), look)
+    places = [over.place(c) for c in cells]
+    draw_steps(left, places, cells, look)
+    draw_scales(right, places, cells, scale, look)
     joined(left, cells, over, lambda c: median_of_grokked(c).value if most_grokked(c) else None)
     joined(right, cells, over, lambda c: scale(c).value)
     log_steps(left, "y", *step_range(told))
@@ -82,7 +82,7 @@ def ratios_told(cells: Sequence[Cell]) -> str:
     """What a caption must say of ratios in which a cell counts that has no median here; else nothing."""
     if all(most_grokked(c) for c in cells):
         return ""
-    return " As published, ratios of medians count the cells with an arrow too, over their seeds that grokked."
+    return "As published, ratios of medians count the cells with an arrow too, over their seeds that grokked."
 
 
 def joined(axes: Axes, cells: Sequence[Cell], over: Over, of: Callable[[Cell], float | None]) -> None:

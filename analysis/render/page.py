@@ -11,7 +11,7 @@ from analysis.comparisons import Comparison
 from analysis.estimate import Estimate
 from analysis.render.canvas import Drawing
 from analysis.render.drawings import of_cells, of_comparison, of_section
-from analysis.render.methods import shared_sentences, with_letters
+from analysis.render.methods import of_interval, shared_sentences, with_letters
 from analysis.result import Analysis, Family
 from analysis.section import Compared, Section
 from analysis.sections import compared_sections, family_sections, missing_comparisons
@@ -38,10 +38,14 @@ class EstimateTable:
 
 @dataclass(frozen=True, slots=True)
 class ConventionTable:
-    """Quantities by both conventions, the method of each, what rows refer to by letter, and what each quantity is."""
+    """Quantities by both conventions, the method of each and of the difference's intervals, and what each quantity is.
+
+    Rows refer to the `legend` by letter.
+    """
 
     paper: str
     runs: str
+    difference: str
     legend: str
     rows: tuple[tuple[Compared, str], ...]
 
@@ -126,15 +130,38 @@ def _part(section: Section, anchor: str, figures: tuple[Drawing, ...]) -> Part:
 def _conventions(rows: Sequence[Compared]) -> ConventionTable:
     paper, own_paper = shared_sentences([row.paper for row in rows])
     runs, own_runs = shared_sentences([row.runs for row in rows])
-    legend, texts = with_letters([list(_unique(said)) for said in map(chain, own_paper, own_runs)])
+    difference, own_difference = _differences(rows)
+    own = zip(own_paper, own_runs, own_difference, strict=True)
+    legend, texts = with_letters([list(_unique(chain.from_iterable(said))) for said in own])
     lack_paper, why_paper = _shared_lack([row.paper for row in rows], " by paper")
     lack_runs, why_runs = _shared_lack([row.runs for row in rows], " by runs")
     return ConventionTable(
         " ".join([*why_paper, *paper]),
         " ".join([*why_runs, *runs]),
+        difference,
         legend,
         tuple(zip(rows, _joined(texts, lack_paper, lack_runs), strict=True)),
     )
+
+
+def _differences(rows: Sequence[Compared]) -> tuple[str, list[list[str]]]:
+    """What holds for the intervals of all differences of the two conventions, and what each row says of its own.
+
+    Where one of the two has no value neither has the difference, and the row says so already.
+    """
+    known = {row.name: row.difference for row in rows if row.difference is not None and _both(row)}
+    common, own = shared_sentences(list(known.values()))
+    lacks, why = _shared_lack(list(known.values()))
+    each = {
+        name: [*(of_interval(told) if e.interval else ()), *filter(None, [lack])]
+        for (name, e), told, lack in zip(known.items(), own, lacks, strict=True)
+    }
+    hoisted = of_interval(common) if any(e.interval for e in known.values()) else []
+    return " ".join([*why, *hoisted]), [[f"Runs − paper: {s}" for s in each.get(row.name, ())] for row in rows]
+
+
+def _both(row: Compared) -> bool:
+    return row.paper.value is not None and row.runs.value is not None
 
 
 def _table(label: str, estimates: Sequence[Estimate]) -> EstimateTable:

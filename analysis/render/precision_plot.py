@@ -52,9 +52,9 @@ def precision_plot(comparison: Comparison, families: Sequence[Family], name: str
         if bounds
         else "",
         f"One cell each; grokked: {'; '.join(f'ρ {rho}: {_counted(pair)}' for rho, pair in pairs.items())}.",
-        captions.intervals(steps, "medians"),
-        captions.intervals([*ratios, *collapsed], "ratios and collapse"),
-        captions.intervals(grokked, "the share grokked"),
+        captions.intervals(steps, "Whiskers of medians"),
+        captions.intervals([*ratios, *collapsed], "Whiskers of ratios and collapse"),
+        captions.intervals(grokked, "Whiskers of the share grokked"),
         captions.absences([*steps, *ratios, *collapsed, *grokked]),
     )
     alt = (

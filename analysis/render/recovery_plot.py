@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter
 
 from analysis.estimate import Estimate
 from analysis.estimators.recovery import Recovery
-from analysis.render import numbers
+from analysis.render import captions, numbers
 from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, tau_colours, tau_markers
 from analysis.render.cell_points import (
     BASELINE,
@@ -31,6 +31,7 @@ from analysis.table.cells import median_of_grokked
 
 MOST_NAMED = 10
 """Temperatures up to which each is named at its point."""
+_OF_RUNS, _WITH_RUNS = "recovery_fraction_runs_drawn_percentile", "L of each run at its own grokking, drawn anew"
 _LEADER = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.7}
 
 
@@ -40,12 +41,15 @@ def recovery_plot(family: Family, name: str) -> Drawing:
     scale, which = scale_of(found.cells)
     levels = _levels(found)
     up = f"{found.cells[-1].rho:g}" if found.cells else ""
-    caption = (
-        f"{how_drawn(found.cells)} Horizontal: L; {which}; bar: t interval over seeds. Hollow: baseline ({BASELINE}, "
-        f"T₀); filled: ρ {up} by τ, named where there is room (T₁ at τ 1), joined since T₂ is interpolated between "
-        "neighbours. Dotted: the baseline's L, at which T₂ is read. Recovery fraction: (T₁ − T₂) / (T₁ − T₀), the "
-        f"inner bracket over the outer; {found.paper.level:.0%} percentile bootstrap interval, seeds paired across "
-        f"cells. {counted(found.cells)}."
+    caption = captions.joined(
+        how_drawn(found.cells),
+        f"Horizontal: L; {which}.",
+        captions.intervals([(c.label, scale(c)) for c in found.cells], "Horizontal bars"),
+        f"Hollow: baseline ({BASELINE}, T₀); filled: ρ {up} by τ, named where there is room (T₁ at τ 1), joined since "
+        "T₂ is interpolated between neighbours. Dotted: the baseline's L, at which T₂ is read. Recovery fraction: "
+        "(T₁ − T₂) / (T₁ − T₀), the inner double arrow over the outer.",
+        captions.intervals([("recovery fraction", found.paper), (_WITH_RUNS, found[_OF_RUNS])], "Brackets"),
+        f"{counted(found.cells)}.",
     )
     points = "; ".join(
         f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: L {numbers.plain(scale(c).value)}, T {steps_told(c)}"
@@ -79,7 +83,7 @@ def _paint(family: Family) -> Figure:
     for place, cell in enumerate(found.cells):
         hollow = place == 0
         look = Look(colours[cell.tau], markers[cell.tau], hollow=hollow, size=size)
-        draw_steps(axes, at[place], cell, look)
+        draw_steps(axes, [at[place]], [cell], look)
         _across(axes, scale(cell), median_of_grokked(cell), look)
     raised = found.cells[1:]
     steps = [median_of_grokked(c).value or 0.0 for c in raised]
@@ -170,6 +174,6 @@ def _kept_apart(levels: Sequence[float], least: float) -> list[float]:
 
 
 def _notes(found: Recovery) -> tuple[str, ...]:
-    runs = found["recovery_fraction_runs_drawn_percentile"]
-    with_runs = "" if runs.value is None else f"L of each run at its own grokking, drawn anew: {numbers.told(runs)}"
+    runs = found[_OF_RUNS]
+    with_runs = "" if runs.value is None else f"{_WITH_RUNS}: {numbers.told(runs)}"
     return (f"recovery fraction: {_told(found.paper)}", with_runs)

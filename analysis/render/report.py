@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from analysis.render import numbers
+from analysis.render import cell_rows, numbers
 from analysis.render.canvas import Drawing, svg
 from analysis.render.page import VERDICTS, page_of
 from analysis.result import SOURCE, Analysis
@@ -44,7 +44,7 @@ def _written(template: str, a: Analysis, picture: Callable[[Drawing], str]) -> s
     )
     environment.filters["cell"] = _table_cell
     return environment.get_template(template).render(
-        a=a, page=page_of(a), source=SOURCE, numbers=numbers, picture=picture, verdicts=VERDICTS
+        a=a, page=page_of(a), source=SOURCE, numbers=numbers, cells=cell_rows, picture=picture, verdicts=VERDICTS
     )
 
 

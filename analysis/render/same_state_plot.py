@@ -31,24 +31,14 @@ RATIOS = {
 }
 _NEVER = "not grokked as +∞"
 _DELAYS: Kinds = ((FIRST.named("runs that grokked"), ""), (THIRD.named(_NEVER), ALL_RUNS))
-_RATIOS: Kinds = (
-    (FIRST.named("percentile"), ""),
-    (SECOND.named("BCa"), "_bca"),
-    (THIRD.named(f"percentile, {_NEVER}"), ALL_RUNS),
-)
 
 
 def same_state_plot(comparison: Comparison, families: Sequence[Family], name: str) -> Drawing:  # noqa: ARG001
     """Draw the median delay of each arm and the paired ratios; with the runs that did not grok where they matter."""
     found = {e.name: e for e in comparison.estimates}
-    delays, ratios = _told(found, ARMS, _DELAYS), _told(found, RATIOS, _RATIOS)
-    named = [
-        (f"{' '.join(words.split())}{'' if series is kinds[0][0] else f' ({series.name})'}", found[f"{key}{suffix}"])
-        for rows, kinds in ((ARMS, delays), (RATIOS, ratios))
-        for key, words in rows.items()
-        if key in found
-        for series, suffix in kinds
-    ]
+    delays, ratios = _told(found, ARMS, _DELAYS), _told(found, RATIOS, _ratio_kinds(found))
+    of_delays, of_ratios = _named(found, ARMS, delays), _named(found, RATIOS, ratios)
+    named = [*of_delays, *of_ratios]
     with_all = any(series.marker == THIRD.marker for series, _ in (*delays, *ratios))
     caption = captions.joined(
         "Left: median delay from the fork (grokked_step − fork_step) of each arm; N₀ is the run's own norm at the "
@@ -58,7 +48,8 @@ def same_state_plot(comparison: Comparison, families: Sequence[Family], name: st
         if with_all
         else "",
         "; ".join(f"{_word(key)}: {captions.counts(found[key])}" for key in ARMS if key in found) + ".",
-        captions.intervals(named),
+        captions.intervals(of_delays, "Whiskers of delays"),
+        captions.intervals(of_ratios, "Whiskers of ratios"),
         captions.absences(named),
     )
     alt = f"Two forest plots, median delay from the fork in steps and ratios of delays: {captions.spoken(named)}."
@@ -68,6 +59,29 @@ def same_state_plot(comparison: Comparison, families: Sequence[Family], name: st
 
 def _word(arm: str) -> str:
     return ARMS[arm].partition("\n")[0]
+
+
+def _ratio_kinds(found: Mapping[str, Estimate]) -> Kinds:
+    """The kinds of ratios, named for how their intervals are made: a kind may have intervals of more than one."""
+
+    def made(suffix: str) -> str:
+        told = (captions.kind(found[f"{key}{suffix}"]) for key in RATIOS if f"{key}{suffix}" in found)
+        return " / ".join(dict.fromkeys(filter(None, told))) or "ratio"
+
+    return (
+        (FIRST.named(made("")), ""),
+        (SECOND.named(made("_bca")), "_bca"),
+        (THIRD.named(f"{made(ALL_RUNS)}, {_NEVER}"), ALL_RUNS),
+    )
+
+
+def _named(found: Mapping[str, Estimate], rows: Mapping[str, str], kinds: Kinds) -> list[captions.Named]:
+    return [
+        (f"{' '.join(words.split())}{'' if series is kinds[0][0] else f' ({series.name})'}", found[f"{key}{suffix}"])
+        for key, words in rows.items()
+        if key in found
+        for series, suffix in kinds
+    ]
 
 
 def _told(found: Mapping[str, Estimate], names: Mapping[str, str], kinds: Kinds) -> Kinds:

@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.comparisons import Comparison
-from analysis.estimate import LEVEL
 from analysis.estimators.law import MIN_CELLS
-from analysis.render import numbers
+from analysis.render import captions, numbers
 from analysis.render.canvas import DASHES, MARKERS, Drawing, blank_figure, entitle, log_steps, tau_colours
 from analysis.render.cell_points import (
     Look,
@@ -32,12 +31,13 @@ def shared_law_plot(comparison: Comparison, families: Sequence[Family], name: st
     """Draw the cells of each modulus' law with the slope that they share."""
     laws = [f for f in families if len(f.law.cells) >= MIN_CELLS]
     cells = [c for f in laws for c in f.law.cells]
-    caption = (
+    caption = captions.joined(
         f"τ 1. {how_drawn(cells)} Points of one ρ are set apart by modulus. Lines: the one slope common to all moduli "
-        "(least squares of ln T on ρ with an intercept for each), each through the mean of its modulus' cells; "
-        f"{LEVEL:.0%} interval of the slope: t. p: F test of one slope a modulus against one for all; equality that is "
-        "not rejected is not thereby shown. Only cells in which the law is fitted are drawn. "
-        f"{len(laws)} moduli, {counted(cells)}."
+        "(least squares of ln T on ρ with an intercept for each), each through the mean of its modulus' cells.",
+        captions.intervals([("common slope", comparison["shared_alpha_rho"])], "Brackets"),
+        "p: F test of one slope a modulus against one for all; equality that is not rejected is not thereby shown. "
+        "Only cells in which the law is fitted are drawn. "
+        f"{len(laws)} moduli, {counted(cells)}.",
     )
     points = "; ".join(
         f"p {_modulus(f)}: " + ", ".join(f"ρ {numbers.dose(c.rho or 0.0)} {steps_told(c)}" for c in f.law.cells)
@@ -77,8 +77,7 @@ def _paint(comparison: Comparison, laws: Sequence[Family]) -> Figure:
         used, p = family.law.cells, _modulus(family)
         look = Look(colours[p], MARKERS[moduli.index(p) % len(MARKERS)], size=size_for(len(cells) // 2))
         shift = 0.6 * gap * ((place + 0.5) / len(laws) - 0.5)
-        for cell in used:
-            draw_steps(axes, (cell.rho or 0.0) + shift, cell, look)
+        draw_steps(axes, [(c.rho or 0.0) + shift for c in used], used, look)
         handles.append(look.handle(f"p = {p:g}"))
         if slope is not None:
             rho = np.array([c.rho or 0.0 for c in used])

@@ -91,6 +91,8 @@ def _paint(layout: _Layout, title: str) -> Figure:
             if layout.panel(curve) == value:
                 key = layout.line(curve)
                 _stairs(axes, curve, colours[key], dashes[key], first)
+        latest = max(_start(c, first) for c in shown if layout.panel(c) == value)
+        axes.plot([first, latest], [1, 1], color=MUTED, linewidth=0.8, zorder=2)
         log_steps(axes, "x", first, last, sparse=len(panels) > 1)
         axes.set(ylim=(-0.02, 1.04), xlim=(first, last))
     marks = [
@@ -107,12 +109,17 @@ def _paint(layout: _Layout, title: str) -> Figure:
 def _stairs(axes: Axes, curve: KaplanMeier, colour: object, dashes: object, first: float) -> None:
     """The curve from its first fall to where its last run grokked or ended; before that all curves are 1."""
     last = max((*curve.steps, *curve.ended))
-    start = curve.steps[0] if curve.steps else first
+    start = _start(curve, first)
     x, share = [start, *curve.steps, last], [1.0, *curve.share]
     low, high = ([1.0, *(np.nan if v is None else v for v in ends)] for ends in (curve.low, curve.high))
     band: dict[str, Any] = {"step": "post", "color": colour, "alpha": 0.11, "linewidth": 0, "zorder": 2}
     axes.fill_between(x, [*low, low[-1]], [*high, high[-1]], **band)
-    axes.plot([first, start], [1, 1], color=MUTED, linewidth=0.8, zorder=2)
     axes.step(x, [*share, share[-1]], where="post", color=colour, linestyle=dashes, linewidth=1.6, zorder=3)
-    at = [share[int(np.searchsorted(curve.steps, s, side="right"))] for s in curve.ended]
-    axes.plot(curve.ended, at, color=colour, zorder=4, **_TICK)
+    if curve.ended:
+        at = [share[int(np.searchsorted(curve.steps, s, side="right"))] for s in curve.ended]
+        axes.plot(curve.ended, at, color=colour, zorder=4, **_TICK)
+
+
+def _start(curve: KaplanMeier, first: float) -> float:
+    """Where the first run of the curve grokked."""
+    return curve.steps[0] if curve.steps else first

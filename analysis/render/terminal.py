@@ -9,7 +9,7 @@ from rich.text import Text
 
 from analysis.claims import AGREES, DIFFERS, OTHER_CELLS, OTHER_NORM, SAME, UNDECIDED
 from analysis.estimate import Estimate
-from analysis.render import numbers
+from analysis.render import cell_rows, numbers
 from analysis.result import SOURCE, Analysis, Family
 from analysis.section import Section
 from analysis.sections import compared_sections, family_sections, missing_comparisons
@@ -36,10 +36,10 @@ def terminal_tables(a: Analysis) -> list[Table | Text]:
 def _counts(a: Analysis) -> Table:
     counts = a.counts
     table = Table(title=Text(f"Sweep {a.sweep}"), title_justify="left", caption_justify="left")
-    for name in ("planned", "rows", "grokked", "censored", "diverged", "failed", "missing"):
+    for name in ("planned", "rows", "grokked", "censored", "diverged", "failed", "unused", "missing"):
         table.add_column(name, justify="right")
     planned, missing = (numbers.NONE if n is None else f"{n:,}" for n in (counts.n_planned, counts.n_missing))
-    outcomes = (counts.n_grokked, counts.n_censored, counts.n_diverged, counts.n_failed)
+    outcomes = (counts.n_grokked, counts.n_censored, counts.n_diverged, counts.n_failed, counts.n_unknown)
     table.add_row(planned, f"{counts.n_rows:,}", *(f"{n:,}" for n in outcomes), missing)
     if a.notes:
         table.caption = Text("\n".join(a.notes))
@@ -51,21 +51,28 @@ def _cells(family: Family) -> Table:
     for name in ("arm", "rho", "tau", "grokked step", "quartiles", "memorized", "delay", "L at grok", "grokked", "not"):
         table.add_column(name, justify="left" if name == "arm" else "right", no_wrap=True)
     for c in family.cells:
-        low, high = c.spread.lower_quartile, c.spread.upper_quartile
-        missed = ((c.n_censored, "censored"), (c.n_diverged, "diverged"), (c.n_failed, "failed"))
+        missed = (
+            (c.n_censored, "censored"),
+            (c.n_diverged, "diverged"),
+            (c.n_failed, "failed"),
+            (cell_rows.n_unused(c), "unused"),
+        )
         table.add_row(
             Text(c.arm_label),
             numbers.NONE if c.rho is None else f"{c.rho:g}",
             f"{c.tau:g}",
             numbers.value(c.grokked_step),
-            numbers.NONE if low is None else f"{numbers.steps(low)} to {numbers.steps(high) if high else 'censored'}",
+            cell_rows.quartiles(c),
             numbers.value(c.memorized_step),
             numbers.value(c.delay),
             numbers.value(c.logit_scale),
             f"{c.n_grokked}/{c.n_runs}",
             ", ".join(f"{n} {word}" for n, word in missed if n),
         )
-    table.caption = Text("medians over seeds; a censored run counts as +infinity, failed runs are not counted")
+    table.caption = Text(
+        "medians over seeds; a run that did not grok, censored or diverged, counts as +infinity; failed and unused "
+        "ones are not counted"
+    )
     return table
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from analysis.estimate import LEVEL, Estimate
+from analysis.estimate import Estimate
 from analysis.estimators.recovery import RHO_UP
 from analysis.estimators.transformer import TAU_HIGH
 from analysis.methods.medians import held_at
-from analysis.render import numbers
+from analysis.render import captions, numbers
 from analysis.render.canvas import Drawing, words
 from analysis.render.cell_points import BASELINE, counted, how_drawn, scale_of, steps_told
 from analysis.render.over_axis import Over, ratios_told, steps_and_scales
 from analysis.result import Family
 
+_RATIOS = (
+    ("norm_up_tau1_over_tau1.7", f"T at τ 1 / at τ {TAU_HIGH:g}"),
+    ("transformer_norm_up_ratio", "T at τ 1 / baseline"),
+    ("norm_up_tau1.7_over_baseline", f"T at τ {TAU_HIGH:g} / baseline"),
+)
+_R2 = ("transformer_r2_logit_scale", "R² of ln T with L")
 OVER_TAU = Over("temperature τ (logits / τ, log)", lambda c: c.tau, log=True)
 
 
@@ -25,10 +31,13 @@ def transformer_plot(family: Family, name: str) -> Drawing:
     cells = (*swept, *((baseline,) if baseline else ()))
     told = {e.name: e for e in family.transformer}
     scale, which = scale_of(cells)
-    caption = (
-        f"ρ {RHO_UP:g}. {how_drawn(cells)} Dashed: the baseline ({BASELINE}), band: its interval. Right: L; {which}; "
-        "interval: t over seeds. Above: ratios of the medians and the squared correlation of ln T with L; "
-        f"{LEVEL:.0%} intervals: bootstrap over seeds.{ratios_told(cells)} {counted(cells)}."
+    caption = captions.joined(
+        f"ρ {RHO_UP:g}. {how_drawn(cells)} Dashed: the baseline ({BASELINE}), band: its interval. Right: L; {which}.",
+        captions.intervals([(c.label, scale(c)) for c in cells], "Bars of L"),
+        "Above: ratios of the medians and the squared correlation of ln T with L.",
+        captions.intervals([(words, told[name]) for name, words in (*_RATIOS, _R2)], "Brackets"),
+        ratios_told(cells),
+        f"{counted(cells)}.",
     )
     points = "; ".join(
         f"ρ {numbers.dose(c.rho or 0.0)}, τ {c.tau:g}: T {steps_told(c)}, L {numbers.told(scale(c))}" for c in cells
@@ -49,11 +58,7 @@ def transformer_plot(family: Family, name: str) -> Drawing:
 
 
 def _notes(told: Mapping[str, Estimate]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    ratios = (
-        ("norm_up_tau1_over_tau1.7", f"T at τ 1 / at τ {TAU_HIGH:g}"),
-        ("transformer_norm_up_ratio", "T at τ 1 / baseline"),
-        ("norm_up_tau1.7_over_baseline", f"T at τ {TAU_HIGH:g} / baseline"),
-    )
-    known = tuple(f"{title}: {numbers.told(told[name])}" for name, title in ratios if told[name].value is not None)
-    r2 = told["transformer_r2_logit_scale"]
-    return known, () if r2.value is None else (f"R² of ln T with L: {numbers.told(r2)}",)
+    def known(wanted: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+        return tuple(f"{words}: {numbers.told(told[name])}" for name, words in wanted if told[name].value is not None)
+
+    return known(_RATIOS), known([_R2])

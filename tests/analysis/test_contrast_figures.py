@@ -307,6 +307,31 @@ def test_captions_group_what_is_absent_by_its_reason(full):
     assert captions.conventions([one], [known]) == "Convention runs: 13 cells, 104 runs."
 
 
+def test_captions_name_the_numbers_whose_intervals_are_made_otherwise(full):
+    effects = family_of(full).mediation.runs
+    a, b, c = (effects[name] for name in ("acme", "ade", "total_effect"))
+    one_way = captions.intervals([("A", a), ("B", b)])
+    assert one_way.startswith("Whiskers: 95% interval (200 resamples of 8 seeds, seed 0), percentile")
+    other = replace(b, method="Slope. Interval: t over seeds. And more.", resampling="")
+    two_ways = captions.intervals([("A", a), ("B", other), ("C", c)], "Bars")
+    assert two_ways.startswith("Bars, B: 95% interval, t over seeds. Bars, all others: 95% interval (200 resamples")
+    assert "And more" not in two_ways
+
+
+def test_ratios_of_forks_are_named_for_the_kinds_of_their_intervals(full):
+    comparison = comparison_of(full, "same_state")
+    assert captions.kind(comparison["raised_over_same"]) == "plain percentile"
+    assert captions.kind(comparison["same_over_free"]) == "percentile"
+    assert captions.kind(comparison["same_over_free_bca"]) == "BCa"
+    assert captions.kind(absent("a", "1", "Ratio.", "no runs")) == ""
+    drawing = drawing_of(full, "same_state")
+    assert {"plain percentile / percentile", "BCa"} <= set(drawn_texts(drawing))
+    assert (
+        "Whiskers of ratios, raised / same: 95% interval (200 resamples of 8 seeds, seed 0), as published: plain"
+        in (drawing.caption)
+    )
+
+
 def test_series_differ_without_colour():
     assert FIRST.marker != SECOND.marker
     assert FIRST.filled != SECOND.filled

@@ -1,21 +1,29 @@
 """Figures of single analyses: they paint on any table, tell their numbers in words, and no text covers another."""
 
+import io
 import itertools
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from types import SimpleNamespace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from PIL import Image
 
 from analysis import analyze
 from analysis.comparisons import MODULI
 from analysis.methods.forms import EXPONENTIAL, POWER, SADDLE_NODE, fit_forms, fitted_forms
 from analysis.render import canvas, numbers
-from analysis.render.canvas import png, svg
+from analysis.render.allocation_plot import allocation_plot
+from analysis.render.canvas import LogTicks, png, svg
+from analysis.render.collapse_plot import collapse_plot
 from analysis.render.drawings import of_comparison, of_section
+from analysis.render.memorisation_plot import memorisation_plot
+from analysis.render.recovery_plot import recovery_plot
+from analysis.render.transformer_plot import transformer_plot
 from analysis.sections import family_sections
 from analysis.table.cells import median_of_grokked
 
@@ -256,6 +264,76 @@ def test_doses_at_one_temperature_share_a_panel(tables, make_runs, no_curves, gr
         figure = drawing.paint()
     assert [a.get_title(loc="left") for a in figure.axes] == ["τ = 1"]
     assert len(drawn(tables["full"], "survival")[0][1].paint().axes) == 6
+
+
+def n_artists(drawing):
+    with mpl.rc_context(canvas._STYLE):
+        return [len(axes.lines) + len(axes.collections) for axes in drawing.paint().axes]
+
+
+@pytest.mark.parametrize("kind", ["law", "memorisation", "allocation", "transformer"])
+def test_more_cells_are_no_more_artists(tables, kind):
+    few, many = (drawn(tables[table], kind)[0][1] for table in ("full", "many"))
+    assert n_artists(many) == n_artists(few)
+
+
+def test_ticks_of_a_log_axis_are_those_within_it():
+    places = LogTicks(subs=(1.0, 2.0, 5.0))
+    assert list(places.tick_values(450.0, 10_000.0)) == [500, 1000, 2000, 5000, 10_000]
+    assert list(places.tick_values(10_000.0, 450.0)) == [500, 1000, 2000, 5000, 10_000], "also of an axis upside down"
+
+
+def test_a_png_has_its_size_in_inches_and_no_alpha(tables):
+    ((_, drawing), *_) = drawn(tables["full"], "law")
+    with mpl.rc_context(canvas._STYLE):
+        width, height = drawing.paint().get_size_inches()
+    image = Image.open(io.BytesIO(png(drawing)))
+    assert image.mode == "RGB"
+    assert image.size == (200 * width, 200 * height)
+    assert image.info["dpi"] == pytest.approx((200, 200), rel=1e-3)
+
+
+def other_kind(estimate):
+    """The same number with an interval of another kind."""
+    head = estimate.method.partition("Interval: ")[0]
+    return replace(estimate, method=f"{head}Interval: made up bootstrap over nothing.")
+
+
+def test_the_caption_of_the_recovery_takes_the_kind_of_interval_from_the_estimate(tables):
+    family, drawing = drawn(tables["full"], "recovery")[0]
+    resampled = "95% interval (50 resamples of 6 seeds, seed 0)"
+    assert f"Brackets, recovery fraction: {resampled}, as published: plain percentile bootstrap" in drawing.caption
+    assert f"Brackets, all others: {resampled}, percentile bootstrap over seeds" in drawing.caption
+    assert "Horizontal bars: 95% interval, t over seeds." in drawing.caption
+    changed = replace(family, recovery=replace(family.recovery, paper=other_kind(family.recovery.paper)))
+    assert "made up bootstrap over nothing" in recovery_plot(changed, "made").caption
+    assert "plain percentile" not in recovery_plot(changed, "made").caption
+
+
+@pytest.mark.parametrize(
+    ("kind", "draw", "name"),
+    [
+        ("memorisation", memorisation_plot, "delay_elasticity_tau"),
+        ("allocation", allocation_plot, "allocation_r2_logit_scale"),
+        ("transformer", transformer_plot, "transformer_r2_logit_scale"),
+    ],
+)
+def test_captions_take_the_kind_of_interval_from_the_estimate(tables, kind, draw, name):
+    family, drawing = next((f, d) for f, d in drawn(tables["full"], kind))
+    assert "made up" not in drawing.caption
+    estimates = tuple(other_kind(e) if e.name == name else e for e in getattr(family, kind))
+    assert "made up bootstrap over nothing" in draw(replace(family, **{kind: estimates}), "made").caption
+
+
+def test_the_axis_and_the_caption_of_the_collapse_say_what_is_regressed(tables):
+    family = tables["full"].families[0]
+    ((_, drawing),) = [(f, d) for f, d in drawn(tables["full"], "collapse") if f is family]
+    with mpl.rc_context(canvas._STYLE):
+        left, _ = drawing.paint().axes
+    assert left.get_ylabel() == "grokked step T (log axis: y = ln T)"
+    assert "least squares of y = ln T" in drawing.caption
+    fitted = replace(family.collapse, estimates=tuple(map(other_kind, family.collapse.estimates)))
+    assert "made up bootstrap over nothing" in collapse_plot(replace(family, collapse=fitted), "made").caption
 
 
 TINY = SimpleNamespace(

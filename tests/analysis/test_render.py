@@ -5,6 +5,7 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -12,10 +13,13 @@ import pytest
 from rich.console import Console
 
 from analysis import analyze
-from analysis.render import estimates_json, figures, numbers, report_html, report_markdown, terminal_tables
+from analysis.estimate import Estimate, absent
+from analysis.render import cell_rows, estimates_json, figures, numbers, report_html, report_markdown, terminal_tables
 from analysis.render.canvas import png, svg
 from analysis.render.drawings import OF_CELLS, OF_COMPARISONS, OF_SECTIONS, drawings
-from analysis.render.methods import sentences
+from analysis.render.methods import of_interval, sentences, shared_sentences
+from analysis.render.page import page_of
+from analysis.section import Compared
 from analysis.sections import compared_sections, family_sections
 
 
@@ -168,6 +172,72 @@ def test_the_report_says_how_every_number_was_computed(analysis, written):
     assert "100 resamples, seed 0" in report
 
 
+RESAMPLED = "Interval: percentile bootstrap over seeds."
+
+
+def made(interval, how, resampling="", method="R² of y."):
+    return Estimate("made", 1.0, "1", f"{method} {how}".strip(), interval, resampling=resampling)
+
+
+def test_what_is_said_of_intervals_above_a_table_holds_for_every_row_that_has_one():
+    drawn = made((0.0, 2.0), RESAMPLED, "100 resamples of 3 seeds, seed 0")
+    told = ["Level 95 %.", "Resampling: 100 resamples of 3 seeds, seed 0."]
+    for lacking in (absent("made", "1", "R² of y.", "no run"), made(None, "")):
+        common, (_, nothing) = shared_sentences([drawn, lacking])
+        assert common == ["R² of y.", RESAMPLED, *told]
+        assert nothing == []
+    common, (first, second) = shared_sentences([drawn, made((0.0, 2.0), "Interval: t over seeds.")])
+    assert common == ["R² of y.", "Level 95 %."]
+    assert first == [RESAMPLED, told[1]]
+    assert second == ["Interval: t over seeds."]
+    common, (first, second) = shared_sentences([drawn, made((0.0, 2.0), RESAMPLED)])
+    assert common == ["R² of y.", RESAMPLED, "Level 95 %."]
+    assert (first, second) == ([told[1]], [])
+    assert shared_sentences([]) == ([], [])
+
+
+def test_every_interval_of_the_report_has_its_level_and_resampling_above_or_beside_it(analysis):
+    page = page_of(analysis)
+    parts = [part for family in page.families for part in family.parts] + [c.part for c in page.comparisons]
+    seen = 0
+    for table in (t for part in parts for t in part.tables):
+        hoisted, _, legend = table.method.partition(" [a] ")
+        above = of_interval(sentences(hoisted))
+        for row in table.rows:
+            if row.estimate.interval is None:
+                continue
+            said = f"{row.remark} {legend}"
+            for wanted in (f"Level {100 * row.estimate.level:g} %.", f"Resampling: {row.estimate.resampling}."):
+                is_due = wanted != "Resampling: ."
+                assert not is_due or wanted in above or wanted in said, row.estimate.name
+                seen += is_due
+            assert row.estimate.resampling or not any(s.startswith("Resampling: ") for s in above), row.estimate.name
+    assert seen > 20
+
+
+def test_intervals_of_differences_of_the_conventions_are_told(analysis):
+    report = _plain(report_markdown(analysis))
+    kinds = {sentences(d.method)[-1] for d in analysis.families[0].collapse.difference}
+    assert len(kinds) == 2, "of R² and of slopes"
+    for sentence in kinds:
+        assert f"Runs − paper: {sentence}" in report
+
+
+def test_differences_without_interval_say_why_once():
+    from analysis.render.page import _conventions
+
+    both = made((0.0, 2.0), RESAMPLED)
+    apart = replace(both, interval=None, interval_reason="the two are resampled apart")
+    rows = [Compared(name, both, both, difference) for name, difference in (("a", apart), ("b", apart), ("c", None))]
+    assert _conventions(rows).difference.startswith("No interval: the two are resampled apart.")
+    *_, (_, remark) = _conventions([*rows, Compared("d", both, both, both)]).rows
+    assert "resampled apart" not in remark
+    nothing = absent("made", "1", "R² of y.", "no run")
+    lone = _conventions([Compared("a", nothing, both, absent("made", "1", "", "no run"))])
+    assert lone.difference == ""
+    assert "Runs − paper" not in lone.rows[0][1], "that the one has no value says it"
+
+
 def _plain(text):
     """What a reader sees: no escapes, no line breaks."""
     return re.sub(r"\s+", " ", html.unescape(text.replace("\\", ""))).strip()
@@ -200,3 +270,110 @@ def test_the_terminal_shows_every_cell_and_estimate(analysis):
             assert estimate.name in text
             assert numbers.value(estimate) in text
     assert "of the 214 numbers that arXiv:2606.18465 prints" in text
+
+
+@pytest.fixture(scope="module")
+def odd(make_runs, make_curves):
+    """Cells whose late runs were censored, diverged, or either, and a row that no estimate uses."""
+    ends = {
+        1.0: ("censored",) * 2,
+        1.05: ("diverged",) * 2,
+        1.1: ("censored", "diverged"),
+        1.15: ("censored",) * 6,
+        1.2: (),
+    }
+    rows = []
+    for rho, late in ends.items():
+        n_grokked = 6 - len(late)
+        rows += [{"rho": rho, "seed": s, "grokked_step": 1000 + 25 * s} for s in range(n_grokked)]
+        rows += [
+            {"rho": rho, "seed": n_grokked + i, "outcome": outcome, "grokked_step": None}
+            for i, outcome in enumerate(late)
+        ]
+    rows += [{"rho": 1.2, "seed": 9, "outcome": "lost", "grokked_step": None}]
+    rows += [{"rho": 1.2, "seed": 10, "outcome": "failed", "grokked_step": None}]
+    runs = make_runs(rows)
+    return analyze(runs, make_curves(runs), sweep="made", resamples=20)
+
+
+def printed(analysis):
+    """The terminal's tables."""
+    console = Console(width=240, file=io.StringIO())
+    for table in terminal_tables(analysis):
+        console.print(table)
+    return console.file.getvalue()
+
+
+def cells_by_dose(analysis):
+    return {c.rho: c for c in analysis.families[0].cells}
+
+
+def test_a_quartile_beyond_the_last_step_is_what_the_runs_there_are(odd):
+    cells = cells_by_dose(odd)
+    wanted = {
+        1.0: "1,031.2 to censored",
+        1.05: "1,031.2 to diverged",
+        1.1: "1,031.2 to censored or diverged",
+        1.15: "censored",
+        1.2: "1,031.2 to 1,093.8",
+    }
+    shown = {rho: cell_rows.quartiles(cells[rho]) for rho in wanted}
+    assert {rho: text.split(" to ")[-1] for rho, text in shown.items()} == {
+        rho: text.split(" to ")[-1] for rho, text in wanted.items()
+    }
+    assert cell_rows.extent(cells[1.05]) == "1,000 to diverged"
+    for text in (printed(odd), html.unescape(report_html(odd)), report_markdown(odd)):
+        assert all(quartiles in text for quartiles in shown.values())
+
+
+def test_the_heat_map_calls_a_cell_without_median_what_its_runs_are(odd):
+    heatmap = next(d for d in drawings(odd) if d.name.startswith("heatmap"))
+    assert "rho 1.15, tau 1: censored, 0/6 grokked" in heatmap.alt
+
+
+def test_rows_that_no_estimate_uses_are_counted_wherever_the_outcomes_are(odd):
+    assert odd.counts.n_unknown == 1
+    assert cell_rows.n_unused(cells_by_dose(odd)[1.2]) == 1
+    assert re.search(r"<dt>unused</dt><dd>1</dd>", report_html(odd))
+    assert 'href="#repairs"' in report_html(odd)
+    assert 'id="repairs"' in report_html(odd)
+    c = odd.counts
+    outcomes = f"{c.n_grokked} | {c.n_censored} | {c.n_diverged} | 1 | 1"
+    assert f"| – | {c.n_rows} | {outcomes} | – |" in report_markdown(odd)
+    for report in (report_html(odd), report_markdown(odd)):
+        assert "1 row of the table is in no estimate" in _plain(report)
+    text = printed(odd)
+    assert re.search(r"failed . unused . missing", text)
+    assert "1 failed, 1 unused" in text
+
+
+def test_markdown_says_of_cells_what_html_says(analysis, odd):
+    for result in (analysis, odd):
+        said = [cell_rows.remarks(c) for f in result.families for c in f.cells]
+        assert any(said)
+        for report in (report_html(result), report_markdown(result)):
+            told = _plain(report)
+            assert all(_plain(remark) in told for remark in said)
+    remark = cell_rows.remarks(cells_by_dose(odd)[1.2])
+    assert "Left out: 1 failed; 1 with an unknown or contradictory outcome" in remark
+    assert "did not reach it" in cell_rows.remarks(cells_by_dose(odd)[1.15])
+
+
+def test_the_collapse_says_what_is_regressed(analysis):
+    section = next(s for s in family_sections(analysis.families[0]) if s.name == "collapse")
+    for report in (report_html(analysis), report_markdown(analysis)):
+        assert _plain(section.question) in _plain(report)
+    assert "y = ln T" in section.question
+    assert "not of the delay" in section.question
+
+
+def test_painting_leaves_the_garbage_collector_as_it_was(analysis, monkeypatch):
+    import gc
+
+    before = gc.get_freeze_count()
+    figures(analysis)
+    assert gc.get_freeze_count() == before
+    monkeypatch.setattr("analysis.render.drawings.both", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        figures(analysis)
+    assert gc.get_freeze_count() == before

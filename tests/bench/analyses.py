@@ -1,7 +1,9 @@
-"""What the statistics of a sweep cost: `python -m tests.bench.analyses [--resamples 4000]`.
+"""What the statistics of a sweep and their report cost: `python -m tests.bench.analyses [--resamples 4000]`.
 
 `analyze` is given a made sweep of 1,600 runs with curves, as the command gives it one that was read, and every part of
-it is timed where it is called: seconds of the clock and of the processor, which show what other work took.
+it is timed where it is called: seconds of the clock and of the processor, which show what other work took. Then what is
+shown of it is made as the command makes it. Painting has the PNG encoded by a thread beside it, so that the processor
+may take longer than the clock.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from analysis import comparisons, entry
+from analysis import comparisons, entry, render
+from analysis.result import Analysis
 from tests.analysis import made_sweep
 from tests.analysis.found import estimates_in
 from tests.bench.machine import Machine
@@ -43,6 +46,9 @@ PARTS = {
     "check_claims": entry,
 }
 """What is timed, and the module that calls it."""
+SHOWN = ("terminal_tables", "figures", "estimates_json", "report_html", "report_markdown")
+"""What is made of an analysis, in the command's order."""
+WHOLE, ALL = "analyze, all in all", "analyze and all that is shown"
 
 
 class Clock:
@@ -85,13 +91,27 @@ def measure(n_seeds: int, resamples: int) -> Table:
     whole = Clock()
     with _clocks() as clocks:
         analysis = whole.around(entry.analyze)(runs, curves, sweep=made_sweep.SWEEP, resamples=resamples)
-    rows = [(name, clock.calls, clock.wall_s, clock.cpu_s) for name, clock in clocks.items()]
-    rows.append(("analyze, all in all", 1, whole.wall_s, whole.cpu_s))
+    shown, n_figures = _show(analysis)
+    timed = {**clocks, WHOLE: whole, **shown}
+    rows = [(name, clock.calls, clock.wall_s, clock.cpu_s) for name, clock in timed.items()]
+    together = (whole, *shown.values())
+    rows.append((ALL, 1, sum(c.wall_s for c in together), sum(c.cpu_s for c in together)))
     note = (
         f"{len(runs):,} runs in {len(analysis.families)} families, {len(curves):,} readings; {resamples:,} resamples; "
-        f"{sum(1 for _ in estimates_in(analysis)):,} estimates."
+        f"{sum(1 for _ in estimates_in(analysis)):,} estimates, {n_figures} figures as PNG and SVG."
     )
-    return Table("analyses", "Every analysis of one sweep", COLUMNS, tuple(rows), note)
+    return Table("analyses", "Every analysis of one sweep, and its report", COLUMNS, tuple(rows), note)
+
+
+def _show(analysis: Analysis) -> tuple[dict[str, Clock], int]:
+    """Time everything that is shown of an analysis; the number of figures too."""
+    clocks = {name: Clock() for name in SHOWN}
+    made: dict[str, bytes] = {}
+    for name, clock in clocks.items():
+        options = {"figures": made} if name == "report_html" else {}
+        result = clock.around(getattr(render, name))(analysis, **options)
+        made = result if name == "figures" else made
+    return clocks, len(made) // 2
 
 
 @contextmanager
