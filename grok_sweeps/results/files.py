@@ -3,7 +3,8 @@
 DuckDB looks at no checksum and its S3 extension is not on PyPI, so it is never pointed at an object that was not looked
 at: every object is checked once (`store.tables.check_table`). In a directory DuckDB then reads the file where it lies.
 From a bucket an object is fetched once, many at a time, into a temporary folder that goes with this value. Row and
-curve files never change, so a later query fetches only what is new.
+curve files never change, so a later query fetches only what is new. Writing a file takes longer than fetching a small
+one, so of many that are packed each is left unwritten until it is to be opened.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ import pyarrow as pa
 
 from grok_sweeps.errors import CorruptObjectError, StoreError, UnreadableObjectWarning
 from grok_sweeps.store.compact import is_compact
-from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each
+from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each, get_each
 from grok_sweeps.store.packed import packed_in, schema_in
 from grok_sweeps.store.tables import check_table, held_by, held_files
+
+MANY = 100
+"""Files from which on it pays to fetch some of them a second time for writing few."""
 
 
 class FileGoneError(StoreError):
@@ -52,24 +56,42 @@ class Files:
         self._whole: dict[ObjectInfo, File] = {}
         self._said: dict[ObjectInfo, frozenset[str]] = {}
         self._schemas: dict[bytes, bytes] = {}
+        self._unwritten: dict[str, str] = {}
         self._folder: Path | None = None
         self._lock = threading.Lock()
 
-    def read(self, infos: Iterable[ObjectInfo]) -> list[File]:
+    def read(self, infos: Iterable[ObjectInfo], *, packed: bool = False) -> list[File]:
         """The objects that can be read, but for those in whose place another stands; a warning for the others.
+
+        With `packed` there may be no file at the path of one that is packed before `write`.
 
         Raises:
             FileGoneError: one of them is gone; the store is to be listed again.
         """
         wanted = {info.name: info for info in infos if info.name.endswith(".parquet")}
         with self._lock:
-            gone = self._look_at([name for name in wanted if is_compact(name)], wanted)
+            gone = self._look_at([name for name in wanted if is_compact(name)], wanted, packed)
             held = self._held(wanted)
-            gone += self._look_at([name for name in wanted if name not in held and not is_compact(name)], wanted)
+            others = [name for name in wanted if name not in held and not is_compact(name)]
+            gone += self._look_at(others, wanted, packed)
             if gone:
                 raise FileGoneError(f"{gone[0]}: gone since the store was listed; ask again.")
             whole = [self._whole[info] for info in wanted.values() if info in self._whole]
         return [file for file in whole if file.info.name not in held]
+
+    def write(self, files: Iterable[File]) -> None:
+        """Put files that were left unwritten at their paths.
+
+        Raises:
+            FileGoneError: the object of one is gone.
+        """
+        with self._lock:
+            names = {self._unwritten[file.path]: file.path for file in files if file.path in self._unwritten}
+            for (name, path), data in zip(names.items(), get_each(self._objects, list(names)), strict=True):
+                if data is None:
+                    raise FileGoneError(f"{name}: gone since the store was listed; ask again.")
+                _write(Path(path), data)
+                del self._unwritten[path]
 
     def said_to_hold(self, infos: Sequence[ObjectInfo]) -> dict[ObjectInfo, frozenset[str]]:
         """What compact files say they stand in the place of, from their ends alone and not checked.
@@ -97,7 +119,7 @@ class Files:
         """The files in whose place one of `wanted` stands."""
         return frozenset().union(*(self._whole[info].holds for info in wanted.values() if info in self._whole))
 
-    def _look_at(self, names: Sequence[str], wanted: Mapping[str, ObjectInfo]) -> list[str]:
+    def _look_at(self, names: Sequence[str], wanted: Mapping[str, ObjectInfo], packed: bool) -> list[str]:
         """Check the objects that were not looked at before; return those that are gone."""
         new = [name for name in names if wanted[name] not in self._whole]
         if new and self._folder is None and self._objects.path("") is None:
@@ -105,10 +127,11 @@ class Files:
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
         get = self._objects.getter(len(new))
+        unwritten = packed and len(new) >= MANY
 
         def check(name: str) -> File | CorruptObjectError | None:
             data = get(name)
-            return None if data is None else self._check(wanted[name], data)
+            return None if data is None else self._check(wanted[name], data, unwritten)
 
         gone = []
         for name, checked in zip(new, for_each(self._objects, check, new), strict=True):
@@ -120,23 +143,32 @@ class Files:
                 self._whole[wanted[name]] = checked
         return gone
 
-    def _check(self, info: ObjectInfo, data: bytes) -> File | CorruptObjectError:
+    def _check(self, info: ObjectInfo, data: bytes, unwritten: bool) -> File | CorruptObjectError:
         name = info.name
         try:
             check_table(data, name)
-            path = self._objects.path(name) or self._fetched(name, data)
             schema = schema_in(data)
             schema = self._schemas.setdefault(schema, schema)
             holds = held_files(data) if is_compact(name) else frozenset()
-            return File(info, str(path), schema, holds, packed_in(data) if schema else b"")
+            path = self._objects.path(name) or self._fetched_path(name)
+            file = File(info, str(path), schema, holds, packed_in(data) if schema else b"")
         except CorruptObjectError as error:
             return error
+        if self._folder is not None:
+            if unwritten and file.packed:
+                self._unwritten[file.path] = name
+            else:
+                _write(path, data)
+        return file
 
-    def _fetched(self, name: str, data: bytes) -> Path:
+    def _fetched_path(self, name: str) -> Path:
         assert self._folder is not None
         path = self._folder / name
         if ".." in path.parts:
             raise CorruptObjectError(f"{name}: not a name of this project.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
         return path
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)

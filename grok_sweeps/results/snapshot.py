@@ -55,6 +55,7 @@ class Reader:
         """What to read in place of these files of rows, and the rows that do not stand in the table."""
         with self._lock:
             merged = self._merger.merged(rows)
+            self.files.write(merged.files)
             return merged, self._winners.lost(sweeps, merged)
 
     def winners(self, sweeps: Iterable[str], merged: Merged, run_ids: Sequence[str] | None) -> pa.Table:
@@ -117,7 +118,7 @@ class Snapshot:
 
     def _define_views(self, connection: duckdb.DuckDBPyConnection, query: str) -> None:
         asked = {word for word in ("curves", "cells", "sweeps") if re.search(rf"\b{word}\b", query, re.IGNORECASE)}
-        rows = self._reader.files.read(self._listed(layout.rows for layout in self._layouts))
+        rows = self._reader.files.read(self._listed(layout.rows for layout in self._layouts), packed=True)
         merged, lost = self._reader.rows(self._sweeps, rows)
         if lost.rows:
             paths, places = zip(*lost.rows, strict=True)

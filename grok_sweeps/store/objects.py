@@ -8,6 +8,7 @@ answer for a while) is waited out by the backend, within a bound; what is raised
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -97,6 +98,9 @@ def for_each(objects: ObjectStore, work: Callable[[str], T], names: Sequence[str
         yield from map(work, names)
         return
     with ThreadPoolExecutor(min(objects.parallel, len(names)), thread_name_prefix="store") as pool:
-        waiting = iter(names)
-        while batch := list(islice(waiting, READ_AHEAD)):
-            yield from pool.map(work, batch)
+        later = iter(names)
+        begun = deque(pool.submit(work, name) for name in islice(later, READ_AHEAD))
+        while begun:
+            done = begun.popleft().result()
+            begun.extend(pool.submit(work, name) for name in islice(later, 1))
+            yield done

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from results_rows import curve, grokked, new_sweep
 
-from grok_sweeps.results import Store, merged
+from grok_sweeps.results import Store, files, merged
 from grok_sweeps.schema import CURVES_SCHEMA
-from grok_sweeps.store import ObjectStore, SweepStore, open_objects, packed
+from grok_sweeps.store import ObjectStore, SweepStore, packed
 from grok_sweeps.store.compact import compact
 from grok_sweeps.store.rows import write_results
 
@@ -113,10 +112,10 @@ def test_a_damaged_compact_file_is_named_and_the_files_it_held_are_read(objects:
 
 @pytest.mark.parametrize("most_packed", [0, 32], ids=["as Parquet", "packed"])
 def test_small_files_merged_on_the_way_change_no_answer(
-    most_packed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    most_packed: int, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objects = open_objects(str(tmp_path))
     monkeypatch.setattr(packed, "MOST_ROWS", most_packed)
+    monkeypatch.setattr(files, "MANY", 1)
     monkeypatch.setattr(merged, "MOST_FILES", 4)
     monkeypatch.setattr(merged, "MOST_PACKED", 4)
     sweep = new_sweep(objects)
@@ -142,3 +141,23 @@ def test_small_files_merged_on_the_way_change_no_answer(
         warnings.simplefilter("error")
         check()
     assert store.runs(attempt=[f"b{k}" for k in (1, 5, 9)]).run_id.tolist() == ["r01", "r05", "r09"]
+
+
+def test_a_small_file_that_goes_before_it_is_needed_is_looked_for_where_it_went(
+    objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MANY", 1)
+    sweep, store = new_sweep(objects), Store(objects)
+    for k in range(9):
+        write_results(sweep, "p", f"a{k}", 1, [grokked(f"r{k}", 9, attempt=f"a{k}")], [curve(f"r{k}", STEPS, f"a{k}")])
+    merged_of = store._reader._merger.merged
+
+    def compacts_meanwhile(files: Sequence[files.File]) -> merged.Merged:
+        if compact(sweep).files_before:
+            for info in list(objects.list(sweep.layout.rows)):
+                if "compact-" not in info.name:
+                    objects.delete(info.name)
+        return merged_of(files)
+
+    monkeypatch.setattr(store._reader._merger, "merged", compacts_meanwhile)
+    assert sorted(store.runs().run_id) == [f"r{k}" for k in range(9)]
