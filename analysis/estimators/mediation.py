@@ -57,6 +57,7 @@ class Quantity:
     of: Callable[[Effects], Floats]
     needs: str = ""
     alone: bool = False
+    kind: Kind = Kind.EXPANDED
 
 
 QUANTITIES = (
@@ -71,6 +72,7 @@ QUANTITIES = (
         "2010): whatever moves L and T beside the dose counts, a direct effect of tau too.",
         lambda e: e.zero_correlation,
         alone=True,
+        kind=Kind.CORRELATION,
     ),
     Quantity(
         "acme_zero_correlation_given_tau",
@@ -78,6 +80,7 @@ QUANTITIES = (
         "The same given tau: something unmeasured that moves L and T of one run must make up this correlation.",
         lambda e: e.zero_correlation,
         "reachable",
+        kind=Kind.CORRELATION,
     ),
     Quantity(
         "acme_instrumented",
@@ -188,15 +191,15 @@ def _fit(sample: Sample, contrast: str, rows: str, problem: str, seed: int) -> _
         if quantity.needs == "reachable" and values is not None:
             values = np.clip(values, -1.0, 1.0)
         drawn[quantity.name] = values
-        method = f"{quantity.sentence} {shared} {Kind.EXPANDED}"
-        estimates.append(sample.estimate(quantity.name, quantity.unit, method, value, values, Kind.EXPANDED, reason))
+        method = f"{quantity.sentence} {shared} {quantity.kind}"
+        estimates.append(sample.estimate(quantity.name, quantity.unit, method, value, values, quantity.kind, reason))
     checks = simulated(sample, instrument, problem, shared, seed) if sample.convention == RUNS else ()
     fit = MediationFit(
         sample.convention,
         (*estimates, *checks),
         _curve(alone, over_alone, sample.n_seeds),
         _curve(full, over, sample.n_seeds),
-        f"{shared} {Kind.EXPANDED}",
+        f"{shared} {Kind.BASIC}",
     )
     return _Fitted(sample, fit, drawn)
 
@@ -242,7 +245,7 @@ def _curve(full: Effects | None, over: Effects | None, n_seeds: int) -> tuple[Se
         return ()
     values = [float(full.acme_at(r)) for r in CURVE]
     intervals = [
-        None if over is None else interval_of(Kind.EXPANDED, over.acme_at(r), value, n_seeds)[0]
+        None if over is None else interval_of(Kind.BASIC, over.acme_at(r), value, n_seeds)[0]
         for r, value in zip(CURVE, values, strict=True)
     ]
     return tuple(SensitivityPoint(*p) for p in zip(CURVE, values, intervals, strict=True) if np.isfinite(p[1]))

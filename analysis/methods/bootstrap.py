@@ -169,6 +169,12 @@ def share_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[
     )
 
 
+def correlation_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:
+    """The basic interval as one of a correlation, within -1 and 1, or None and why."""
+    ends, why = basic_interval(values, value, level)
+    return (None, why) if ends is None else ((max(-1.0, ends[0]), min(1.0, ends[1])), "")
+
+
 def _reflected(
     values: Floats, value: float, level: float, to: Callable[[Floats], Floats], back: Callable[[Floats], Floats]
 ) -> tuple[tuple[float, float] | None, str]:
