@@ -103,13 +103,14 @@ def figures(a: Analysis) -> dict[str, bytes]:
 @contextmanager
 def _few_collections() -> Iterator[None]:
     """Figures are cyclic garbage: what was there before them is not searched each time that it is collected."""
-    frozen_before = gc.get_freeze_count()
+    if gc.get_freeze_count():  # whoever froze will thaw
+        yield
+        return
     gc.freeze()
     try:
         yield
     finally:
-        if not frozen_before:
-            gc.unfreeze()
+        gc.unfreeze()
 
 
 def _named(kind: str, family: Family) -> str:

@@ -279,6 +279,7 @@ def _scale(axes: Axes, low: float, high: float, *, log: bool, within: tuple[floa
     axis = axes.xaxis
     if log:
         axes.set_xscale("log")
+        low, high = (low, high) if low > 0 else (1.0, 10.0)  # of no value at all
         room = max(0.06 * math.log(high / low), 0.02)
         axes.set_xlim(low * math.exp(-room), high * math.exp(room))
         axis.set_major_locator(_log_ticks(high / low))

@@ -84,12 +84,14 @@ class Files:
 
         Raises:
             FileGoneError: the object of one is gone.
+            CorruptObjectError: it is not what it was when it was first read.
         """
         with self._lock:
             names = {self._unwritten[file.path]: file.path for file in files if file.path in self._unwritten}
             for (name, path), data in zip(names.items(), get_each(self._objects, list(names)), strict=True):
                 if data is None:
                     raise FileGoneError(f"{name}: gone since the store was listed; ask again.")
+                check_table(data, name)
                 _write(Path(path), data)
                 del self._unwritten[path]
 

@@ -100,7 +100,11 @@ def for_each(objects: ObjectStore, work: Callable[[str], T], names: Sequence[str
     with ThreadPoolExecutor(min(objects.parallel, len(names)), thread_name_prefix="store") as pool:
         later = iter(names)
         begun = deque(pool.submit(work, name) for name in islice(later, READ_AHEAD))
-        while begun:
-            done = begun.popleft().result()
-            begun.extend(pool.submit(work, name) for name in islice(later, 1))
-            yield done
+        try:
+            while begun:
+                done = begun.popleft().result()
+                begun.extend(pool.submit(work, name) for name in islice(later, 1))
+                yield done
+        finally:
+            for task in begun:
+                task.cancel()

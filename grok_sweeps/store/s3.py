@@ -19,9 +19,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
@@ -34,12 +34,17 @@ from grok_sweeps.store.s3_client import PARALLEL, s3_client
 from grok_sweeps.store.s3_faults import explain, is_empty, is_missing, is_taken
 from grok_sweeps.store.s3_file import FIRST_BYTES, Beginning, RangedFile
 
+if TYPE_CHECKING:
+    from grok_sweeps.store.s3_quick import QuickReads
+
 T = TypeVar("T")
 
 PART_BYTES = 8 << 20
 """Larger objects are written in parts of this size."""
 MANY = 100
 """Objects that are read at once from which on it pays to have another client for it."""
+GIVE_UP_AFTER = 3
+"""Objects in a row that boto3 can read and the other client cannot."""
 SAY_AFTER_S = 2.0
 """A fault that lasts longer is told to whoever waits."""
 _WRITER = "grok-sweeps-writer"
@@ -63,6 +68,7 @@ class S3Objects:
         self.uri = address.uri
         self._address, self._retries = address, retries or Retries()
         self._told = False
+        self._only_slow = 0
         try:
             self._client = s3_client(address)
         except (*_ERRORS, ValueError) as error:
@@ -107,22 +113,27 @@ class S3Objects:
 
     def getter(self, n: int) -> Callable[[str], bytes | None]:
         """Return `get`, or for very many objects what asks obstore first, and `get` wherever that fails."""
-        if n < MANY:
-            return self.get
-        from grok_sweeps.store.s3_quick import FAILURES, QuickReads  # noqa: PLC0415 few need it, and it is 15 MB
+        return self.get if n < MANY or self._quick is None else self._get_quickly
 
+    @cached_property
+    def _quick(self) -> QuickReads | None:
         try:
-            quick = QuickReads(self._address, self._client)
-        except FAILURES:
-            return self.get
+            from grok_sweeps.store.s3_quick import quick_reads  # noqa: PLC0415 few need it, and it is 15 MB
+        except ImportError:  # a machine that only trains does without obstore
+            return None
+        return quick_reads(self._address, self._client)
 
-        def get(name: str) -> bytes | None:
-            try:
-                return quick.get(self._address.key(name))
-            except FAILURES:
-                return self.get(name)
-
-        return get
+    def _get_quickly(self, name: str) -> bytes | None:
+        """Do as `get`, which alone says what is wrong; only that where it can read what obstore cannot."""
+        if self._quick is None or self._only_slow >= GIVE_UP_AFTER:
+            return self.get(name)
+        data = self._quick.get(self._address.key(name))
+        if data is not None:
+            self._only_slow = 0
+            return data
+        data = self.get(name)
+        self._only_slow += data is not None
+        return data
 
     def open(self, name: str) -> BinaryIO | None:
         """Open an object for random reads, or None where there is none."""

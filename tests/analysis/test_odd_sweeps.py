@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 
 from analysis import analyze
+from analysis.render import report_html, report_markdown
+from analysis.render.canvas import svg
+from analysis.render.drawings import drawings
 from tests.analysis import made_sweep
 from tests.analysis.found import estimates_in
 
@@ -200,3 +203,13 @@ def test_the_whole_sweep_supports_every_analysis(sweep):
     parts += [next(f.transformer for f in analysis.families if dict(f.key.config)["arch"] != "mlp")]
     assert all(any(e.value is not None for e in estimates_in(part)) for part in parts)
     assert {c.kind for c in analysis.comparisons} == {"dissociation", "precision", "same_state", "shared_law"}
+
+
+@pytest.mark.parametrize("what", ["one run a cell grokked", "all censored", "two seeds"])
+def test_the_report_and_figures_of_a_damaged_sweep_are_made(what, sweep):
+    runs, curves = sweep
+    analysis = analysed(RUNS[what](runs[runs["seed"] < 2]), curves)
+    made = [drawing.name for drawing in drawings(analysis) if svg(drawing)]
+    assert made
+    assert report_html(analysis)
+    assert report_markdown(analysis)

@@ -219,7 +219,7 @@ def test_intervals_of_differences_of_the_conventions_are_told(analysis):
     report = _plain(report_markdown(analysis))
     (sentence,) = {sentences(d.method)[-1] for d in analysis.families[0].collapse.difference}
     assert sentence.startswith("Interval: basic")
-    assert f"Runs − paper: {sentence}" in report
+    assert f"**Runs − paper.** {sentence}" in report
 
 
 def test_differences_without_interval_say_why_once():

@@ -53,7 +53,9 @@ def test_packs_go_on_elsewhere_when_nodes_join_and_die_and_workers_freeze(
     says(sweep, nodes, "12 packs on 2 cpu workers")
     new = nodes.add_node(1, env=site.environment)  # while the first workers start: theirs are not done by then
     sweep.wait_under_way(nodes, packs=2, row_files=0)
-    killed = next(node for node in training(nodes.nodes) if node is not new)
+    first = [node for node in nodes.nodes if node is not new]
+    wait_until(lambda: training(first), "one of the first nodes trains", lambda: sweep.log(nodes))
+    killed = training(first)[0]
     says(sweep, nodes, "room for 3 packs at once, 2 before")
     wait_until(lambda: new.workers("PackTrial.train"), "the new node trains", lambda: sweep.log(nodes))
 

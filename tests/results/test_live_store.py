@@ -136,6 +136,11 @@ def test_small_files_merged_on_the_way_change_no_answer(
             write_results(sweep, "pack", attempt, 1, [row], [curve(f"r{k:02d}", STEPS, attempt)])
         check()
     assert len(store._reader._merger._merged) > 0
+    if (fetched := store._reader.files._folder) is not None:
+        n_rows, n_curves = (
+            len(list((fetched / folder).iterdir())) for folder in (sweep.layout.rows, sweep.layout.curves)
+        )
+        assert (n_curves, n_rows < n_curves) == (15, most_packed > 0), "what is merged as it was fetched is not written"
     compact(sweep)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -145,6 +145,17 @@ def test_one_of_very_many_reads_that_fails_is_read_as_if_it_were_alone(fault: An
     assert [request.partition("?")[0] for request in asked.requests] == ["GET /bucket/p/s/x"] * 2
 
 
+def test_a_store_that_only_boto3_can_read_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted_s3(lambda _, __: OK) as (uri, asked):
+        objects = Waits().store(uri)
+        get = objects.getter(10_000)
+        assert objects._quick is not None
+        monkeypatch.setattr(objects._quick, "get", lambda key: asked.requests.append(f"quickly {key}"))
+        assert [get("s/x") for _ in range(10)] == [b""] * 10
+    assert asked.requests.count("quickly p/s/x") == 3
+    assert len(asked.requests) == 13
+
+
 def test_very_many_reads_without_credentials_are_refused_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

@@ -176,7 +176,9 @@ def try_out(kernels: FusedKernels, device: torch.device) -> None:
     ones = torch.ones(1, device=device)
     d_logits, activation = torch.empty(1, rows, classes, device=device), torch.empty(1, rows, units, device=device)
     pairs = torch.zeros(3, 1, rows, dtype=torch.int32, device=device).unbind()
-    by_row = torch.zeros(2 * rows, dtype=torch.int64, device=device), torch.zeros(7, dtype=torch.int64, device=device)
+    by_row = [
+        torch.tensor(x, device=device) for x in ([*range(rows)] * 2, [0, *[rows] * residues, *[2 * rows] * residues])
+    ]
     targets = torch.zeros(residues**2, dtype=torch.int32, device=device)
     of_pairs = torch.empty(1, 4, residues**2, device=device)
     of_units = torch.empty(2, 1, dtype=torch.float64, device=device)
