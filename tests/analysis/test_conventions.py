@@ -219,6 +219,36 @@ def test_in_paper_too_a_rival_read_in_few_runs_is_compared_where_it_is_and_share
     assert "72 of 144 runs" in found["lmg_share_turn_angle"].reason
 
 
+def test_a_difference_of_shares_that_are_split_among_other_rivals_has_a_reason_that_names_both(made):
+    cells, rows = made
+    without = rows.drop(columns="preactivation_rms_at_grok")
+    found, same = (mediators(cells, r, **FEW) for r in (without, rows))
+    shares = ("r2_all", *(f"lmg_share_{name}" for name in ("logit_scale", "grad_norm", "update_norm", "turn_angle")))
+    common = "logit_scale, grad_norm, update_norm, turn_angle"
+    for name in shares:
+        assert found.runs[name].value is not None
+        assert found.paper[name].value == same.paper[name].value is not None
+        assert same.difference(name).value is not None
+        difference = found.difference(name)
+        assert (difference.value, difference.interval, difference.resampling) == (None, None, "")
+        assert difference.reason == (
+            f"R² is split among other regressors: by runs {common}, by paper {common}, preactivation_rms"
+        )
+    assert found.difference("lmg_share_preactivation_rms").reason == "no run has preactivation_rms_at_grok"
+    for name in ("turn_angle_given_logit_scale", "logit_scale_given_turn_angle"):
+        assert found.difference(f"partial_r2_{name}") == same.difference(f"partial_r2_{name}")
+
+
+def test_where_no_run_has_l_nothing_is_said_of_what_was_read_in_such_runs(made):
+    cells, rows = made
+    without = tuple(replace(c, runs=tuple(replace(r, logit_scale=None) for r in c.runs)) for c in cells)
+    by_runs = mediators(without, rows, **FEW).runs
+    by_cells = mediators(off_the_logged_step(cells), rows, **FEW).paper
+    for name in ("r2_all", "lmg_share_grad_norm"):
+        assert by_runs[name].left_out == ("144 grokked runs without a positive logit_scale",)
+        assert by_cells[name].left_out == ("all cells: no positive logit_scale",)
+
+
 def _without(rivals):
     return {name: value for name, value in rivals.items() if name != "turn_angle"}
 
