@@ -18,7 +18,7 @@ import numpy as np
 
 from analysis.estimate import Estimate, absent
 from analysis.methods.bootstrap import Floats, resampled_means, seed_table
-from analysis.methods.convention import PAPER, RUNS, grokked_steps, median_steps, not_grokked
+from analysis.methods.convention import PAPER, RUNS, grokked_steps, median_steps, not_grokked, unread
 from analysis.methods.products import covariance, resampled_covariance
 from analysis.methods.resampled import Kind, interval_of, seeds_of
 from analysis.table.cells import Cell
@@ -130,16 +130,17 @@ class Samples:
         steps = self.steps[:, kept]
         logs = [np.log(mean[kept]) for mean in means.values()]
         columns = np.column_stack([self.given[kept], *logs, np.log(median_steps(self.table, whole)[0, kept])])
-        read = (steps, *(values[:, kept] for values in readings.values()))
-        n_seeds = min(int((~np.isnan(values)).any(axis=1).sum()) for values in read)
+        read = {name: values[:, kept] for name, values in readings.items()}
+        n_seeds = min(int((~np.isnan(values)).any(axis=1).sum()) for values in (steps, *read.values()))
         n_runs = int((~np.isnan(steps)).sum())
         left_out = [*self.left_out, *not_grokked(used), *left_out]
+        left_out += [sentence for name, values in read.items() for sentence in unread(name, values, steps)]
         sample = Sample(PAPER, columns, None, "", n_seeds, n_runs, len(used), tuple(left_out))
 
         def drawn() -> Floats:
             lists = self.seeds.lists
             parts = [np.broadcast_to(column, (len(lists), len(used))) for column in self.given[kept].T]
-            parts += [_log(resampled_means(values[:, kept], lists)) for values in readings.values()]
+            parts += [_log(resampled_means(values, lists)) for values in read.values()]
             return covariance(np.stack([*parts, self._drawn_steps[:, kept]], axis=-1))
 
         return self._with(sample, drawn)
