@@ -43,6 +43,45 @@ class Estimate:
             raise ValueError(f"estimate {self.name!r} needs a reason exactly where it has no value")
 
 
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """What all estimates of one sample rest on, and what it did not use."""
+
+    n_runs: int
+    n_cells: int
+    left_out: tuple[str, ...]
+
+    def stated(
+        self,
+        name: str,
+        unit: str,
+        method: str,
+        value: float,
+        interval: tuple[float, float] | None = None,
+        why: str = "",
+        resampling: str = "",
+    ) -> Estimate:
+        """A number of this sample; `why` it has no interval."""
+        n_runs, n_cells, left_out = self.n_runs, self.n_cells, self.left_out
+        return Estimate(
+            name,
+            value,
+            unit,
+            method,
+            interval,
+            n_runs=n_runs,
+            n_cells=n_cells,
+            left_out=left_out,
+            interval_reason=why,
+            resampling=resampling,
+        )
+
+    def absent(self, name: str, unit: str, method: str, reason: str) -> Estimate:
+        """A number that this sample does not give, and why."""
+        n_runs, n_cells, left_out = self.n_runs, self.n_cells, self.left_out
+        return absent(name, unit, method, reason, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
+
+
 def named(estimates: Iterable[Estimate], name: str) -> Estimate:
     """The estimate of that name."""
     return next(e for e in estimates if e.name == name)

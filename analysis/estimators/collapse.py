@@ -18,7 +18,19 @@ import numpy as np
 
 from analysis.estimate import Estimate, absent, named
 from analysis.methods.bootstrap import Floats, Ints, seed_table
-from analysis.methods.convention import MINUS, PAPER, PAPER_T, RUNS, RUNS_T, not_grokked, scale_sentence, usable
+from analysis.methods.convention import (
+    MINUS,
+    PAPER,
+    PAPER_T,
+    RUNS,
+    RUNS_T,
+    grokked_steps,
+    not_grokked,
+    paper_scales,
+    scale_sentence,
+    unread,
+    usable,
+)
 from analysis.methods.mixed import mixed_model
 from analysis.methods.points import MODELS, Points, prediction_errors
 from analysis.methods.regression import Fits, fits_of, least_squares
@@ -148,10 +160,14 @@ def collapse(cells: Sequence[Cell], *, resamples: int, seed: int) -> Collapse:
         PAPER: f"{_CELLS}: {PAPER_T}, {scale_sentence(table)}; {shared}",
         RUNS: f"{_CELLS}: {RUNS_T}; {shared}",
     }
-    left_out = (*left_out, *not_grokked(used))
+    steps, left_out = grokked_steps(table), (*left_out, *not_grokked(used))
+    n_without = int((np.isnan(table.logit_scale) & ~np.isnan(steps)).sum())
+    without = {
+        PAPER: unread("L", paper_scales(table), steps),
+        RUNS: (f"{n_without} grokked runs without L",) if n_without else (),
+    }
     paper, runs = (
-        _fit(Points(table, rho, convention), seeds, methods[convention], len(used), left_out)
-        for convention in (PAPER, RUNS)
+        _fit(Points(table, rho, c), seeds, methods[c], len(used), (*left_out, *without[c])) for c in (PAPER, RUNS)
     )
     pairs = [(_estimate(q, paper, seeds), _estimate(q, runs, seeds, "_runs")) for q in QUANTITIES]
     return Collapse(
@@ -161,10 +177,10 @@ def collapse(cells: Sequence[Cell], *, resamples: int, seed: int) -> Collapse:
         tuple(e for _, e in pairs),
         tuple(_difference(q, *pair, paper, runs, seeds) for q, pair in zip(QUANTITIES, pairs, strict=True)),
         tuple(_prediction(f, model, seeds) for f in (paper, runs) for model in MODELS),
-        mixed_model(runs.points, left_out=left_out),
+        mixed_model(runs.points, left_out=runs.left_out),
         (
-            *spline_check(paper.points, n_runs=paper.n_runs, left_out=left_out),
-            *spline_check(runs.points, n_runs=runs.n_runs, left_out=left_out),
+            *spline_check(paper.points, n_runs=paper.n_runs, left_out=paper.left_out),
+            *spline_check(runs.points, n_runs=runs.n_runs, left_out=runs.left_out),
         ),
     )
 

@@ -18,7 +18,17 @@ import numpy as np
 from analysis.estimate import Estimate, Named
 from analysis.estimators.recovery import RHO_UP
 from analysis.methods.bootstrap import Floats
-from analysis.methods.convention import MINUS, PAPER, PAPER_T, RUNS, RUNS_T, InBoth, is_logged, scale_sentence, usable
+from analysis.methods.convention import (
+    MINUS,
+    PAPER,
+    PAPER_T,
+    RUNS,
+    RUNS_T,
+    InBoth,
+    paper_scales,
+    scale_sentence,
+    usable,
+)
 from analysis.methods.mediation_check import simulated
 from analysis.methods.pathways import Effects, M, X, Y, Z, effects
 from analysis.methods.products import covariance
@@ -156,7 +166,7 @@ def mediation(cells: Sequence[Cell], *, resamples: int, seed: int) -> Mediation:
         problem = "a cell has a temperature that is not positive"
     samples = Samples(used, given, resamples=resamples, seed=seed, left_out=left_out)
     table = samples.table
-    scales = {RUNS: table.logit_scale, PAPER: table.logged_scale if is_logged(table) else table.logit_scale}
+    scales = {RUNS: table.logit_scale, PAPER: paper_scales(table)}
     rows = {RUNS: f"Convention runs: {RUNS_T}.", PAPER: f"Convention paper: {PAPER_T}, {scale_sentence(table)}."}
     contrast = f"x = 0 at rho {low:g}, 1 at rho {high:g}, linear between."
     runs, paper = (_fit(samples.of(c, {"L": scales[c]}), contrast, rows[c], problem, seed) for c in (RUNS, PAPER))

@@ -53,12 +53,16 @@ class Mediators(InBoth):
 
 @dataclass(frozen=True, eq=False)
 class _Quantity:
-    """One estimate, what it is in words, and its resamples [B] of so many seeds (None where there are none)."""
+    """One estimate, what it is in words, and its resamples [B] of so many seeds (None where there are none).
+
+    `among` are the regressors that R² is split among, where each convention has its own.
+    """
 
     estimate: Estimate
     drawn: Floats | None
     sentence: str
     n_seeds: int
+    among: tuple[str, ...] = ()
 
 
 def mediators(cells: Sequence[Cell], rows: pd.DataFrame, *, resamples: int, seed: int) -> Mediators:
@@ -113,8 +117,11 @@ def _fit(samples: Samples, convention: str, readings: Readings) -> list[_Quantit
     }
     kept = [name for name in readings if name not in few]
     sample = samples.of(convention, {name: readings[name] for name in kept or [SCALE]})
-    unread = tuple(f"{name}, which was read in {n_read[name]} of {n_all} runs" for name in few if name != SCALE)
-    return [*chain.from_iterable(pairs), *_together(replace(sample, left_out=(*sample.left_out, *unread)), kept, few)]
+    unread = tuple(
+        f"{name}, which was read in {n_read[name]} of {n_all} runs" for name in few if n_all and name != SCALE
+    )
+    together = _together(replace(sample, left_out=(*sample.left_out, *unread)), kept, few)
+    return [*chain.from_iterable(pairs), *(replace(q, among=tuple(kept)) for q in together)]
 
 
 def _never(name: str, convention: str) -> str:
@@ -189,7 +196,9 @@ def _quantity(
 def _difference(runs: _Quantity, paper: _Quantity) -> Estimate:
     pair = (runs.estimate, runs.drawn), (paper.estimate, paper.drawn)
     name, n_seeds = runs.estimate.name + MINUS, min(runs.n_seeds, paper.n_seeds)
-    return runs_minus_paper(name, runs.sentence, *pair, n_seeds)
+    by_runs, by_paper = (", ".join(one.among) for one in (runs, paper))
+    apart = "" if by_runs == by_paper else f"R² is split among other regressors: by runs {by_runs}, by paper {by_paper}"
+    return runs_minus_paper(name, runs.sentence, *pair, n_seeds, apart)
 
 
 def _problem(sample: Sample, n_regressors: int) -> str:

@@ -23,7 +23,7 @@ from scipy.stats import t
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from analysis.estimate import LEVEL, Estimate, Named, absent
+from analysis.estimate import LEVEL, Basis, Estimate, Named
 from analysis.estimators.survival_curves import KaplanMeier, kaplan_meier
 from analysis.estimators.survival_medians import CellMedian, cell_medians
 from analysis.estimators.survival_sample import BY_INFORMATION, CLUSTERED, TIMES, UNITS, CensoredSample, censored_sample
@@ -82,17 +82,17 @@ def _accelerated(sample: CensoredSample, law: Law, fitted: Fit | str) -> tuple[E
         reason = fitted if isinstance(fitted, str) else "" if name in sample.names else f"{name} does not vary"
         method = f"Slope of ln T on {name}. {shared} {TIMES}"
         if reason or isinstance(fitted, str):
-            made.append(_absent(f"{prefix}_{name}", unit, method, reason, sample))
+            made.append(sample.absent(f"{prefix}_{name}", unit, method, reason))
             continue
         at = 1 + sample.names.index(name)
         made.append(_wald(f"{prefix}_{name}", unit, method, float(fitted.beta[at]), at, fitted, sample))
     texts = ((f"{prefix}_sigma", "ln step", f"Scale of ln T. {shared} {TIMES}"),
              (f"{prefix}_aic", "1", f"AIC, to compare the laws: 2k − 2 ln likelihood. {shared} {TIMES}"))  # fmt: skip
     if isinstance(fitted, str):
-        return (*made, *(_absent(*text, fitted, sample) for text in texts))
+        return (*made, *(sample.absent(*text, fitted) for text in texts))
     sigma = _wald(*texts[0], fitted.sigma, -1, fitted, sample)
     aic = 2 * len(fitted.covariance) - 2 * fitted.log_likelihood
-    return (*made, sigma, _plain(*texts[1], aic, sample, why="a score of the fit, which has no interval"))
+    return (*made, sigma, sample.stated(*texts[1], aic, why="a score of the fit, which has no interval"))
 
 
 def _cox(sample: CensoredSample, start: Floats | None) -> tuple[Estimate, ...]:
@@ -125,12 +125,12 @@ def _cox(sample: CensoredSample, start: Floats | None) -> tuple[Estimate, ...]:
         unit = step_unit.replace("ln step", "ln hazard")
         reason = problem or ("" if name in sample.names else f"{name} does not vary")
         if reason:
-            made.append(_absent(f"cox_{name}", unit, method, reason, sample))
+            made.append(sample.absent(f"cox_{name}", unit, method, reason))
             continue
         at = sample.names.index(name)
         value, half = float(beta[at]), float(width * spread[at])
         text = f"{method} {CLUSTERED if robust else BY_INFORMATION}"
-        made.append(_plain(f"cox_{name}", unit, text, value, sample, (value - half, value + half)))
+        made.append(sample.stated(f"cox_{name}", unit, text, value, (value - half, value + half)))
     return tuple(made)
 
 
@@ -146,50 +146,15 @@ def _dropped(sample: CensoredSample) -> Estimate:
     if not reason and np.linalg.matrix_rank(design) < design.shape[1]:
         reason = "the grokked runs alone do not tell the regressors apart"
     if reason:
-        return _absent(name, UNITS["rho"], method, reason, sample)
+        return sample.absent(name, UNITS["rho"], method, reason)
     beta = np.linalg.lstsq(design, np.log(sample.times.high[kept]), rcond=None)[0]
     left_out = (*sample.left_out, f"{(~kept).sum()} runs that did not grok") if not kept.all() else sample.left_out
-    return Estimate(
-        name,
-        float(beta[1]),
-        UNITS["rho"],
-        method,
-        n_runs=int(kept.sum()),
-        n_cells=sample.n_cells,
-        left_out=left_out,
-        interval_reason="for comparison only: an interval about a biased value would cover the truth less than it says",
-    )
+    why = "for comparison only: an interval about a biased value would cover the truth less than it says"
+    grokked = Basis(int(kept.sum()), sample.n_cells, left_out)
+    return grokked.stated(name, UNITS["rho"], method, float(beta[1]), why=why)
 
 
 def _wald(name: str, unit: str, method: str, value: float, at: int, fitted: Fit, sample: CensoredSample) -> Estimate:
     covariance, width, text = sample.covariance(fitted)
     half = float(width * np.sqrt(covariance[at, at]))
-    return _plain(name, unit, f"{method} {text}", value, sample, (value - half, value + half))
-
-
-def _plain(
-    name: str,
-    unit: str,
-    method: str,
-    value: float,
-    sample: CensoredSample,
-    interval: tuple[float, float] | None = None,
-    why: str = "",
-) -> Estimate:
-    n_runs, n_cells, left_out = len(sample.cell), sample.n_cells, sample.left_out
-    return Estimate(
-        name,
-        value,
-        unit,
-        method,
-        interval,
-        n_runs=n_runs,
-        n_cells=n_cells,
-        left_out=left_out,
-        interval_reason=why,
-    )
-
-
-def _absent(name: str, unit: str, method: str, reason: str, sample: CensoredSample) -> Estimate:
-    at = len(sample.cell), sample.n_cells, sample.left_out
-    return absent(name, unit, method, reason, n_runs=at[0], n_cells=at[1], left_out=at[2])
+    return sample.stated(name, unit, f"{method} {text}", value, (value - half, value + half))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,10 +31,16 @@ def cell_medians(used: Sequence[Cell], sample: CensoredSample) -> tuple[CellMedi
     with_event = np.unique(sample.cell[sample.grokked])
     kept = np.isin(sample.cell, with_event)
     design = (sample.cell[kept, None] == with_event).astype(float)
-    part = CensoredSample(
-        Times(sample.times.low[kept], sample.times.high[kept]), design, (), sample.cell[kept], sample.seed[kept],
-        sample.no_seeds, len(with_event), sample.left_out,
-    )  # fmt: skip
+    part = replace(
+        sample,
+        n_runs=int(kept.sum()),
+        n_cells=len(with_event),
+        times=Times(sample.times.low[kept], sample.times.high[kept]),
+        regressors=design,
+        names=(),
+        cell=sample.cell[kept],
+        seed=sample.seed[kept],
+    )
     fitted = fit(part.times, design, LOGNORMAL) if kept.any() else "no run grokked"
     method = (
         "exp of the cell's location in a lognormal model with a location a cell and one spread of ln T for all clamp "

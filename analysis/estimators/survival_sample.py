@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from analysis.estimate import LEVEL
+from analysis.estimate import LEVEL, Basis
 from analysis.methods.accelerated import Fit, Times
 from analysis.methods.bootstrap import Floats, Ints
 from analysis.table.cells import Cell
@@ -28,7 +28,7 @@ BY_INFORMATION = "Interval: from the observed information, runs taken as indepen
 
 
 @dataclass(frozen=True, eq=False)
-class CensoredSample:
+class CensoredSample(Basis):
     """Times and regressors [n, k] by run, the run's cell and seed (as numbers from 0), and what was left out."""
 
     times: Times
@@ -37,8 +37,6 @@ class CensoredSample:
     cell: Ints
     seed: Ints
     no_seeds: str
-    n_cells: int
-    left_out: tuple[str, ...]
 
     @property
     def grokked(self) -> np.ndarray:
@@ -95,6 +93,7 @@ def censored_sample(used: Sequence[Cell], rows: pd.DataFrame) -> CensoredSample:
         cell=np.array(cell_of, dtype=np.int64),
         seed=np.array([-1 if s is None else known.index(s) for s in seeds], dtype=np.int64),
         no_seeds=no_seeds,
+        n_runs=len(low),
         n_cells=len(set(cell_of)),
         left_out=tuple(f"{n} {what}" for n, what in sentences if n),
     )

@@ -29,7 +29,7 @@ MIN_SHARE = 0.9
 _CHUNK = 4_000_000
 
 _EXACT = 1e-12
-"""Least share of a variance that counts as left unexplained."""
+"""Least share of a variance that counts as one: of what is left unexplained, or of what falls to a regressor."""
 
 _TIED = 1e-12
 """Two values of one statistic that differ by less, relatively, differ by rounding: sums of one set in another order."""
@@ -159,7 +159,12 @@ def r2_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tup
 
 
 def share_interval(values: Floats, value: float, level: float = LEVEL) -> tuple[tuple[float, float] | None, str]:
-    """The basic interval of asin √share, on which shares near 0 and near 1 spread alike, as one of a share; or None."""
+    """The basic interval of asin √share, on which shares near 0 and near 1 spread alike, as one of a share; or None.
+
+    About 0 or 1 reflection leaves one point, whatever the resamples are.
+    """
+    if not _EXACT < value < 1 - _EXACT:
+        return None, "the value is 0 or 1, an end of what a share can be, about which nothing can be reflected"
     return _reflected(
         values,
         value,

@@ -67,9 +67,14 @@ def is_logged(table: SeedTable) -> bool:
     return bool((~np.isnan(table.logged_scale)).any(axis=0).all()) and table.logged_scale.size > 0
 
 
+def paper_scales(table: SeedTable) -> Floats:
+    """L of convention `paper` of each run, [S, C]: at the logged step, or where that is unknown at its own."""
+    return table.logged_scale if is_logged(table) else table.logit_scale
+
+
 def mean_scales(table: SeedTable, lists: Ints) -> Floats:
     """L of convention `paper` for each list of seeds, [B, C]."""
-    return resampled_means(table.logged_scale if is_logged(table) else table.logit_scale, lists)
+    return resampled_means(paper_scales(table), lists)
 
 
 def cell_scales(cells: Sequence[Cell]) -> list[float]:
@@ -87,6 +92,12 @@ def not_grokked(cells: Sequence[Cell]) -> tuple[str, ...]:
     """A sentence on the runs of these cells that did not grok and therefore have no T."""
     n = sum(c.n_counted - c.n_grokked for c in cells)
     return (f"{n} runs that did not grok (censored, diverged)",) if n else ()
+
+
+def unread(name: str, values: Floats, steps: Floats) -> tuple[str, ...]:
+    """A sentence on the runs that count for T, `steps` [S, C], and not for the cell's mean of a reading, `values`."""
+    n = int((np.isnan(values) & ~np.isnan(steps)).sum())
+    return (f"{n} grokked runs without {name}, of which T is used",) if n else ()
 
 
 def _split(cells: Sequence[Cell], *, needs_scale: bool) -> tuple[tuple[Cell, ...], tuple[str, ...]]:

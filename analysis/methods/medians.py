@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.estimate import Estimate, absent
 from analysis.methods.bootstrap import Floats, Ints, resampled_medians, seed_table
-from analysis.methods.convention import is_logged, mean_scales, median_steps, not_grokked
+from analysis.methods.convention import mean_scales, median_steps, not_grokked, paper_scales
 from analysis.methods.regression import closed_form
 from analysis.methods.resampled import Kind, Statistic, estimated, seeds_of
 from analysis.table.cells import Cell
@@ -124,11 +124,8 @@ class Medians:
 
     def of_scales(self, name: str, sentence: str, of: Callable[[Floats], Floats]) -> Estimate:
         """A function of the cells' L [B, C] -> [B], convention `paper`: logged, a run need not have grokked for it."""
-        table = self.table
-        read = table.logged_scale if is_logged(table) else table.logit_scale
-        return self.of_seeds(
-            name, sentence, lambda i: of(mean_scales(table, i)), used=~np.isnan(read), lacking="without L"
-        )
+        used = ~np.isnan(paper_scales(self.table))
+        return self.of_seeds(name, sentence, lambda i: of(mean_scales(self.table, i)), used=used, lacking="without L")
 
     def r_squared_logit_scale(self, lists: Ints) -> Floats:
         """Squared correlation over the cells of ln T with L, convention `paper`, [B]."""

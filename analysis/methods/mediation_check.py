@@ -10,7 +10,7 @@ import numpy as np
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.mediation import Mediation as Simulation
 
-from analysis.estimate import Estimate, absent
+from analysis.estimate import Estimate
 from analysis.methods.bootstrap import Floats, percentile_interval
 from analysis.methods.pathways import M, X, Y, Z
 from analysis.methods.samples import Sample
@@ -47,12 +47,8 @@ def simulated(sample: Sample, instrument: bool, problem: str, shared: str, seed:
         f"for the proportion. Its interval takes rows as independent, which runs of one seed are not. {shared}"
     )
     units = ("ln step", "ln step", "1")
-    at = (sample.n_runs, sample.n_cells, sample.left_out)
     if problem:
-        return tuple(
-            absent(name, unit, method, problem, n_runs=at[0], n_cells=at[1], left_out=at[2])
-            for name, unit in zip(SIMULATED, units, strict=True)
-        )
+        return tuple(sample.absent(name, unit, method, problem) for name, unit in zip(SIMULATED, units, strict=True))
     one = np.ones(len(columns))
     outcome = OLS(columns[:, Y], np.column_stack([one, columns[:, X], columns[:, M]]))
     mediator = _Mediator(columns[:, M], np.column_stack([one, columns[:, [X, Z] if instrument else [X]]]))
@@ -63,7 +59,6 @@ def simulated(sample: Sample, instrument: bool, problem: str, shared: str, seed:
 
     def estimate(name: str, unit: str, middle: float, values: Floats) -> Estimate:
         interval, why = percentile_interval(values)
-        return Estimate(name, float(middle), unit, method, interval, n_runs=at[0], n_cells=at[1], left_out=at[2],
-                        interval_reason=why, resampling=text)  # fmt: skip
+        return sample.stated(name, unit, method, float(middle), interval, why, text)
 
     return tuple(estimate(*p) for p in zip(SIMULATED, units, middles, draws, strict=True))

@@ -164,17 +164,19 @@ def runs_minus_paper(
     runs: tuple[Estimate, Floats | None],
     paper: tuple[Estimate, Floats | None],
     n_seeds: int,
+    apart: str = "",
 ) -> Estimate:
     """Estimate of convention `runs` minus that of `paper`, each given with its resamples [B] of the same seeds.
 
-    What resampling does to medians of cells it does not do to runs: percentiles of the difference are off its middle.
+    `apart` says why the two are not of one quantity, or is empty. What resampling does to medians of cells it does not
+    do to runs: percentiles of the difference are off its middle.
     """
     (by_runs, of_runs), (by_paper, of_paper) = runs, paper
     method = f"{sentence} Convention runs minus convention paper. {Kind.BASIC}"
     n_runs, n_cells = by_runs.n_runs, by_runs.n_cells
     left_out = tuple(dict.fromkeys((*by_runs.left_out, *by_paper.left_out)))
-    if by_runs.value is None or by_paper.value is None:
-        reason = by_runs.reason or by_paper.reason
+    if by_runs.value is None or by_paper.value is None or apart:
+        reason = by_runs.reason or by_paper.reason or apart
         return absent(name, by_runs.unit, method, reason, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
     value, interval, why = by_runs.value - by_paper.value, None, by_runs.interval_reason or by_paper.interval_reason
     if of_runs is not None and of_paper is not None:

@@ -16,9 +16,9 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.estimate import Estimate, absent
+from analysis.estimate import Basis, Estimate
 from analysis.methods.bootstrap import Floats, resampled_means, seed_table
-from analysis.methods.convention import PAPER, RUNS, grokked_steps, median_steps, not_grokked
+from analysis.methods.convention import PAPER, RUNS, grokked_steps, median_steps, not_grokked, unread
 from analysis.methods.products import covariance, resampled_covariance
 from analysis.methods.resampled import Kind, interval_of, seeds_of
 from analysis.table.cells import Cell
@@ -28,7 +28,7 @@ Readings = Mapping[str, Floats]
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class Sample(Basis):
     """Columns [n, k], their covariances in the resamples [B, k, k] or the reason for none, and what they rest on.
 
     `n_seeds` are those that have a row, of cells the fewest that one of the columns was read in.
@@ -39,9 +39,6 @@ class Sample:
     resampled: Floats | None
     no_interval: str
     n_seeds: int
-    n_runs: int
-    n_cells: int
-    left_out: tuple[str, ...]
     resampling: str = ""
 
     def without_resamples(self) -> Sample:
@@ -52,22 +49,10 @@ class Sample:
         self, name: str, unit: str, method: str, value: float, drawn: Floats | None, kind: Kind, reason: str = ""
     ) -> Estimate:
         """A number of these rows with its interval from `drawn` [B], or the reason why there is none."""
-        n_runs, n_cells, left_out = self.n_runs, self.n_cells, self.left_out
         if reason:
-            return absent(name, unit, method, reason, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
+            return self.absent(name, unit, method, reason)
         interval, why = (None, self.no_interval) if drawn is None else interval_of(kind, drawn, value, self.n_seeds)
-        return Estimate(
-            name,
-            value,
-            unit,
-            method,
-            interval,
-            n_runs=n_runs,
-            n_cells=n_cells,
-            left_out=left_out,
-            interval_reason=why,
-            resampling=self.resampling,
-        )
+        return self.stated(name, unit, method, value, interval, why, self.resampling)
 
 
 class Samples:
@@ -112,7 +97,7 @@ class Samples:
         logs = [np.log(values[seed, cell]) for values in (*readings.values(), self.steps)]
         columns = np.column_stack([self.given[cell], *logs])
         n_seeds = len(np.unique(seed))
-        sample = Sample(RUNS, columns, None, "", n_seeds, len(columns), len(np.unique(cell)), tuple(left_out))
+        sample = Sample(len(columns), len(np.unique(cell)), tuple(left_out), RUNS, columns, None, "", n_seeds)
         return self._with(sample, lambda: resampled_covariance(columns, seed, self.seeds.lists))
 
     def _cells(self, readings: Readings) -> Sample:
@@ -130,16 +115,17 @@ class Samples:
         steps = self.steps[:, kept]
         logs = [np.log(mean[kept]) for mean in means.values()]
         columns = np.column_stack([self.given[kept], *logs, np.log(median_steps(self.table, whole)[0, kept])])
-        read = (steps, *(values[:, kept] for values in readings.values()))
-        n_seeds = min(int((~np.isnan(values)).any(axis=1).sum()) for values in read)
+        read = {name: values[:, kept] for name, values in readings.items()}
+        n_seeds = min(int((~np.isnan(values)).any(axis=1).sum()) for values in (steps, *read.values()))
         n_runs = int((~np.isnan(steps)).sum())
         left_out = [*self.left_out, *not_grokked(used), *left_out]
-        sample = Sample(PAPER, columns, None, "", n_seeds, n_runs, len(used), tuple(left_out))
+        left_out += [sentence for name, values in read.items() for sentence in unread(name, values, steps)]
+        sample = Sample(n_runs, len(used), tuple(left_out), PAPER, columns, None, "", n_seeds)
 
         def drawn() -> Floats:
             lists = self.seeds.lists
             parts = [np.broadcast_to(column, (len(lists), len(used))) for column in self.given[kept].T]
-            parts += [_log(resampled_means(values[:, kept], lists)) for values in readings.values()]
+            parts += [_log(resampled_means(values, lists)) for values in read.values()]
             return covariance(np.stack([*parts, self._drawn_steps[:, kept]], axis=-1))
 
         return self._with(sample, drawn)

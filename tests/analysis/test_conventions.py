@@ -219,6 +219,105 @@ def test_in_paper_too_a_rival_read_in_few_runs_is_compared_where_it_is_and_share
     assert "72 of 144 runs" in found["lmg_share_turn_angle"].reason
 
 
+def test_a_difference_of_shares_that_are_split_among_other_rivals_has_a_reason_that_names_both(made):
+    cells, rows = made
+    without = rows.drop(columns="preactivation_rms_at_grok")
+    found, same = (mediators(cells, r, **FEW) for r in (without, rows))
+    shares = ("r2_all", *(f"lmg_share_{name}" for name in ("logit_scale", "grad_norm", "update_norm", "turn_angle")))
+    common = "logit_scale, grad_norm, update_norm, turn_angle"
+    for name in shares:
+        assert found.runs[name].value is not None
+        assert found.paper[name].value == same.paper[name].value is not None
+        assert same.difference(name).value is not None
+        difference = found.difference(name)
+        assert (difference.value, difference.interval, difference.resampling) == (None, None, "")
+        assert difference.reason == (
+            f"R² is split among other regressors: by runs {common}, by paper {common}, preactivation_rms"
+        )
+    assert found.difference("lmg_share_preactivation_rms").reason == "no run has preactivation_rms_at_grok"
+    for name in ("turn_angle_given_logit_scale", "logit_scale_given_turn_angle"):
+        assert found.difference(f"partial_r2_{name}") == same.difference(f"partial_r2_{name}")
+
+
+def read_in_some(cells):
+    """The cells without turn angle in odd seeds and without logged L in seeds 8 to 11."""
+    return tuple(
+        replace(
+            c,
+            runs=tuple(
+                replace(
+                    r,
+                    logged_scale=None if r.seed >= 8 else r.logged_scale,
+                    logged_rivals=_without(r.logged_rivals) if r.seed % 2 else r.logged_rivals,
+                )
+                for r in c.runs
+            ),
+        )
+        for c in cells
+    )
+
+
+def test_paper_says_per_reading_how_many_grokked_runs_lack_it(made):
+    cells, rows = made
+    cells = read_in_some(cells)
+    no_angle, no_scale = (
+        f"{n} grokked runs without {name}, of which T is used" for n, name in ((72, "turn_angle"), (48, "logit_scale"))
+    )
+    found = mediators(cells, rows, **FEW)
+    pair = found.paper["partial_r2_turn_angle_given_logit_scale"]
+    assert (pair.n_runs, pair.n_cells, pair.left_out) == (144, 12, (no_scale, no_angle))
+    assert found.paper["partial_r2_grad_norm_given_logit_scale"].left_out == (no_scale,)
+    assert no_angle in found.difference("partial_r2_turn_angle_given_logit_scale").left_out
+    assert found.runs["partial_r2_turn_angle_given_logit_scale"].left_out == ()
+    told = "48 grokked runs without L, of which T is used"
+    by_cells, by_runs = mediation(cells, **FEW).paper["acme"], mediation(cells, **FEW).runs["acme"]
+    assert (by_cells.n_runs, by_cells.left_out, by_runs.left_out) == (144, (told,), ())
+    fit = collapse(cells, **FEW)
+    for estimate in (fit["r2_logit_scale"], fit["prediction_error_both"], fit["r2_logit_scale_runs_minus_paper"]):
+        assert estimate.left_out == (told,)
+    assert fit["r2_logit_scale_runs"].left_out == ()
+
+
+def test_only_grokked_runs_of_kept_cells_are_said_to_lack_a_reading(made):
+    cells, rows = made
+    cells = read_in_some(cells)
+    blank = replace(cells[1], runs=tuple(replace(r, logged_rivals=_without(r.logged_rivals)) for r in cells[1].runs))
+    pair = mediators((late(cells[0], 3), blank, *cells[2:]), rows, **FEW).paper[
+        "partial_r2_turn_angle_given_logit_scale"
+    ]
+    assert pair.left_out == (
+        "3 runs that did not grok (censored, diverged)",
+        "clamp, rho 1, tau 1.3: no positive turn_angle",
+        "41 grokked runs without logit_scale, of which T is used",
+        "64 grokked runs without turn_angle, of which T is used",
+    )
+
+
+def test_collapse_by_runs_says_how_many_grokked_runs_have_no_l(made):
+    cells, _ = made
+    lacking = tuple(
+        replace(c, runs=tuple(replace(r, logit_scale=None) if r.seed < 2 else r for r in c.runs)) for c in cells
+    )
+    fit = collapse(lacking, **FEW)
+    assert (fit["r2_logit_scale_runs"].n_runs, fit["r2_logit_scale"].n_runs) == (120, 144)
+    for name in ("r2_logit_scale_runs", "prediction_error_rho_runs", "spline_f_runs"):
+        assert fit[name].left_out == ("24 grokked runs without L",)
+    assert {e.left_out for e in fit.mixed} == {("24 grokked runs without L",)}
+    assert fit["r2_logit_scale"].left_out == ()
+    own = collapse(off_the_logged_step(lacking), **FEW)["r2_logit_scale"]
+    assert own.left_out == ("24 grokked runs without L, of which T is used",)
+
+
+def test_where_no_run_has_l_nothing_is_said_of_what_was_read_in_such_runs(made):
+    cells, rows = made
+    without = tuple(replace(c, runs=tuple(replace(r, logit_scale=None) for r in c.runs)) for c in cells)
+    by_runs = mediators(without, rows, **FEW).runs
+    by_cells = mediators(off_the_logged_step(cells), rows, **FEW).paper
+    for name in ("r2_all", "lmg_share_grad_norm"):
+        assert by_runs[name].left_out == ("144 grokked runs without a positive logit_scale",)
+        assert by_cells[name].left_out == ("all cells: no positive logit_scale",)
+
+
 def _without(rivals):
     return {name: value for name, value in rivals.items() if name != "turn_angle"}
 

@@ -82,7 +82,13 @@ def test_an_interval_of_a_share_is_reflected_in_the_arcsine_of_its_root_and_stay
     assert share_interval(DRAWN, 0.98)[0][1] == pytest.approx(1.0)
     assert share_interval(np.abs(DRAWN - 0.6), 0.001)[0][0] == 0.0
     assert share_interval(np.full(40, np.nan), 0.5)[0] is None
-    assert share_interval(np.array([1.0, 1 + 1e-16, -1e-17] * 20), 1.0)[0][1] == 1.0
+
+
+@pytest.mark.parametrize("value", [0.0, -1e-17, 1e-16, 1.0, 1 - 1e-16])
+def test_a_share_of_nothing_or_all_has_a_reason_instead_of_an_interval_of_one_point(value):
+    ends, why = share_interval(DRAWN, value)
+    assert ends is None
+    assert why == "the value is 0 or 1, an end of what a share can be, about which nothing can be reflected"
 
 
 def test_values_that_differ_by_rounding_are_ties_in_bca():
