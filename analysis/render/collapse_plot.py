@@ -34,7 +34,7 @@ def collapse_plot(family: Family, name: str) -> Drawing:
     """Draw the usable cells of one family's collapse regression, with its fits and R2."""
     fit = family.collapse
     on_scale = fit["r2_logit_scale"]
-    left_out = f"{numbers.count(len(on_scale.left_out), 'cell')} left out, named below." if on_scale.left_out else ""
+    left_out = "What was left out is named below." if on_scale.left_out else ""
     n_cells, n_runs = numbers.count(len(fit.cells), "cell"), numbers.count(on_scale.n_runs, "run")
     caption = captions.joined(
         f"Large: T, a cell's median of grokked_step; {scale_sentence(seed_table(fit.cells))}; small: single runs at "
