@@ -26,8 +26,8 @@ from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork, RunWork
 
-RUNS = 24
-AXES = {"rho": [1.0, 1.1, 1.2], "tau": [1.0, 1.3], "seeds": 4}
+RUNS = 48
+AXES = {"rho": [1.0, 1.1, 1.2], "tau": [1.0, 1.3], "seeds": 8}
 
 
 def undisturbed(plan: Plan, store: SweepStore) -> dict[str, dict[str, Any]]:
@@ -108,7 +108,7 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
     sweep = sweeping(*command)
     for _ in range(kills):
         wait_for_work(store, sweep)
-        time.sleep(moment.uniform(0, 0.6))  # the random moment itself, not a wait for something
+        time.sleep(moment.uniform(0, 0.4))  # the random moment itself, not a wait for something
         assert sweep.process.poll() is None, "killed while under way"
         if victim == "worker":
             kill_a_worker(sweep)
