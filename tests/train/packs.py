@@ -59,3 +59,13 @@ def stack_of(
     begun = states or [LaneTensors.fresh(c) for c in configs]
     runs = [Joining(c, held_of(c), state) for c, state in zip(configs, begun, strict=True)]
     return LaneStack(runs, engine or choose_engine("auto", CPU))
+
+
+def after(stack: LaneStack, name: str) -> torch.Tensor:
+    """A tensor of the state of all lanes, [L, M] in float64."""
+    return torch.stack([getattr(stack.state(k), name) for k in range(stack.n_lanes)]).double()
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """Largest distance over lanes, relative to the lane's length."""
+    return float(((ours - theirs).norm(dim=1) / theirs.norm(dim=1)).max())

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from packs import CPU, a_little, complete, held_of, rows, stack_of
+from packs import CPU, a_little, after, complete, held_of, relative, rows, stack_of
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.engines import ENGINES
@@ -66,15 +66,6 @@ def trained(configs: list[RunConfig], engine: Engine, calls: tuple[int, ...]) ->
     for n_steps in calls:
         stack.advance(n_steps)
     return stack
-
-
-def after(stack: LaneStack, name: str) -> torch.Tensor:
-    return torch.stack([getattr(stack.state(k), name) for k in range(stack.n_lanes)]).double()
-
-
-def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Largest distance over lanes, relative to the lane's length."""
-    return float(((ours - theirs).norm(dim=1) / theirs.norm(dim=1)).max())
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())

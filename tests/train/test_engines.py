@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from packs import CPU, complete, rows, stack_of
+from packs import CPU, after, complete, relative, rows, stack_of
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.schema import READING_NAMES
@@ -20,7 +20,6 @@ from grok_sweeps.train import engine as engines
 from grok_sweeps.train.engine import Engine, choose_engine
 from grok_sweeps.train.fused import FusedKernels, FusedUnavailableError
 from grok_sweeps.train.fused.kernels import try_out
-from grok_sweeps.train.lanes import LaneStack
 from grok_sweeps.train.native import NativeBuildError
 from grok_sweeps.train.pack import PackTrainer
 
@@ -63,15 +62,6 @@ def lanes_of(small_config: Make, size: dict[str, Any], loss: str) -> list[RunCon
     return [replace(small_config(seed, **size, loss=loss), **own) for seed, own in enumerate(LANES)]
 
 
-def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Largest distance over lanes, relative to the lane's length."""
-    return float(((ours - theirs).norm(dim=1) / theirs.norm(dim=1)).max())
-
-
-def after(stack: LaneStack, name: str) -> torch.Tensor:
-    return torch.stack([getattr(stack.state(k), name) for k in range(stack.n_lanes)])
-
-
 @pytest.mark.parametrize("lanes", [[0, 2], [3, 1], [1, 2, 3]])
 def test_any_lanes_are_read_together_as_each_is_read_alone(
     small_config: Make, engine: Engine, lanes: list[int]
@@ -108,7 +98,7 @@ def test_the_gradient_of_every_engine_is_as_near_to_float64_as_plain_torchs(smal
     stacks = [stack_of(configs, engine=e) for e in (engine, Engine("eager", CPU))]
     for stack in (exact, *stacks):
         stack.advance(1)
-    ours, plain = (relative(after(stack, "moment1").double(), after(exact, "moment1")) for stack in stacks)
+    ours, plain = (relative(after(stack, "moment1"), after(exact, "moment1")) for stack in stacks)
     assert ours < max(3 * plain, 1e-6)
 
 
