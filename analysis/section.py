@@ -11,12 +11,12 @@ from analysis.estimate import Estimate
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One quantity by convention `paper` and by convention `runs`, and the second minus the first where it is known."""
+    """One quantity by convention `paper` and by convention `runs`, and the second minus the first."""
 
     name: str
     paper: Estimate
     runs: Estimate
-    difference: Estimate | None
+    difference: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,6 @@ class Section:
 
     def _all(self) -> Iterator[Estimate]:
         for row in self.compared:
-            yield from (row.paper, row.runs, *((row.difference,) if row.difference else ()))
+            yield from (row.paper, row.runs, row.difference)
         for group in self.groups:
             yield from group.estimates

@@ -135,7 +135,7 @@ def _collapse(fitted: collapse.Collapse) -> Section:
 def _law(law: Law) -> Section:
     names = ("alpha_per_norm_unit", "alpha_per_rho", "alpha_per_logit_scale")
     rows = tuple(Compared(n, law[n], law[f"{n}_runs"], law[f"{n}_runs_minus_paper"]) for n in names)
-    told = {e.name for row in rows for e in (row.paper, row.runs, row.difference) if e is not None}
+    told = {e.name for row in rows for e in (row.paper, row.runs, row.difference)}
     return Section(
         "law",
         "Exponential law",

@@ -149,7 +149,7 @@ def _differences(rows: Sequence[Compared]) -> tuple[str, list[list[str]]]:
 
     Where one of the two has no value neither has the difference, and the row says so already.
     """
-    known = {row.name: row.difference for row in rows if row.difference is not None and _both(row)}
+    known = {row.name: row.difference for row in rows if _both(row)}
     common, own = shared_sentences(list(known.values()))
     lacks, why = _shared_lack(list(known.values()))
     each = {

@@ -227,7 +227,7 @@ def test_differences_without_interval_say_why_once():
 
     both = made((0.0, 2.0), RESAMPLED)
     apart = replace(both, interval=None, interval_reason="the two are resampled apart")
-    rows = [Compared(name, both, both, difference) for name, difference in (("a", apart), ("b", apart), ("c", None))]
+    rows = [Compared(name, both, both, difference) for name, difference in (("a", apart), ("b", apart))]
     assert _conventions(rows).difference.startswith("No interval: the two are resampled apart.")
     *_, (_, remark) = _conventions([*rows, Compared("d", both, both, both)]).rows
     assert "resampled apart" not in remark
