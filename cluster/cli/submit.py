@@ -21,7 +21,6 @@ from cluster.cli.common import (
     TokenFileOption,
     WaitForNodesOption,
     app,
-    console,
     say,
     store_at,
 )
@@ -78,9 +77,6 @@ def submit(
     _look_at_nodes(server, planned, sweep.execution, opened, price, wait_for_nodes)
     sweep_store = SweepStore(opened.objects, sweep.name)
     sweep_store.create(text, planned)
-    if Reader(sweep_store).read().state == "finished":
-        console().print(f"{sweep.name} is finished: nothing was submitted", highlight=False)
-        return
     hand_over(
         sweep_store,
         server,
@@ -115,7 +111,14 @@ def hand_over(
         *([f"--max-gpu-hours={max_gpu_hours:g}"] if max_gpu_hours is not None else []),
         *([f"--git-sha={commit}"] if commit else []),
     ]
-    done = submit_job(server, store, arguments, shipped(variables, is_job=True), say)
+
+    def is_finished() -> bool:
+        return not options and Reader(store).read().state == "finished"
+
+    done = submit_job(server, store, arguments, shipped(variables, is_job=True), is_finished, say)
+    if done is None:
+        say(f"{store.sweep} is finished: nothing was submitted")
+        return
     at = f"--store '{store.objects.uri}'"
     if done.joined:
         say(f"{store.sweep} is under way already: {done.said}; nothing was submitted")

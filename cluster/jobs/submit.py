@@ -46,7 +46,7 @@ def job_prefix(store_uri: str, sweep: str) -> str:
 
 def live_job(server: JobsServer, store_uri: str, sweep: str) -> Job | None:
     """The job that drives a sweep on this cluster now, or None."""
-    return next((job for job in _jobs(server, job_prefix(store_uri, sweep)) if not job.is_over), None)
+    return _live(_jobs(server, job_prefix(store_uri, sweep)))
 
 
 def submit(
@@ -54,29 +54,35 @@ def submit(
     store: SweepStore,
     options: Sequence[str],
     runtime_env: Mapping[str, Any],
+    is_finished: Callable[[], bool],
     tell: Callable[[str], None] = lambda _: None,
-) -> Submission:
-    """Start the driver of a sweep that is in the store, or join the one that is at work.
+) -> Submission | None:
+    """Start the driver of a sweep that is in the store, or join the one that is at work; None where none is needed.
 
     Args:
         server: of the cluster.
         store: the sweep.
         options: of `grok-sweeps resume`, for the driver.
         runtime_env: see `shipping`.
+        is_finished: reads from the store whether nothing is left to do.
         tell: is told what takes time.
 
     Raises:
         ClusterError: the cluster refuses the job, or the driver its cluster.
     """
+    prefix = job_prefix(store.objects.uri, store.sweep)
     for _ in range(_TRIES):
-        live = live_job(server, store.objects.uri, store.sweep)
+        # The jobs first, then the store: a job that does all the work meanwhile has taken the id of the next.
+        jobs = _jobs(server, prefix)
+        live = _live(jobs)
         if live is not None:
             return Submission(live.submission_id, joined=True, said=f"job {live.submission_id} is {live.state}")
         elsewhere = None if _ended_here(server, store) else _driver_elsewhere(store, tell)
         if elsewhere is not None:
             return Submission("", joined=True, said=elsewhere)
-        prefix = job_prefix(store.objects.uri, store.sweep)
-        numbers = [int(job.submission_id.removeprefix(prefix)) for job in _jobs(server, prefix)]
+        if is_finished():
+            return None
+        numbers = [int(job.submission_id.removeprefix(prefix)) for job in jobs]
         submission_id = f"{prefix}{max(numbers, default=0) + 1}"
         # The job's own id is among its arguments: it goes into the heartbeat.
         arguments = ["resume", store.sweep, "--address", "auto", "--store", store.objects.uri, *options]
@@ -92,6 +98,10 @@ def submit(
 def _jobs(server: JobsServer, prefix: str) -> list[Job]:
     """The jobs that were submitted under a prefix and a number."""
     return [job for job in server.jobs() if re.fullmatch(re.escape(prefix) + r"\d+", job.submission_id)]
+
+
+def _live(jobs: Sequence[Job]) -> Job | None:
+    return next((job for job in jobs if not job.is_over), None)
 
 
 def _first_words(server: JobsServer, submission_id: str) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cluster_processes import WAIT_S
@@ -14,8 +15,8 @@ from ray_nodes import RayCluster, running_cluster, wait_until
 from s3_servers import SeaweedServer
 from scripted_server import Answer, scripted_server
 
-from cluster.jobs import JobsServer
-from cluster.jobs.submit import job_prefix
+from cluster.jobs import Job, JobsServer
+from cluster.jobs.submit import job_prefix, submit
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import VERSION, git_sha
 from grok_sweeps.results import open_store
@@ -111,6 +112,59 @@ def test_two_submissions_at_once_are_one_job_that_finishes_without_its_clients(
     assert "Running entrypoint for job" in client("logs", "handed", "--job", "--token-file", "token")
     assert f"{prefix}1: SUCCEEDED on {ray_cluster.jobs_address}" in client("list", "--token-file", "token")
     assert "handed is finished: nothing was submitted" in client("submit", "handed.yaml", *with_token)
+
+
+class JobTable:
+    """A jobs server whose jobs end as soon as they are submitted."""
+
+    address = "http://127.0.0.1:8265"
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def jobs(self) -> list[Job]:
+        return [Job(submission_id, "SUCCEEDED", "") for submission_id in self.ids]
+
+    def job(self, submission_id: str) -> Job | None:
+        return next((job for job in self.jobs() if job.submission_id == submission_id), None)
+
+    def submit(self, submission_id: str, *_: object) -> bool:
+        if submission_id in self.ids:
+            return False
+        self.ids.append(submission_id)
+        return True
+
+    def logs(self, _: str) -> str:
+        return "it has ended"
+
+
+@pytest.mark.parametrize("ends", ["after the jobs were listed", "while the store is read"])
+def test_a_job_that_did_all_the_work_meanwhile_is_not_followed_by_a_second(ends: str, sweep_store: SweepStore) -> None:
+    table = JobTable()
+    first = f"{job_prefix(sweep_store.objects.uri, sweep_store.sweep)}1"
+    asked = []
+
+    def finishes_at_first_look() -> bool:
+        """The other submission's job begins and ends around the first look at the store."""
+        asked.append(table.jobs())
+        if len(asked) > 1:
+            return True
+        table.submit(first)
+        return ends == "while the store is read"
+
+    assert submit(cast(JobsServer, table), sweep_store, (), {}, finishes_at_first_look) is None
+    assert table.ids == [first]
+    assert sweep_store.load_job() is None
+
+
+def test_a_sweep_whose_job_ended_unfinished_has_a_next_job(sweep_store: SweepStore) -> None:
+    table = JobTable()
+    prefix = job_prefix(sweep_store.objects.uri, sweep_store.sweep)
+    for number in (1, 2):
+        done = submit(cast(JobsServer, table), sweep_store, (), {}, lambda: False)
+        assert done is not None
+        assert (done.submission_id, done.joined) == (f"{prefix}{number}", False)
+    assert table.ids == [f"{prefix}1", f"{prefix}2"]
 
 
 @pytest.mark.slow
