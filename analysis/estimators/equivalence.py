@@ -22,7 +22,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from analysis.estimate import Estimate, Named, absent
 from analysis.methods.bootstrap import Floats, Ints, seed_table
-from analysis.methods.convention import mean_scales, median_steps, not_grokked, scale_sentence, usable
+from analysis.methods.convention import mean_scales, median_steps, not_grokked, scale_sentence, unscaled, usable
 from analysis.methods.regression import least_squares
 from analysis.methods.resampled import estimated, seeds_of
 from analysis.table.cells import Cell
@@ -77,6 +77,7 @@ def equivalence(cells: Sequence[Cell], *, resamples: int, seed: int) -> Equivale
     """Test pairs of cells at nearly equal L and different rho for equal grokking steps."""
     used, left_out = usable(cells)
     table = seed_table(used)
+    left_out = (*left_out, *unscaled(table))
     whole = np.arange(len(table))[None]
     scales = mean_scales(table, whole)[0] if used else np.empty(0)
     y = np.log(median_steps(table, whole)[0]) if used else np.empty(0)

@@ -23,6 +23,7 @@ from analysis.methods.convention import (
     median_steps,
     not_grokked,
     scale_sentence,
+    unscaled,
     usable_without_scale,
 )
 from analysis.methods.forms import (
@@ -112,11 +113,12 @@ def law(cells: Sequence[Cell], *, resamples: int, seed: int) -> Law:
 
 @dataclass(frozen=True, eq=False)
 class _Axis:
-    """One dose of the cells: its name, values [n], and why there are none."""
+    """One dose of the cells: its name, values [n], why there are none, and what every fit over it leaves out."""
 
     name: str
     x: Floats
     problem: str
+    left_out: tuple[str, ...]
 
 
 class _Fit:
@@ -154,7 +156,8 @@ class _Fit:
         if not problem and x.min() <= SMALLEST:
             problem = f"{name} is not above {SMALLEST:g}, so its powers cannot be computed"
         sentence = {"norm": "the held norm rho w_c", "rho": "rho", "L": f"L, which {scale_sentence(self.table)[2:]}"}
-        return _Axis(sentence[name], x, problem)
+        left_out = (*self.left_out, *(unscaled(self.table) if name == "L" else ()))
+        return _Axis(sentence[name], x, problem, left_out)
 
     def fits(self, axis: _Axis, lists: Ints) -> FormFits:
         """The three forms for each list of seeds; kept, since every quantity of an axis reads the same fits."""
@@ -165,11 +168,13 @@ class _Fit:
             self._kept[axis.name, key] = fit_forms(self._log_steps[key], axis.x)
         return self._kept[axis.name, key]
 
-    def none(self, name: str, unit: str, method: str, reason: str) -> Estimate:
+    def none(self, axis: _Axis, name: str, unit: str, method: str, reason: str) -> Estimate:
         """An estimate without a value."""
-        return absent(name, unit, method, reason, n_runs=self.n_runs, n_cells=len(self.used), left_out=self.left_out)
+        return absent(name, unit, method, reason, n_runs=self.n_runs, n_cells=len(self.used), left_out=axis.left_out)
 
-    def profiled(self, name: str, unit: str, method: str, value: float, interval: tuple[float, float]) -> Estimate:
+    def profiled(
+        self, axis: _Axis, name: str, unit: str, method: str, value: float, interval: tuple[float, float]
+    ) -> Estimate:
         """An estimate with a profile interval."""
         return Estimate(
             name,
@@ -179,7 +184,7 @@ class _Fit:
             interval=interval,
             n_runs=self.n_runs,
             n_cells=len(self.used),
-            left_out=self.left_out,
+            left_out=axis.left_out,
         )
 
     def bootstrap(
@@ -194,9 +199,10 @@ class _Fit:
         """A quantity of the three forms with an interval over seeds."""
         method = f"{sentence} {self.method} x is {axis.name}, held at its full-sample value."
         if axis.problem:
-            return self.none(name, unit, method, axis.problem)
+            return self.none(axis, name, unit, method, axis.problem)
 
         return self.over_seeds(
+            axis,
             name,
             unit,
             method,
@@ -206,7 +212,14 @@ class _Fit:
         )
 
     def over_seeds(
-        self, name: str, unit: str, method: str, statistic: Statistic, undefined: str, kind: Kind = Kind.EXPANDED
+        self,
+        axis: _Axis,
+        name: str,
+        unit: str,
+        method: str,
+        statistic: Statistic,
+        undefined: str,
+        kind: Kind = Kind.EXPANDED,
     ) -> Estimate:
         """A statistic of the seeds."""
         return estimated(
@@ -219,7 +232,7 @@ class _Fit:
             kind=kind,
             n_runs=self.n_runs,
             n_cells=len(self.used),
-            left_out=self.left_out,
+            left_out=axis.left_out,
         )
 
 
@@ -230,7 +243,7 @@ def _alpha(fit: _Fit, axis: _Axis, name: str, unit: str) -> tuple[Estimate, ...]
     runs_method = f"Slope alpha of convention runs: {RUNS_T.split(',')[0]}, ln T on x. {fit.method} x is {axis.name}."
     names = (name, f"{name}_over_seeds", f"{name}_fit_on_steps", f"{name}_runs", f"{name}_runs_minus_paper")
     if axis.problem:
-        return tuple(fit.none(n, unit, method, axis.problem) for n in names)
+        return tuple(fit.none(axis, n, unit, method, axis.problem) for n in names)
     slope, interval = slope_profile(fit.y, axis.x)
     by_runs = _slope_of_runs(fit, axis.x)
 
@@ -239,14 +252,14 @@ def _alpha(fit: _Fit, axis: _Axis, name: str, unit: str) -> tuple[Estimate, ...]
 
     direct = steps_profile(np.exp(fit.y), axis.x)
     return (
-        fit.profiled(names[0], unit, method, slope, interval),
+        fit.profiled(axis, names[0], unit, method, slope, interval),
         fit.bootstrap(names[1], unit, "Slope alpha.", axis, lambda f: f.slope),
-        fit.none(names[2], unit, on_steps, "T fits no exponential with a bounded exponent")
+        fit.none(axis, names[2], unit, on_steps, "T fits no exponential with a bounded exponent")
         if direct is None
-        else fit.profiled(names[2], unit, on_steps, *direct),
-        fit.over_seeds(names[3], unit, runs_method, by_runs, "the runs do not determine a slope"),
+        else fit.profiled(axis, names[2], unit, on_steps, *direct),
+        fit.over_seeds(axis, names[3], unit, runs_method, by_runs, "the runs do not determine a slope"),
         fit.over_seeds(
-            names[4], unit, f"Convention runs minus paper. {runs_method}", difference, "no slope", Kind.BASIC
+            axis, names[4], unit, f"Convention runs minus paper. {runs_method}", difference, "no slope", Kind.BASIC
         ),
     )
 
@@ -282,5 +295,5 @@ def _against(fit: _Fit, axis: _Axis, suffix: str) -> tuple[Estimate, ...]:
     scores = [fit.bootstrap(name + suffix, "1", sentence, axis, of) for name, sentence, of in quantities]
     name, method = f"power_exponent{suffix}", f"Exponent beta of ln T = c + beta ln(x − x0), 0 ≤ x0. {fit.method}"
     if axis.problem:
-        return (*scores, fit.none(name, "1", method, axis.problem))
-    return (*scores, fit.profiled(name, "1", method, *power_profile(fit.y, axis.x)))
+        return (*scores, fit.none(axis, name, "1", method, axis.problem))
+    return (*scores, fit.profiled(axis, name, "1", method, *power_profile(fit.y, axis.x)))

@@ -18,7 +18,18 @@ import numpy as np
 
 from analysis.estimate import Estimate, absent, named
 from analysis.methods.bootstrap import Floats, Ints, SeedTable, resampled_means, seed_table
-from analysis.methods.convention import PAPER, RUNS, is_logged, mean_scales, median_steps, not_grokked, scale_sentence
+from analysis.methods.convention import (
+    PAPER,
+    RUNS,
+    grokked_steps,
+    is_logged,
+    mean_scales,
+    median_steps,
+    not_grokked,
+    scale_sentence,
+    unread,
+    unscaled,
+)
 from analysis.methods.resampled import Kind, Seeds, Statistic, estimated, seeds_of
 from analysis.table.cells import Cell
 
@@ -61,10 +72,13 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
     table = seed_table(design.cells)
     seeds = seeds_of(table, resamples, seed)
     n_runs, n_cells = sum(c.n_grokked for c in design.cells), len(design.cells)
-    left_out = (*design.left_out, *not_grokked(design.cells))
+    lacking = {PAPER: unscaled(table), RUNS: unread("L at grokking", table.logit_scale, grokked_steps(table))}
 
-    def estimate(name: str, statistic: Statistic, how: str, undefined: str, kind: Kind = Kind.EXPANDED) -> Estimate:
+    def estimate(
+        name: str, by: tuple[str, ...], statistic: Statistic, how: str, undefined: str, kind: Kind = Kind.EXPANDED
+    ) -> Estimate:
         text = f"{method} {how}"
+        left_out = (*design.left_out, *not_grokked(design.cells), *(said for c in by for said in lacking[c]))
         if undefined:
             return absent(name, "1", text, undefined, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
         return estimated(
@@ -87,6 +101,7 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
     variants = tuple(
         estimate(
             f"{_NAME}_{c}_{'drawn' if d else 'fixed'}_{label}",
+            (c,),
             statistics[c, d],
             f"{sentence[c]}. {_DRAWN if d else _FIXED}",
             reasons[c],
@@ -96,10 +111,13 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
         for label, kind in (("percentile", Kind.EXPANDED), ("bca", Kind.BCA))
     )
     return Recovery(
-        estimate(_NAME, statistics[PAPER, False], f"{sentence[PAPER]}. {_FIXED}", reasons[PAPER], Kind.PUBLISHED),
+        estimate(
+            _NAME, (PAPER,), statistics[PAPER, False], f"{sentence[PAPER]}. {_FIXED}", reasons[PAPER], Kind.PUBLISHED
+        ),
         variants,
         estimate(
             f"{_NAME}_runs_minus_paper",
+            (PAPER, RUNS),
             lambda lists: statistics[RUNS, True](lists) - statistics[PAPER, True](lists),
             f"Convention runs minus convention paper. {_DRAWN}",
             reasons[PAPER]

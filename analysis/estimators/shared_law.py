@@ -17,7 +17,7 @@ from statsmodels.stats.anova import anova_lm
 from analysis.estimate import Estimate, Named, absent
 from analysis.estimators.law import MIN_CELLS, law_cells
 from analysis.methods.bootstrap import Floats, Ints, seed_table
-from analysis.methods.convention import PAPER_T, mean_scales, median_steps, not_grokked, scale_sentence
+from analysis.methods.convention import PAPER_T, mean_scales, median_steps, not_grokked, scale_sentence, unscaled
 from analysis.methods.forms import SMALLEST
 from analysis.table.cells import Cell
 
@@ -49,10 +49,9 @@ def shared_law(families: Mapping[str, tuple[Cell, ...]]) -> SharedLaw:
             *not_grokked(used),
         )
     )
-    estimates: list[Estimate] = []
-    for axis in ("rho", "logit_scale"):
-        estimates += _pooled(kept, axis, left_out)
-    return SharedLaw(tuple(estimates))
+    unread = tuple(f"{name}, {sentence}" for name, used in kept.items() for sentence in unscaled(seed_table(used)))
+    by_rho, by_scale = _pooled(kept, "rho", left_out), _pooled(kept, "logit_scale", (*left_out, *unread))
+    return SharedLaw((*by_rho, *by_scale))
 
 
 def _pooled(kept: Mapping[str, tuple[Cell, ...]], axis: str, left_out: tuple[str, ...]) -> list[Estimate]:

@@ -100,6 +100,11 @@ def unread(name: str, values: Floats, steps: Floats) -> tuple[str, ...]:
     return (f"{n} grokked runs without {name}, of which T is used",) if n else ()
 
 
+def unscaled(table: SeedTable) -> tuple[str, ...]:
+    """The same for L of convention `paper`."""
+    return unread("L", paper_scales(table), grokked_steps(table))
+
+
 def _split(cells: Sequence[Cell], *, needs_scale: bool) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
     used, left_out = [], []
     for cell in cells:

@@ -209,3 +209,42 @@ def test_a_jump_that_could_not_be_checked_is_said():
 def test_cells_at_other_temperatures_are_counted_in_one_sentence():
     _, left_out = law_cells(grid(np.random.default_rng(0)))
     assert left_out == ("8 cells at another tau than 1",)
+
+
+def unread(made, n):
+    """The cell, of which the first `n` runs grokked and have no L, neither logged nor their own."""
+    runs = [replace(r, logit_scale=None, logged_scale=None) for r in made.runs[:n]]
+    return replace(made, runs=(*runs, *made.runs[n:]))
+
+
+NO_SCALE = "5 grokked runs without L, of which T is used"
+
+
+def test_what_rests_on_l_says_which_grokked_runs_have_none_and_what_does_not_says_nothing():
+    cells = doses(range(20, 27))
+    cells[1], cells[2] = unread(cells[1], 2), unread(cells[2], 3)
+    fit = law(cells, **FEW)
+    for name in ("alpha_per_logit_scale", "r_squared_logit_scale", "delta_aic_power_logit_scale"):
+        assert fit[name].left_out == (NO_SCALE,)
+    assert {fit[name].left_out for name in ("alpha_per_rho", "alpha_per_norm_unit", "r_squared")} == {()}
+
+    moduli = shared_law({"p = 59": tuple(cells), "p = 97": tuple(doses(range(20, 27), seed=1))})
+    assert moduli["shared_alpha_logit_scale"].left_out == (f"p = 59, {NO_SCALE}",)
+    assert moduli["shared_alpha_rho"].left_out == ()
+
+    pairs = equivalence([unread(cell(1.0, 1.0, STEPS, LEVEL), 5), cell(1.1, 1.3, STEPS, LEVEL)], **FEW)
+    assert pairs.p_all.left_out == (NO_SCALE,)
+
+
+@pytest.mark.parametrize("logged", [True, False], ids=["L over time", "L at grokking only"])
+def test_the_recovery_says_by_each_convention_which_grokked_runs_have_no_l(logged):
+    up = [cell(1.15, tau, STEPS * 3 / tau**2, LEVEL * 1.4 / tau) for tau in (1.0, 1.3, 1.7)]
+    cells = [unread(cell(1.0, 1.0, STEPS, LEVEL), 5), *up]
+    if logged:
+        cells = [replace(c, runs=tuple(replace(r, logged_scale=r.logit_scale) for r in c.runs)) for c in cells]
+    found = recoveries(cells, loss="ce", **FEW)
+    own = "5 grokked runs without L at grokking, of which T is used"
+    assert found.paper.value is not None
+    assert found.paper.left_out == found["recovery_fraction_paper_drawn_bca"].left_out == (NO_SCALE,)
+    assert found["recovery_fraction_runs_drawn_bca"].left_out == (own,)
+    assert found.difference.left_out == (NO_SCALE, own)
