@@ -170,7 +170,7 @@ class RayCluster:
         used = self.token if token is None else token
         headers = {"Authorization": f"Bearer {used}"} if used else {}
         with urllib.request.urlopen(
-            urllib.request.Request(self.jobs_address + path, headers=headers), timeout=10
+            urllib.request.Request(self.jobs_address + path, headers=headers), timeout=60
         ) as got:
             return json.load(got)
 

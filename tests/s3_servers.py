@@ -135,7 +135,7 @@ class S3Server:
             aws_access_key_id=used.access_key,
             aws_secret_access_key=used.secret_key,
             region_name="us-east-1",
-            config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=10),
+            config=Config(retries={"total_max_attempts": 1}, connect_timeout=30, read_timeout=60),
         )
 
     def keys(self, prefix: str = "") -> list[str]:
@@ -225,7 +225,7 @@ class MotoServer(S3Server):
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}
         )
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=60).close()
 
 
 def _has_bucket(client: Any) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cluster_processes import Sweeping, cli, wait_until
+from cluster_processes import WAIT_S, Sweeping, cli, wait_until
 
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import open_store
@@ -95,7 +95,7 @@ def test_a_request_to_stop_writes_the_states_and_the_sweep_goes_on_from_them(
     sweep = sweeping("run", "stopped.yaml", "--store", "store")
     wait_until(lambda: (store.load_status() or {}).get("lanes_active") == 4, "a report of every lane")
     sweep.process.send_signal(signum)
-    assert sweep.process.wait(timeout=120) == 130
+    assert sweep.process.wait(timeout=WAIT_S) == 130
     log = (tmp_path / "run.log").read_text()
     assert "run the same command again to go on" in log
     assert "Traceback" not in log

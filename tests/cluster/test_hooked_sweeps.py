@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cluster_processes import Sweeping, cli, wait_until
+from cluster_processes import WAIT_S, Sweeping, cli, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 from s3_servers import free_ports
 from test_failed_runs import poison
@@ -66,7 +66,7 @@ def test_metrics_are_scraped_while_a_sweep_runs_and_its_end_is_told(
     assert seen[("grok_sweeps_heartbeat_timestamp_seconds",)] > 1.7e9
     assert {("grok_sweeps_runs", outcome) for outcome in OUTCOMES} <= seen.keys()
     sweep.process.send_signal(signal.SIGTERM)
-    assert sweep.process.wait(timeout=120) == 130
+    assert sweep.process.wait(timeout=WAIT_S) == 130
     assert scrape(port) == {}, "it listens no longer"
     (body,) = webhook.bodies
     assert (body["event"], body["state"], body["sweep"]) == ("interrupted", "interrupted", "watched")

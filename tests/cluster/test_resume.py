@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cluster_processes import Sweeping, cli, wait_until
+from cluster_processes import WAIT_S, Sweeping, cli, wait_until
 
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan.plan import Plan
@@ -31,7 +31,7 @@ def test_a_sweep_goes_on_in_other_packs_on_other_workers(
     sweep = sweeping("run", "moved.yaml", "--store", "store")
     wait_until(lambda: len(load_newest(store, plan.run_ids())) == 4, "a state of every run")
     sweep.process.send_signal(signal.SIGTERM)
-    assert sweep.process.wait(timeout=120) == 130
+    assert sweep.process.wait(timeout=WAIT_S) == 130
     (tmp_path / "moved.yaml").unlink()
     stopped_at = datetime.now(UTC)
 

@@ -13,7 +13,7 @@ from grok_sweeps.store.local import LocalObjects
 
 
 def _mount(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["mount", *arguments], capture_output=True, text=True, timeout=10, check=False)
+    return subprocess.run(["mount", *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield tmp_path
     finally:
-        subprocess.run(["umount", str(tmp_path)], timeout=10, check=True)
+        subprocess.run(["umount", str(tmp_path)], timeout=60, check=True)
 
 
 def _everything(folder: Path) -> list[str]:
