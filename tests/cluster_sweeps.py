@@ -28,10 +28,9 @@ from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork, RunWork
 from tests.faults.compare import Results
-from tests.faults.steps import COUNTING, CountedSteps
+from tests.faults.steps import CountedSteps
 from tests.ray_nodes import RayCluster, RayNode, running_cluster, wait_until
 
-ROOT = Path(__file__).resolve().parents[1]
 FINISH_S = 400.0
 """Bound of the wait for a sweep's end."""
 OVER = ("STOPPED", "SUCCEEDED", "FAILED")
@@ -88,7 +87,7 @@ class Site:
     @property
     def environment(self) -> dict[str, str]:
         """What its nodes and clients need beside what they inherit."""
-        return {**self.steps.environment, "PYTHONPATH": os.pathsep.join((str(COUNTING), str(ROOT)))}
+        return self.steps.environment
 
     def cluster(self, nodes: int, cpus: int = 1) -> contextlib.AbstractContextManager[RayCluster]:
         """A cluster of this site's own."""
@@ -201,5 +200,5 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 def training(nodes: Sequence[RayNode]) -> list[RayNode]:
-    """Those of the nodes that have a worker that trains."""
-    return [node for node in nodes if node.workers("PackTrial.train")]
+    """Those of the nodes that have a pack's worker; between two reports of a pack Ray says no `train` of it."""
+    return [node for node in nodes if node.workers("PackTrial")]

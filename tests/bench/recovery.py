@@ -47,7 +47,7 @@ class Scene:
 
     def worker(self) -> psutil.Process:
         """A worker that trains."""
-        return training(self.cluster.nodes)[0].workers("PackTrial.train")[0]
+        return training(self.cluster.nodes)[0].workers("PackTrial")[0]
 
     def says(self, text: str) -> bool:
         """Whether the driver has said so since the fault."""

@@ -12,6 +12,8 @@ import pytest
 from cluster_processes import Sweeping
 from tool_servers import MlflowServer, Received, webhook_server
 
+from tests.faults.steps import CountedSteps
+
 
 @pytest.fixture
 def sweeping(tmp_path: Path) -> Iterator[Callable[..., Sweeping]]:
@@ -26,6 +28,15 @@ def sweeping(tmp_path: Path) -> Iterator[Callable[..., Sweeping]]:
     for sweep in started:
         with contextlib.suppress(psutil.NoSuchProcess):
             sweep.kill_everything()
+
+
+@pytest.fixture
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CountedSteps:
+    """The steps of all commands that the test starts."""
+    counted = CountedSteps(tmp_path / "steps")
+    for name, value in counted.environment.items():
+        monkeypatch.setenv(name, value)
+    return counted
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.checkpoints import load_newest
+from tests.faults.steps import CountedSteps
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 
@@ -86,16 +87,21 @@ def test_a_sweep_with_a_control_stage_from_spec_to_report(tmp_path: Path, small_
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_stop_writes_the_states_and_the_sweep_goes_on_from_them(
-    signum: signal.Signals, tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping]
+    signum: signal.Signals,
+    tmp_path: Path,
+    small_plan: SmallPlan,
+    sweeping: Callable[..., Sweeping],
+    steps: CountedSteps,
 ) -> None:
     execution = {"workers": 2, "lanes": 2, "pack_runs": 2}
-    text, plan = small_plan("stopped", execution, rho=[1.3], seeds=4, max_steps=12_000, eval_every=5, stop="budget")
+    text, plan = small_plan("stopped", execution, rho=[1.3], seeds=4, max_steps=4000, stop="budget")
     (tmp_path / "stopped.yaml").write_text(text)
     store = SweepStore(open_objects(str(tmp_path / "store")), "stopped")
-    sweep = sweeping("run", "stopped.yaml", "--store", "store")
-    wait_until(lambda: (store.load_status() or {}).get("lanes_active") == 4, "a report of every lane")
-    sweep.process.send_signal(signum)
-    assert sweep.process.wait(timeout=WAIT_S) == 130
+    with steps.slowed():
+        sweep = sweeping("run", "stopped.yaml", "--store", "store")
+        wait_until(lambda: (store.load_status() or {}).get("lanes_active") == 4, "a report of every lane", sweep)
+        sweep.process.send_signal(signum)
+        assert sweep.process.wait(timeout=WAIT_S) == 130
     log = (tmp_path / "run.log").read_text()
     assert "run the same command again to go on" in log
     assert "Traceback" not in log

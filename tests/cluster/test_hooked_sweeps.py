@@ -20,6 +20,7 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import Store, open_store
 from grok_sweeps.schema import CONFIG, OUTCOMES, READING_NAMES
 from grok_sweeps.store import SweepStore, open_objects
+from tests.faults.steps import CountedSteps
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 PATIENT = (str(Path(__file__).with_name("patient_driver.py")),)
@@ -46,27 +47,29 @@ def test_metrics_are_scraped_while_a_sweep_runs_and_its_end_is_told(
     webhook: Received,
     monkeypatch: pytest.MonkeyPatch,
     sweeping: Callable[..., Sweeping],
+    steps: CountedSteps,
 ) -> None:
     port = next(free_ports(1))
     monkeypatch.setenv("MY_HOOK", webhook.url)
     execution = {"workers": 2, "lanes": 2, "pack_runs": 2, "webhook": "$MY_HOOK", "metrics_port": port}
-    text, _ = small_plan("watched", execution, rho=[1.3], seeds=4, max_steps=12_000, eval_every=5, stop="budget")
+    text, _ = small_plan("watched", execution, rho=[1.3], seeds=4, max_steps=4000, stop="budget")
     (tmp_path / "watched.yaml").write_text(text)
-    sweep = sweeping("run", "watched.yaml", "--store", "store")
     seen: dict[tuple[str, ...], float] = {}
 
     def trains() -> bool:
         seen.update(scrape(port))
         return seen.get(("grok_sweeps_lanes_active",)) == 4 and seen[("grok_sweeps_run_steps_total",)] > 0
 
-    wait_until(trains, "metrics of four lanes", sweep)
+    with steps.slowed():
+        sweep = sweeping("run", "watched.yaml", "--store", "store")
+        wait_until(trains, "metrics of four lanes", sweep)
+        sweep.process.send_signal(signal.SIGTERM)
+        assert sweep.process.wait(timeout=WAIT_S) == 130
     assert seen[("grok_sweeps_runs_planned",)] == 4
     assert seen[("grok_sweeps_packs", "running")] == 2
     assert seen[("grok_sweeps_worker_losses_total",)] == 0
     assert seen[("grok_sweeps_heartbeat_timestamp_seconds",)] > 1.7e9
     assert {("grok_sweeps_runs", outcome) for outcome in OUTCOMES} <= seen.keys()
-    sweep.process.send_signal(signal.SIGTERM)
-    assert sweep.process.wait(timeout=WAIT_S) == 130
     assert scrape(port) == {}, "it listens no longer"
     (body,) = webhook.bodies
     assert (body["event"], body["state"], body["sweep"]) == ("interrupted", "interrupted", "watched")

@@ -25,6 +25,7 @@ from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork, RunWork
+from tests.faults.steps import CountedSteps
 
 RUNS = 48
 AXES = {"rho": [1.0, 1.1, 1.2], "tau": [1.0, 1.3], "seeds": 8}
@@ -96,6 +97,7 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
     tmp_path: Path,
     sweeping: Callable[..., Sweeping],
     small_plan: Callable[..., tuple[str, Plan]],
+    steps: CountedSteps,
 ) -> None:
     moment = random.Random(f"{victim}")
     text, plan = small_plan("killed", {"checkpoint_every_s": 0.2, "workers": 2, "pack_runs": 3}, **AXES)
@@ -105,19 +107,20 @@ def test_a_kill_at_a_random_moment_loses_and_repeats_nothing(
     command = ("run", "killed.yaml", "--store", "store")
 
     left_behind: list[psutil.Process] = []
-    sweep = sweeping(*command)
-    for _ in range(kills):
-        wait_for_work(store, sweep)
-        time.sleep(moment.uniform(0, 0.4))  # the random moment itself, not a wait for something
-        assert sweep.process.poll() is None, "killed while under way"
-        if victim == "worker":
-            kill_a_worker(sweep)
-        elif victim == "driver":
-            left_behind += sweep.kill_driver()
-        else:
-            sweep.kill_everything()
-        if victim != "worker":
-            sweep = sweeping(*command)
+    with steps.slowed(0.02):  # about half of the time: a kill meets a step as well as a rest
+        sweep = sweeping(*command)
+        for _ in range(kills):
+            wait_for_work(store, sweep)
+            time.sleep(moment.uniform(0, 0.4))  # the random moment itself, not a wait for something
+            assert sweep.process.poll() is None, "killed while under way"
+            if victim == "worker":
+                kill_a_worker(sweep)
+            elif victim == "driver":
+                left_behind += sweep.kill_driver()
+            else:
+                sweep.kill_everything()
+            if victim != "worker":
+                sweep = sweeping(*command)
     assert sweep.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
 
     check_against_undisturbed(tmp_path, store, plan)
@@ -168,19 +171,21 @@ def test_a_preempted_worker_writes_its_states_and_any_number_of_preemptions_is_b
     tmp_path: Path,
     sweeping: Callable[..., Sweeping],
     small_plan: Callable[..., tuple[str, Plan]],
+    steps: CountedSteps,
 ) -> None:
     execution = {"workers": 1, "max_failures": 0, "checkpoint_every_s": 86_400}
-    text, plan = small_plan("killed", execution, rho=[1.3], seeds=1, max_steps=40_000, stop="budget")
+    text, plan = small_plan("killed", execution, rho=[1.3], seeds=1, max_steps=10_000, stop="budget")
     (tmp_path / "killed.yaml").write_text(text)
     store = SweepStore(open_objects(str(tmp_path / "store")), "killed")
-    sweep = sweeping("run", "killed.yaml", "--store", "store")
     (run,) = plan.runs
-    for _ in range(2):
-        reached = step_in_store(store, run.run_id)
-        wait_until(partial(under_way_past, store, reached), "steps past the state")
-        for worker in sweep.workers():
-            worker.terminate()
-        wait_until(lambda past=reached: step_in_store(store, run.run_id) > past, "a newer state")
+    with steps.slowed():
+        sweep = sweeping("run", "killed.yaml", "--store", "store")
+        for _ in range(2):
+            reached = step_in_store(store, run.run_id)
+            wait_until(partial(under_way_past, store, reached), "steps past the state", sweep)
+            for worker in sweep.workers():
+                worker.terminate()
+            wait_until(lambda past=reached: step_in_store(store, run.run_id) > past, "a newer state", sweep)
     assert sweep.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
-    assert finished(store)[run.run_id]["steps_run"] == 40_000
+    assert finished(store)[run.run_id]["steps_run"] == 10_000
     assert (tmp_path / "run.log").read_text().count("lost its worker") == 2

@@ -14,8 +14,8 @@ from tests.ray_nodes import RayCluster, running, wait_until
 from tests.s3_servers import SeaweedServer
 
 pytestmark = pytest.mark.slow
-SWEEP = SmallSweep(seeds=3)
-PART = SmallSweep(seeds=2)
+SWEEP = SmallSweep(seeds=3, max_steps=4000)
+PART = SmallSweep(seeds=2, max_steps=4000)
 """Runs that `SWEEP` has too."""
 STALL_AFTER_S = 15.0
 
@@ -49,22 +49,20 @@ def test_packs_go_on_elsewhere_when_nodes_join_and_die_and_workers_freeze(
 ) -> None:
     sweep = ClusterSweep(site, SWEEP.spec("joined-and-killed"))
     settings = ("workers=auto", "pack_runs=1", f"stall_after_s={STALL_AFTER_S:g}")
-    sweep.submit(nodes, *(f"--set=execution.{setting}" for setting in settings))
-    says(sweep, nodes, "12 packs on 2 cpu workers")
-    new = nodes.add_node(1, env=site.environment)  # while the first workers start: theirs are not done by then
-    sweep.wait_under_way(nodes, packs=2, row_files=0)
-    first = [node for node in nodes.nodes if node is not new]
-    wait_until(lambda: training(first), "one of the first nodes trains", lambda: sweep.log(nodes))
-    killed = training(first)[0]
-    says(sweep, nodes, "room for 3 packs at once, 2 before")
-    wait_until(lambda: new.workers("PackTrial.train"), "the new node trains", lambda: sweep.log(nodes))
+    with site.steps.slowed():
+        sweep.submit(nodes, *(f"--set=execution.{setting}" for setting in settings))
+        says(sweep, nodes, "12 packs on 2 cpu workers")
+        sweep.wait_under_way(nodes, packs=2, row_files=0)
+        first = training(nodes.nodes)
+        new = nodes.add_node(1, env=site.environment)
+        says(sweep, nodes, "room for 3 packs at once, 2 before")
+        wait_until(lambda: new.workers("PackTrial.train"), "the new node trains", lambda: sweep.log(nodes))
 
-    killed.kill()
-    says(sweep, nodes, "lost its worker")
-    wait_until(lambda: new.workers("PackTrial.train"), "the new node trains", lambda: sweep.log(nodes))
-    frozen = new.workers("PackTrial.train")[0]
-    frozen.send_signal(signal.SIGSTOP)
-    says(sweep, nodes, f"made no step in {STALL_AFTER_S:g} s; it starts again from its newest state")
+        first[0].kill()
+        says(sweep, nodes, "lost its worker")
+        (frozen,) = new.workers("PackTrial")
+        frozen.send_signal(signal.SIGSTOP)
+        says(sweep, nodes, f"made no step in {STALL_AFTER_S:g} s; it starts again from its newest state")
     sweep.wait_finished(nodes)
     assert not running([frozen])
     assert compare(undisturbed, sweep.results()) == Losses()
@@ -74,12 +72,13 @@ def test_a_node_that_leaves_hands_its_packs_back_and_no_step_is_trained_twice(
     site: Site, nodes: RayCluster, undisturbed: Results
 ) -> None:
     sweep = ClusterSweep(site, PART.spec("left"))
-    sweep.submit(nodes, "--set=execution.max_failures=0")
-    sweep.wait_under_way(nodes, packs=2, row_files=0)
-    leaving = training(nodes.nodes)[0]
-    said = ended(site.python(nodes, "-m", "tests.leave_node_at", leaving.ip))
-    assert f"node {leaving.node_id} leaves with 0 packs under way" in said
-    leaving.terminate()
+    with site.steps.slowed():
+        sweep.submit(nodes, "--set=execution.max_failures=0")
+        sweep.wait_under_way(nodes, packs=2, row_files=0)
+        leaving = training(nodes.nodes)[0]
+        said = ended(site.python(nodes, "-m", "tests.leave_node_at", leaving.ip))
+        assert f"node {leaving.node_id} leaves with 0 packs under way" in said
+        leaving.terminate()
     nodes.add_node(1, env=site.environment)
     sweep.wait_finished(nodes)
     log, results = sweep.log(nodes), sweep.results()
@@ -100,15 +99,17 @@ def test_a_sweep_that_lost_its_driver_and_its_head_is_completed_by_another_clust
     site: Site, nodes: RayCluster, undisturbed: Results
 ) -> None:
     sweep = ClusterSweep(site, PART.spec("beheaded"))
-    sweep.submit(nodes)
-    sweep.wait_under_way(nodes, packs=2, row_files=0)
-    driver = sweep.driver(nodes)
-    assert driver is not None
-    driver.kill()
-    wait_until(lambda: sweep.state(nodes) == "FAILED", "the job has failed")
-    assert "looking whether it still is" not in sweep.submit(nodes), "a driver that is known to be over is waited for"
-    sweep.wait_under_way(nodes, packs=2)
-    nodes.kill_head()
+    with site.steps.slowed(0.2):
+        sweep.submit(nodes)
+        sweep.wait_under_way(nodes, packs=2, row_files=0)
+        driver = sweep.driver(nodes)
+        assert driver is not None
+        driver.kill()
+        wait_until(lambda: sweep.state(nodes) == "FAILED", "the job has failed")
+        again = sweep.submit(nodes)
+        assert "looking whether it still is" not in again, "a driver that is known to be over is waited for"
+        sweep.wait_under_way(nodes, packs=2)
+        nodes.kill_head()
     with site.cluster(2) as other:
         sweep.submit(other)
         sweep.wait_finished(other)

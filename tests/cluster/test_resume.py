@@ -16,22 +16,24 @@ from grok_sweeps.results import open_store
 from grok_sweeps.spec import parse_spec, with_execution
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.checkpoints import load_newest
+from tests.faults.steps import CountedSteps
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 
 
 @pytest.mark.slow
 def test_a_sweep_goes_on_in_other_packs_on_other_workers(
-    tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping]
+    tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping], steps: CountedSteps
 ) -> None:
     wide = {"workers": 1, "lanes": 4, "pack_runs": 4, "checkpoint_every_s": 0.1}
-    text, plan = small_plan("moved", wide, rho=[1.3], seeds=4, max_steps=6000, eval_every=5)
+    text, plan = small_plan("moved", wide, rho=[1.3], seeds=4, max_steps=6000)
     (tmp_path / "moved.yaml").write_text(text)
     store = SweepStore(open_objects(str(tmp_path / "store")), "moved")
-    sweep = sweeping("run", "moved.yaml", "--store", "store")
-    wait_until(lambda: len(load_newest(store, plan.run_ids())) == 4, "a state of every run")
-    sweep.process.send_signal(signal.SIGTERM)
-    assert sweep.process.wait(timeout=WAIT_S) == 130
+    with steps.slowed():
+        sweep = sweeping("run", "moved.yaml", "--store", "store")
+        wait_until(lambda: len(load_newest(store, plan.run_ids())) == 4, "a state of every run", sweep)
+        sweep.process.send_signal(signal.SIGTERM)
+        assert sweep.process.wait(timeout=WAIT_S) == 130
     (tmp_path / "moved.yaml").unlink()
     stopped_at = datetime.now(UTC)
 

@@ -27,10 +27,9 @@ from tests.faults.outcome import Outcome
 from tests.faults.places import Place
 from tests.faults.processes import Family
 from tests.faults.schedule import Fault
-from tests.faults.steps import COUNTING, CountedSteps
+from tests.faults.steps import CountedSteps
 from tests.faults.sweeps import SmallSweep
 
-ROOT = Path(__file__).resolve().parents[2]
 HUNG_S = 240.0
 """A command that trains nothing for so long is given up: twice as long as a store is waited for."""
 MOST_RESUMES = 8
@@ -191,11 +190,10 @@ class Campaign:
 
 
 def _own_folders(folder: Path) -> Mapping[str, str]:
-    """Where the commands find this tree and the counter, and where Ray leaves its files: they go with the folder."""
+    """Where Ray leaves its files: they go with the folder."""
     temporary = folder / "tmp"
     temporary.mkdir(exist_ok=True)
-    path = os.pathsep.join((str(COUNTING), str(ROOT)))
-    return {"PYTHONPATH": path, "TMPDIR": str(temporary), "RAY_TMPDIR": str(temporary)}
+    return {"TMPDIR": str(temporary), "RAY_TMPDIR": str(temporary)}
 
 
 def _complaints(log: str) -> Mapping[str, int]:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.clock import JumpingClock, why_no_clock
 from tests.faults.disk import small_disk, why_no_disk
-from tests.faults.steps import COUNTING, CountedSteps
+from tests.faults.steps import CountedSteps
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -41,7 +41,7 @@ while not trainer.advance(0.0001).done:
 
 def test_steps_that_a_killed_process_has_trained_are_counted(tmp_path: Path) -> None:
     steps = CountedSteps(tmp_path / "steps")
-    environment = {**os.environ, **steps.environment, "PYTHONPATH": f"{COUNTING}:{ROOT}"}
+    environment = {**os.environ, **steps.environment}
     for n_killed in (1, 2):
         command = [sys.executable, "-c", TRAIN, str(tmp_path / "store")]
         assert subprocess.run(command, env=environment, timeout=120, check=False).returncode == -signal.SIGKILL

@@ -1,5 +1,7 @@
 """Counts the steps that a process trains, in memory of a file: what is counted outlives a SIGKILL.
 
+While there is a file `slow` beside the counts, training rests after every reading for the seconds that it names.
+
 Python imports this by itself where its folder is on PYTHONPATH. The commands under test are not changed: their workers
 find the trainer's class with its loop wrapped. A kill takes the steps since the last reading from the count.
 """
@@ -13,6 +15,7 @@ import mmap
 import os
 import secrets
 import sys
+import time
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -57,8 +60,17 @@ def _count(trainer: Any, counter: memoryview) -> None:
         before = self.run_steps
         train(self)
         counter[0] += self.run_steps - before
+        time.sleep(_rest_s())
 
     trainer._to_next_reading = counted
+
+
+def _rest_s() -> float:
+    try:
+        with open(f"{FOLDER}/slow") as file:
+            return float(file.read())
+    except FileNotFoundError:
+        return 0.0
 
 
 if FOLDER:
