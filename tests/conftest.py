@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from backends import BACKENDS
+from hypothesis import HealthCheck, settings
 from s3_servers import MotoServer, S3Server, SeaweedServer, running, seaweed_binary
 
 from grok_sweeps.config import RunConfig
@@ -23,6 +24,12 @@ from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 if not torch.cuda.is_available():  # on a GPU the kernels are compiled: test_cuda.py
     with contextlib.suppress(ImportError):
         import interpreted_triton  # noqa: F401 first of all that imports Triton
+
+# The same examples every time, and none fails because the machine was slow.
+settings.register_profile(
+    "tests", deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tests")
 
 SMALL = {
     "p": 23,

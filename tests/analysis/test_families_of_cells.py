@@ -262,7 +262,7 @@ ODD = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(ODD, max_size=30))
 def test_any_mixture_of_odd_rows_has_reasons(rows, make_runs):
     for _, cells, runs in families(make_runs(rows)):

@@ -46,7 +46,7 @@ def check(found):
         assert estimate.interval is None or estimate.interval[0] <= estimate.interval[1]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(ODD, max_size=30))
 def test_any_mixture_of_odd_rows_is_analysed(rows, make_runs):
     check(estimates(rows, make_runs))

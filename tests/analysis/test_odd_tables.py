@@ -113,7 +113,7 @@ ODD = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=st.lists(ODD, max_size=14))
 def test_any_mixture_of_odd_rows_is_analysed(rows, make_runs, no_curves):
     check(analyze(make_runs(rows), no_curves, sweep="made", resamples=20))

@@ -148,7 +148,7 @@ def test_with_max_failures_0_nothing_is_tried_again_as_it_is() -> None:
     assert (workers.failed, workers.done, workers.attempts) == (ids(0), ids(1), 3)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_whatever_raises_fails_and_everything_else_is_done(data: st.DataObject) -> None:
     sizes = data.draw(st.lists(st.integers(1, 16), min_size=1, max_size=4))

@@ -11,7 +11,7 @@ from plan_specs import BLOCKS, Axes, plan_of
 
 from grok_sweeps.plan import make_packs
 
-few = settings(max_examples=60, deadline=None, database=None)
+few = settings(max_examples=60)
 
 
 @few

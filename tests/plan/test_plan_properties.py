@@ -14,7 +14,7 @@ from grok_sweeps.config import RunConfig, control_id_of
 from grok_sweeps.plan import Plan, PlannedRun
 from grok_sweeps.store.sweep import decode_plan, encode_plan
 
-few = settings(max_examples=60, deadline=None, database=None)
+few = settings(max_examples=60)
 
 
 def _configs(plan: Plan) -> list[RunConfig]:

@@ -15,7 +15,7 @@ from grok_sweeps.config import RunConfig
 from grok_sweeps.train.network import Layout, Parameter
 from grok_sweeps.train.optimizers import hold
 
-many = settings(max_examples=200, deadline=None, database=None)
+many = settings(max_examples=200)
 SHARE = st.floats(0.05, 1.0)
 DOSES = st.floats(0.1, 3.0)
 LAYOUT = Layout(
