@@ -47,6 +47,17 @@ def hours(value: float) -> str:
     return f"{value:,.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
+def failed_runs(progress: Progress) -> str:
+    """What to say of a sweep's failed runs; empty without one."""
+    n_failed = progress.outcomes.get("failed", 0)
+    if not n_failed:
+        return ""
+    return (
+        f"sweep '{progress.sweep}': {n_failed} of {progress.runs} runs failed, the first: {progress.first_error}. "
+        f"`grok-sweeps resume {progress.sweep} --failed` trains them again."
+    )
+
+
 def plain_line(progress: Progress) -> str:
     """The sweep in one line."""
     parts = [f"{progress.sweep}: {progress.state}", f"{progress.finished:,}/{progress.runs:,} runs"]

@@ -156,7 +156,7 @@ class _Fit:
         if not problem and x.min() <= SMALLEST:
             problem = f"{name} is not above {SMALLEST:g}, so its powers cannot be computed"
         sentence = {"norm": "the held norm rho w_c", "rho": "rho", "L": f"L, which {scale_sentence(self.table)[2:]}"}
-        left_out = (*self.left_out, *(unscaled(self.table) if name == "L" else ()))
+        left_out = (*self.left_out, *(unscaled(self.table) if name == "L" and not problem else ()))
         return _Axis(sentence[name], x, problem, left_out)
 
     def fits(self, axis: _Axis, lists: Ints) -> FormFits:

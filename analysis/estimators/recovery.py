@@ -72,13 +72,13 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
     table = seed_table(design.cells)
     seeds = seeds_of(table, resamples, seed)
     n_runs, n_cells = sum(c.n_grokked for c in design.cells), len(design.cells)
+    left_out = (*design.left_out, *not_grokked(design.cells))
     lacking = {PAPER: unscaled(table), RUNS: unread("L at grokking", table.logit_scale, grokked_steps(table))}
 
     def estimate(
         name: str, by: tuple[str, ...], statistic: Statistic, how: str, undefined: str, kind: Kind = Kind.EXPANDED
     ) -> Estimate:
         text = f"{method} {how}"
-        left_out = (*design.left_out, *not_grokked(design.cells), *(said for c in by for said in lacking[c]))
         if undefined:
             return absent(name, "1", text, undefined, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
         return estimated(
@@ -91,7 +91,7 @@ def recoveries(cells: Sequence[Cell], *, loss: str | None, resamples: int, seed:
             kind=kind,
             n_runs=n_runs,
             n_cells=n_cells,
-            left_out=left_out,
+            left_out=(*left_out, *(sentence for convention in by for sentence in lacking[convention])),
         )
 
     choices = [(c, d) for c in (PAPER, RUNS) for d in (False, True)]

@@ -34,6 +34,7 @@ from cluster.nodes import pool_of
 from cluster.resources import choose_cluster_resources
 from cluster.settings import jobs_address, ray_token
 from cluster.stopping import STATES_WAIT_S
+from cluster.views import failed_runs
 from grok_sweeps.errors import ClusterError, ClusterGoneError, SpecError, StoreError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.provenance import git_sha
@@ -84,6 +85,7 @@ def submit(
         variables=variables or (),
         wait_for_nodes_s=wait_for_nodes,
         max_gpu_hours=max_gpu_hours,
+        unless_finished=True,
     )
 
 
@@ -101,8 +103,14 @@ def hand_over(
     variables: Sequence[str] = (),
     wait_for_nodes_s: float = 0.0,
     max_gpu_hours: float | None = None,
+    unless_finished: bool = False,
 ) -> None:
-    """Have the cluster's driver go on with a sweep that is in the store, and say how to watch it."""
+    """Have the cluster's driver go on with a sweep that is in the store, and say how to watch it.
+
+    A driver has something to do for a finished sweep too: it deletes, compacts and tells trackers what they miss. With
+    `unless_finished` it is left alone.
+    """
+    reader = Reader(store)
     commit = git_sha()
     arguments = [
         *options,
@@ -113,11 +121,13 @@ def hand_over(
     ]
 
     def is_finished() -> bool:
-        return not options and Reader(store).read().state == "finished"
+        return unless_finished and reader.read().state == "finished"
 
     done = submit_job(server, store, arguments, shipped(variables, is_job=True), is_finished, say)
     if done is None:
         say(f"{store.sweep} is finished: nothing was submitted")
+        if failed := failed_runs(reader.read()):
+            raise ClusterError(failed)
         return
     at = f"--store '{store.objects.uri}'"
     if done.joined:

@@ -32,7 +32,7 @@ from cluster.local_ray import LocalRay
 from cluster.ray_session import RaySession
 from cluster.resources import choose_resources
 from cluster.settings import ALLOCATOR, is_ray_job, ray_token, this_machine, use_token
-from cluster.views import duration, open_view, plain_line
+from cluster.views import duration, failed_runs, open_view, plain_line
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.provenance import git_sha
@@ -181,15 +181,12 @@ def _session(spec: SweepSpec, request: Request) -> RaySession:
 def _conclude(name: str, report: RunReport, seconds: float) -> None:
     out = console()
     progress = report.progress
-    failed = progress.outcomes.get("failed", 0)
+    failed = failed_runs(progress)
     if report.state == "finished":
         ending = f" in {duration(seconds)}" if report.trials else "; nothing to do"
         out.print(f"{plain_line(progress)}{ending}", highlight=False)
     if failed:
-        error_line(
-            f"sweep '{name}': {failed} of {progress.runs} runs failed, the first: {progress.first_error}. "
-            f"`grok-sweeps resume {name} --failed` trains them again."
-        )
+        error_line(failed)
     if report.state == "finished":
         if failed:
             raise typer.Exit(1)

@@ -227,13 +227,20 @@ def test_what_rests_on_l_says_which_grokked_runs_have_none_and_what_does_not_say
     for name in ("alpha_per_logit_scale", "r_squared_logit_scale", "delta_aic_power_logit_scale"):
         assert fit[name].left_out == (NO_SCALE,)
     assert {fit[name].left_out for name in ("alpha_per_rho", "alpha_per_norm_unit", "r_squared")} == {()}
+    blank = law([unread(cells[0], 12), *cells[1:]], **FEW)["alpha_per_logit_scale"]
+    assert blank.reason == "not every cell has L"
+    assert not any("of which T is used" in sentence for sentence in blank.left_out)
 
     moduli = shared_law({"p = 59": tuple(cells), "p = 97": tuple(doses(range(20, 27), seed=1))})
     assert moduli["shared_alpha_logit_scale"].left_out == (f"p = 59, {NO_SCALE}",)
     assert moduli["shared_alpha_rho"].left_out == ()
 
-    pairs = equivalence([unread(cell(1.0, 1.0, STEPS, LEVEL), 5), cell(1.1, 1.3, STEPS, LEVEL)], **FEW)
-    assert pairs.p_all.left_out == (NO_SCALE,)
+    apart = unread(cell(1.15, 1.0, 2 * STEPS, 2 * LEVEL), 4)
+    found = equivalence([unread(cell(1.0, 1.0, STEPS, LEVEL), 5), cell(1.1, 1.3, STEPS, LEVEL), apart], **FEW)
+    (pair,) = found.pairs
+    assert found.p_all.left_out == (NO_SCALE,), "the third cell is in no pair"
+    assert pair["ln_ratio_expected_from_logit_scale"].left_out == (NO_SCALE,)
+    assert pair["ln_ratio"].left_out == pair["ln_ratio_medians"].left_out == ()
 
 
 @pytest.mark.parametrize("logged", [True, False], ids=["L over time", "L at grokking only"])
@@ -247,4 +254,6 @@ def test_the_recovery_says_by_each_convention_which_grokked_runs_have_no_l(logge
     assert found.paper.value is not None
     assert found.paper.left_out == found["recovery_fraction_paper_drawn_bca"].left_out == (NO_SCALE,)
     assert found["recovery_fraction_runs_drawn_bca"].left_out == (own,)
-    assert found.difference.left_out == (NO_SCALE, own)
+    assert found.difference.left_out == ((NO_SCALE, own) if logged else ())
+    without = recoveries(cells, loss="mse", **FEW)
+    assert {e.left_out for e in (without.paper, *without.variants)} == {()}, "no T is used"

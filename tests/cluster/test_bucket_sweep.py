@@ -14,6 +14,7 @@ from s3_servers import SeaweedServer
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
+from tests.faults.steps import CountedSteps
 
 
 @pytest.mark.slow
@@ -23,14 +24,16 @@ def test_a_sweep_on_a_bucket_survives_a_kill_and_is_all_there(
     sweeping: Callable[..., Sweeping],
     seaweedfs: SeaweedServer,
     seaweed_uri: str,
+    steps: CountedSteps,
 ) -> None:
     text, plan = small_plan("bucket", {"checkpoint_every_s": 0.2, "workers": 2}, w_c="control", tau=[1.0, 1.4], seeds=3)
     (tmp_path / "bucket.yaml").write_text(text)
-    sweep = sweeping("run", "bucket.yaml", "--store", seaweed_uri)
     store = SweepStore(open_objects(seaweed_uri), "bucket")
-    wait_until(lambda: list(store.objects.list(store.layout.rows)) or sweep.process.poll() is not None, "a row")
-    assert sweep.process.poll() is None, (tmp_path / "run.log").read_text()
-    sweep.kill_everything()
+    with steps.slowed(0.2):
+        sweep = sweeping("run", "bucket.yaml", "--store", seaweed_uri)
+        wait_until(lambda: list(store.objects.list(store.layout.rows)), "a row", sweep)
+        assert sweep.process.poll() is None, (tmp_path / "run.log").read_text()
+        sweep.kill_everything()
 
     done = cli("run", "bucket.yaml", "--store", seaweed_uri, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -5,19 +5,21 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from tests.bench.on_cluster import drive
 from tests.cluster_sweeps import ClusterSweep, Site, SmallSweep, ended, training
 from tests.faults.compare import Losses, Results, compare
-from tests.ray_nodes import RayCluster, running, wait_until
+from tests.ray_nodes import RayCluster, RayNode, running, wait_until
 from tests.s3_servers import SeaweedServer
 
 pytestmark = pytest.mark.slow
 SWEEP = SmallSweep(seeds=3, max_steps=4000)
 PART = SmallSweep(seeds=2, max_steps=4000)
 """Runs that `SWEEP` has too."""
-STALL_AFTER_S = 15.0
+STALL_AFTER_S = 30.0
+"""Starting a worker counts."""
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,15 @@ def nodes(site: Site) -> Iterator[RayCluster]:
         yield cluster
 
 
-def says(sweep: ClusterSweep, cluster: RayCluster, text: str) -> None:
-    wait_until(lambda: text in sweep.log(cluster), f"the driver says '{text}'", lambda: sweep.log(cluster))
+def says(sweep: ClusterSweep, cluster: RayCluster, text: str, after: int = 0) -> None:
+    """Wait until the driver has said so; `after` so many characters of its log."""
+    wait_until(lambda: text in sweep.log(cluster)[after:], f"the driver says '{text}'", lambda: sweep.log(cluster))
+
+
+def stepping(site: Site, node: RayNode) -> list[psutil.Process]:
+    """The workers of a node that have made steps."""
+    counted = {int(name.partition("-")[0]) for name, steps in site.steps.by_process().items() if steps}
+    return [worker for worker in node.workers("PackTrial") if worker.pid in counted]
 
 
 def test_packs_go_on_elsewhere_when_nodes_join_and_die_and_workers_freeze(
@@ -56,13 +65,15 @@ def test_packs_go_on_elsewhere_when_nodes_join_and_die_and_workers_freeze(
         first = training(nodes.nodes)
         new = nodes.add_node(1, env=site.environment)
         says(sweep, nodes, "room for 3 packs at once, 2 before")
-        wait_until(lambda: new.workers("PackTrial.train"), "the new node trains", lambda: sweep.log(nodes))
+        wait_until(lambda: stepping(site, new), "a worker of the new node makes steps", lambda: sweep.log(nodes))
 
         first[0].kill()
         says(sweep, nodes, "lost its worker")
-        (frozen,) = new.workers("PackTrial")
+        wait_until(lambda: stepping(site, new), "a worker of the new node makes steps", lambda: sweep.log(nodes))
+        (frozen,) = stepping(site, new)
         frozen.send_signal(signal.SIGSTOP)
-        says(sweep, nodes, f"made no step in {STALL_AFTER_S:g} s; it starts again from its newest state")
+        stalled = f"made no step in {STALL_AFTER_S:g} s; it starts again from its newest state"
+        says(sweep, nodes, stalled, after=len(sweep.log(nodes)))
     sweep.wait_finished(nodes)
     assert not running([frozen])
     assert compare(undisturbed, sweep.results()) == Losses()

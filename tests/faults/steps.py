@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 COUNTING = Path(__file__).parent / "counting"
+"""What Python looks through for its `sitecustomize`."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
