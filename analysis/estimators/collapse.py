@@ -26,9 +26,8 @@ from analysis.methods.convention import (
     RUNS_T,
     grokked_steps,
     not_grokked,
-    paper_scales,
     scale_sentence,
-    unread,
+    unscaled,
     usable,
 )
 from analysis.methods.mixed import mixed_model
@@ -160,10 +159,10 @@ def collapse(cells: Sequence[Cell], *, resamples: int, seed: int) -> Collapse:
         PAPER: f"{_CELLS}: {PAPER_T}, {scale_sentence(table)}; {shared}",
         RUNS: f"{_CELLS}: {RUNS_T}; {shared}",
     }
-    steps, left_out = grokked_steps(table), (*left_out, *not_grokked(used))
-    n_without = int((np.isnan(table.logit_scale) & ~np.isnan(steps)).sum())
+    left_out = (*left_out, *not_grokked(used))
+    n_without = int((np.isnan(table.logit_scale) & ~np.isnan(grokked_steps(table))).sum())
     without = {
-        PAPER: unread("L", paper_scales(table), steps),
+        PAPER: unscaled(table),
         RUNS: (f"{n_without} grokked runs without L",) if n_without else (),
     }
     paper, runs = (

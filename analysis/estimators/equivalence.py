@@ -22,16 +22,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from analysis.estimate import Estimate, Named, absent
 from analysis.methods.bootstrap import Floats, Ints, seed_table
-from analysis.methods.convention import (
-    grokked_steps,
-    mean_scales,
-    median_steps,
-    not_grokked,
-    paper_scales,
-    scale_sentence,
-    unread,
-    usable,
-)
+from analysis.methods.convention import mean_scales, median_steps, not_grokked, scale_sentence, unscaled, usable
 from analysis.methods.regression import least_squares
 from analysis.methods.resampled import estimated, seeds_of
 from analysis.table.cells import Cell
@@ -92,12 +83,8 @@ def equivalence(cells: Sequence[Cell], *, resamples: int, seed: int) -> Equivale
     known = len(used) > 2 and bool(np.isfinite(scales).all())
     slope = float(least_squares(y, scales, np.zeros_like(scales)).slope_a) if known else np.nan
     matched = _matched(used, scales)
-
-    def unscaled_in(places: Sequence[int]) -> tuple[str, ...]:
-        return unread("L", paper_scales(table)[:, list(places)], grokked_steps(table)[:, list(places)])
-
     pairs = tuple(
-        _pair(used[i], used[j], float(scales[i]), float(scales[j]), slope, unscaled_in((i, j)), resamples, seed)
+        _pair(used[i], used[j], float(scales[i]), float(scales[j]), slope, unscaled(table, (i, j)), resamples, seed)
         for i, j in matched
     )
     method = (
@@ -108,7 +95,7 @@ def equivalence(cells: Sequence[Cell], *, resamples: int, seed: int) -> Equivale
     tests = [p["p_equivalence"] for p in pairs]
     p_values = [e.value for e in tests if e.value is not None]
     n_runs, n_cells, untested = sum(e.n_runs for e in tests), 2 * len(pairs), len(tests) - len(p_values)
-    left_out = (*left_out, *unscaled_in([place for pair in matched for place in pair]))
+    left_out = (*left_out, *unscaled(table, [place for pair in matched for place in pair]))
     why = reason or (f"{untested} of {len(tests)} pairs have no test" if untested else "")
     p_all = (
         absent("p_all_equivalent", "1", method, why, n_runs=n_runs, n_cells=n_cells, left_out=left_out)
@@ -159,7 +146,7 @@ def _pair(
     scale_high: float,
     scale_low: float,
     slope: float,
-    unscaled: tuple[str, ...],
+    lacking: tuple[str, ...],
     resamples: int,
     seed: int,
 ) -> Pair:
@@ -204,7 +191,7 @@ def _pair(
             _EXPECTED,
             n_runs=n_runs,
             n_cells=2,
-            left_out=unscaled,
+            left_out=lacking,
             interval_reason="a correction to set beside the ratio: the slope is held at its full-sample value",
         )
         if math.isfinite(slope)

@@ -97,13 +97,13 @@ def law(cells: Sequence[Cell], *, resamples: int, seed: int) -> Law:
     estimates = (
         *_alpha(fit, by_norm, "alpha_per_norm_unit", "ln step per norm unit"),
         fit.bootstrap(
-            "r_squared", "1", "R² of the exponential law in the held norm.", by_norm, lambda f: f.r_squared, Kind.R2
+            by_norm, "r_squared", "1", "R² of the exponential law in the held norm.", lambda f: f.r_squared, Kind.R2
         ),
         *_against(fit, by_norm, ""),
         *_alpha(fit, by_rho, "alpha_per_rho", "ln step per unit of rho"),
         *_alpha(fit, by_scale, "alpha_per_logit_scale", "ln step per unit of L"),
         fit.bootstrap(
-            "r_squared_logit_scale", "1", "R² of the exponential law in L.", by_scale, lambda f: f.r_squared, Kind.R2
+            by_scale, "r_squared_logit_scale", "1", "R² of the exponential law in L.", lambda f: f.r_squared, Kind.R2
         ),
         *_against(fit, by_scale, "_logit_scale"),
     )
@@ -189,10 +189,10 @@ class _Fit:
 
     def bootstrap(
         self,
+        axis: _Axis,
         name: str,
         unit: str,
         sentence: str,
-        axis: _Axis,
         of: Callable[[FormFits], Floats],
         kind: Kind = Kind.EXPANDED,
     ) -> Estimate:
@@ -253,7 +253,7 @@ def _alpha(fit: _Fit, axis: _Axis, name: str, unit: str) -> tuple[Estimate, ...]
     direct = steps_profile(np.exp(fit.y), axis.x)
     return (
         fit.profiled(axis, names[0], unit, method, slope, interval),
-        fit.bootstrap(names[1], unit, "Slope alpha.", axis, lambda f: f.slope),
+        fit.bootstrap(axis, names[1], unit, "Slope alpha.", lambda f: f.slope),
         fit.none(axis, names[2], unit, on_steps, "T fits no exponential with a bounded exponent")
         if direct is None
         else fit.profiled(axis, names[2], unit, on_steps, *direct),
@@ -292,7 +292,7 @@ def _against(fit: _Fit, axis: _Axis, suffix: str) -> tuple[Estimate, ...]:
         ("delta_aic_power", single.format("power"), lambda f: f.aic(POWER) - f.aic(EXPONENTIAL)),
         ("delta_aic_saddle_node", single.format("saddle-node"), lambda f: f.aic(SADDLE_NODE) - f.aic(EXPONENTIAL)),
     )
-    scores = [fit.bootstrap(name + suffix, "1", sentence, axis, of) for name, sentence, of in quantities]
+    scores = [fit.bootstrap(axis, name + suffix, "1", sentence, of) for name, sentence, of in quantities]
     name, method = f"power_exponent{suffix}", f"Exponent beta of ln T = c + beta ln(x − x0), 0 ≤ x0. {fit.method}"
     if axis.problem:
         return (*scores, fit.none(axis, name, "1", method, axis.problem))

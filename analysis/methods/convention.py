@@ -100,9 +100,10 @@ def unread(name: str, values: Floats, steps: Floats) -> tuple[str, ...]:
     return (f"{n} grokked runs without {name}, of which T is used",) if n else ()
 
 
-def unscaled(table: SeedTable) -> tuple[str, ...]:
-    """The same for L of convention `paper`."""
-    return unread("L", paper_scales(table), grokked_steps(table))
+def unscaled(table: SeedTable, places: Sequence[int] | None = None) -> tuple[str, ...]:
+    """The same for L of convention `paper`, in all cells or in those at these places."""
+    columns = slice(None) if places is None else list(places)
+    return unread("L", paper_scales(table)[:, columns], grokked_steps(table)[:, columns])
 
 
 def _split(cells: Sequence[Cell], *, needs_scale: bool) -> tuple[tuple[Cell, ...], tuple[str, ...]]:
