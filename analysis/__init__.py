@@ -1,11 +1,12 @@
 """Estimates on the results table, and their rendering.
 
-`analyze` is pure and reads plain pandas tables of the documented schema; `analysis.render` turns its result into JSON,
-figures, a report and terminal tables. Nothing here imports torch or Ray, and importing it has no side effects.
+`analyze` is pure and reads plain pandas tables of the documented schema; `grok_sweeps.analysis.render` turns its result
+into JSON, figures, a report and terminal tables. Nothing here imports torch or Ray, and importing it has no side
+effects.
 """
 
-from analysis.entry import analyze
-from analysis.estimate import Estimate
-from analysis.result import Analysis, Family
+from grok_sweeps.analysis.entry import analyze
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.result import Analysis, Family
 
 __all__ = ["Analysis", "Estimate", "Family", "analyze"]

@@ -11,19 +11,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.comparisons import FORKS, LOSSES, PRECISIONS, Comparison
-from analysis.estimate import Estimate
-from analysis.estimators.allocation import allocated_cells
-from analysis.estimators.collapse import Collapse, collapse
-from analysis.estimators.recovery import RHO_UP
-from analysis.estimators.transformer import ARCH as TRANSFORMER
-from analysis.table.cells import Cell, median_of_grokked
-from analysis.table.families import FamilyKey
+from grok_sweeps.analysis.comparisons import FORKS, LOSSES, PRECISIONS, Comparison
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators.allocation import allocated_cells
+from grok_sweeps.analysis.estimators.collapse import Collapse, collapse
+from grok_sweeps.analysis.estimators.recovery import RHO_UP
+from grok_sweeps.analysis.estimators.transformer import ARCH as TRANSFORMER
+from grok_sweeps.analysis.table.cells import Cell, median_of_grokked
+from grok_sweeps.analysis.table.families import FamilyKey
 from grok_sweeps.config import ADDED_LATER
 
 if TYPE_CHECKING:
-    from analysis.claims import Printed
-    from analysis.result import Family
+    from grok_sweeps.analysis.claims import Printed
+    from grok_sweeps.analysis.result import Family
 
 SETTING = {"task": "add", "train_fraction": 0.4, "d_model": 128, "optimizer": "adamw", "weight_decay": 1.0}
 SETTING_BY_ARCH = {"mlp": {"lr": 1e-3, "hidden": 256}, TRANSFORMER: {"lr": 5e-4, "hidden": 512, "heads": 4}}

@@ -14,12 +14,12 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from analysis.claimed import Answer, Answers
-from analysis.estimate import Estimate
+from grok_sweeps.analysis.claimed import Answer, Answers
+from grok_sweeps.analysis.estimate import Estimate
 
 if TYPE_CHECKING:
-    from analysis.comparisons import Comparison
-    from analysis.result import Family
+    from grok_sweeps.analysis.comparisons import Comparison
+    from grok_sweeps.analysis.result import Family
 
 Interval = tuple[float, float]
 

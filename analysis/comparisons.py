@@ -1,7 +1,8 @@
 """Analyses between families: losses, precisions, forks and their free runs, moduli.
 
-Families are compared that are equal but for the columns that the comparison is about (`analysis.table.partners`). Where
-none are, the comparison is still there, with the reason in place of its numbers.
+Families are compared that are equal but for the columns that the comparison is about
+(`grok_sweeps.analysis.table.partners`). Where none are, the comparison is still there, with the reason in place
+of its numbers.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from analysis.estimate import Estimate, Named
-from analysis.estimators.dissociation import dissociation
-from analysis.estimators.law import law_cells
-from analysis.estimators.precision import precision
-from analysis.estimators.same_state import same_state
-from analysis.estimators.shared_law import shared_law
-from analysis.table.cells import Cell
-from analysis.table.families import FamilyKey, Value
-from analysis.table.partners import BY_DTYPE, BY_FORK, BY_LOSS, BY_MODULUS, partners
+from grok_sweeps.analysis.estimate import Estimate, Named
+from grok_sweeps.analysis.estimators.dissociation import dissociation
+from grok_sweeps.analysis.estimators.law import law_cells
+from grok_sweeps.analysis.estimators.precision import precision
+from grok_sweeps.analysis.estimators.same_state import same_state
+from grok_sweeps.analysis.estimators.shared_law import shared_law
+from grok_sweeps.analysis.table.cells import Cell
+from grok_sweeps.analysis.table.families import FamilyKey, Value
+from grok_sweeps.analysis.table.partners import BY_DTYPE, BY_FORK, BY_LOSS, BY_MODULUS, partners
 
 LOSSES, PRECISIONS, FORKS, MODULI = "dissociation", "precision", "same_state", "shared_law"
 

@@ -10,24 +10,24 @@ import pandas as pd
 import scipy
 import statsmodels
 
-from analysis.claims import check_claims
-from analysis.comparisons import compare
-from analysis.estimators.allocation import allocation
-from analysis.estimators.collapse import collapse
-from analysis.estimators.equivalence import equivalence
-from analysis.estimators.law import law
-from analysis.estimators.mediation import mediation
-from analysis.estimators.mediators import mediators
-from analysis.estimators.memorisation import memorisation
-from analysis.estimators.recovery import recoveries
-from analysis.estimators.survival import survival
-from analysis.estimators.transformer import transformer
-from analysis.result import Analysis, Counts, Family
-from analysis.table.cells import make_cells
-from analysis.table.curves import cell_curves
-from analysis.table.families import FamilyKey, split
-from analysis.table.logged import with_logged_readings
-from analysis.table.tables import Tables, clean
+from grok_sweeps.analysis.claims import check_claims
+from grok_sweeps.analysis.comparisons import compare
+from grok_sweeps.analysis.estimators.allocation import allocation
+from grok_sweeps.analysis.estimators.collapse import collapse
+from grok_sweeps.analysis.estimators.equivalence import equivalence
+from grok_sweeps.analysis.estimators.law import law
+from grok_sweeps.analysis.estimators.mediation import mediation
+from grok_sweeps.analysis.estimators.mediators import mediators
+from grok_sweeps.analysis.estimators.memorisation import memorisation
+from grok_sweeps.analysis.estimators.recovery import recoveries
+from grok_sweeps.analysis.estimators.survival import survival
+from grok_sweeps.analysis.estimators.transformer import transformer
+from grok_sweeps.analysis.result import Analysis, Counts, Family
+from grok_sweeps.analysis.table.cells import make_cells
+from grok_sweeps.analysis.table.curves import cell_curves
+from grok_sweeps.analysis.table.families import FamilyKey, split
+from grok_sweeps.analysis.table.logged import with_logged_readings
+from grok_sweeps.analysis.table.tables import Tables, clean
 
 
 class Few(TypedDict):

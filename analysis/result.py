@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from analysis.claims import Claims
-from analysis.comparisons import Comparison
-from analysis.estimate import Estimate
-from analysis.estimators.collapse import Collapse
-from analysis.estimators.equivalence import Equivalence
-from analysis.estimators.law import Law
-from analysis.estimators.mediation import Mediation
-from analysis.estimators.mediators import Mediators
-from analysis.estimators.recovery import Recovery
-from analysis.estimators.survival import Survival
-from analysis.table.cells import Cell
-from analysis.table.curves import CellCurve
-from analysis.table.families import FamilyKey
+from grok_sweeps.analysis.claims import Claims
+from grok_sweeps.analysis.comparisons import Comparison
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators.collapse import Collapse
+from grok_sweeps.analysis.estimators.equivalence import Equivalence
+from grok_sweeps.analysis.estimators.law import Law
+from grok_sweeps.analysis.estimators.mediation import Mediation
+from grok_sweeps.analysis.estimators.mediators import Mediators
+from grok_sweeps.analysis.estimators.recovery import Recovery
+from grok_sweeps.analysis.estimators.survival import Survival
+from grok_sweeps.analysis.table.cells import Cell
+from grok_sweeps.analysis.table.curves import CellCurve
+from grok_sweeps.analysis.table.families import FamilyKey
 
 SOURCE = "arXiv:2606.18465"
 """The paper whose estimates these are."""
@@ -79,6 +79,6 @@ class Analysis:
 
     def _repr_html_(self) -> str:
         """The report, in a notebook: in a frame, so that its style stays its own."""
-        from analysis.render import report_html  # noqa: PLC0415, since the renderers import this module
+        from grok_sweeps.analysis.render import report_html  # noqa: PLC0415, since the renderers import this module
 
         return f'<iframe srcdoc="{escape(report_html(self))}" style="width: 100%; height: 40rem; border: 0"></iframe>'

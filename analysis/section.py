@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from analysis.estimate import Estimate
+from grok_sweeps.analysis.estimate import Estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from analysis.comparisons import FORKS, LOSSES, MODULI, PRECISIONS, Comparison
-from analysis.estimate import Estimate
-from analysis.estimators import collapse, mediation
-from analysis.estimators.equivalence import Equivalence
-from analysis.estimators.law import Law
-from analysis.estimators.mediation import Mediation
-from analysis.estimators.mediators import SCALE, Mediators
-from analysis.estimators.survival import Survival
-from analysis.methods.convention import InBoth
-from analysis.result import Analysis, Family
-from analysis.section import Compared, Group, Section
-from analysis.table.cells import RIVALS
+from grok_sweeps.analysis.comparisons import FORKS, LOSSES, MODULI, PRECISIONS, Comparison
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators import collapse, mediation
+from grok_sweeps.analysis.estimators.equivalence import Equivalence
+from grok_sweeps.analysis.estimators.law import Law
+from grok_sweeps.analysis.estimators.mediation import Mediation
+from grok_sweeps.analysis.estimators.mediators import SCALE, Mediators
+from grok_sweeps.analysis.estimators.survival import Survival
+from grok_sweeps.analysis.methods.convention import InBoth
+from grok_sweeps.analysis.result import Analysis, Family
+from grok_sweeps.analysis.section import Compared, Group, Section
+from grok_sweeps.analysis.table.cells import RIVALS
 
 
 def family_sections(family: Family) -> tuple[Section, ...]:

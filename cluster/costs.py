@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cluster.resources import Resources, choose_resources, stage_packs
-from cluster.settings import Machine, this_machine
-from cluster.views import duration, hours
+from grok_sweeps.cluster.resources import Resources, choose_resources, stage_packs
+from grok_sweeps.cluster.settings import Machine, this_machine
+from grok_sweeps.cluster.views import duration, hours
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import Pack, Plan
 from grok_sweeps.plan.cost import Cost, cost_of

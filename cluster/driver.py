@@ -15,13 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.device_hours import DeviceHours
-from cluster.hooks import open_hooks
-from cluster.monitor import Monitor, View
-from cluster.pack_runner import PackRunner
-from cluster.ray_session import RaySession
-from cluster.stopping import StopOnSignal
 from grok_sweeps.calibration import resolve_control
+from grok_sweeps.cluster.device_hours import DeviceHours
+from grok_sweeps.cluster.hooks import open_hooks
+from grok_sweeps.cluster.monitor import Monitor, View
+from grok_sweeps.cluster.pack_runner import PackRunner
+from grok_sweeps.cluster.ray_session import RaySession
+from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.errors import CalibrationError, ClusterError, StoreError
 from grok_sweeps.plan import Plan
 from grok_sweeps.progress import Progress
@@ -74,7 +74,7 @@ def run_sweep(
         view: shows progress.
         extend_to: a longer budget for censored runs, which go on from their final states.
         failed_again: delete the rows of failed runs first, so that they are trained again.
-        max_device_hours: the budget of `cluster.device_hours`, over all drivers of the sweep.
+        max_device_hours: the budget of `grok_sweeps.cluster.device_hours`, over all drivers of the sweep.
         submission_id: the Ray job that this process is, if it is one.
         commit: that of the code.
         trainable: the Tune trainable of a pack, `PackTrial` unless given.

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cluster.node_probes import NodeProbes
-from cluster.nodes import Node, describe_bundle, packs_that_fit
-from cluster.ray_session import Tell
-from cluster.ray_state import alive_nodes, ask_for
-from cluster.resources import Resources, choose_cluster_resources, wanted_resources
-from cluster.settings import prepare_ray
+from grok_sweeps.cluster.node_probes import NodeProbes
+from grok_sweeps.cluster.nodes import Node, describe_bundle, packs_that_fit
+from grok_sweeps.cluster.ray_session import Tell
+from grok_sweeps.cluster.ray_state import alive_nodes, ask_for
+from grok_sweeps.cluster.resources import Resources, choose_cluster_resources, wanted_resources
+from grok_sweeps.cluster.settings import prepare_ray
 from grok_sweeps.errors import ClusterError
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore

@@ -1,4 +1,4 @@
-"""`python -m cluster.leave_node`, on a node that is about to go: have its packs write their states and leave.
+"""`python -m grok_sweeps.cluster.leave_node` on a node about to go: have its packs write their states and leave.
 
 For a pod's preStop hook or a spot instance's notice. Ray is told that the node is preempted, so nothing new starts on
 it; its packs see that within a second, write their states and are handed back. Ray by itself gives them no signal.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 import time
 
-from cluster.joined_ray import JoinedRay
-from cluster.ray_state import drain, this_node, trials_on
-from cluster.stopping import STATES_WAIT_S
+from grok_sweeps.cluster.joined_ray import JoinedRay
+from grok_sweeps.cluster.ray_state import drain, this_node, trials_on
+from grok_sweeps.cluster.stopping import STATES_WAIT_S
 from grok_sweeps.errors import ClusterError
 
 _LOOK_EVERY_S = 0.5

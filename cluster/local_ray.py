@@ -7,10 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Callable
 
-from cluster.nodes import packs_a_gpu
-from cluster.ray_session import Tell
-from cluster.resources import Resources
-from cluster.settings import prepare_ray
+from grok_sweeps.cluster.nodes import packs_a_gpu
+from grok_sweeps.cluster.ray_session import Tell
+from grok_sweeps.cluster.resources import Resources
+from grok_sweeps.cluster.settings import prepare_ray
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 

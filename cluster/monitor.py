@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from cluster.device_hours import DeviceHours
-from cluster.driver_log import DriverLog, driver_identity
+from grok_sweeps.cluster.device_hours import DeviceHours
+from grok_sweeps.cluster.driver_log import DriverLog, driver_identity
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Plan

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from cluster.doctor.store import PROBE_FOLDER
-from cluster.nodes import Node
-from cluster.ray_session import Tell
+from grok_sweeps.cluster.doctor.store import PROBE_FOLDER
+from grok_sweeps.cluster.nodes import Node
+from grok_sweeps.cluster.ray_session import Tell
 from grok_sweeps.errors import ClusterError, StoreError
 from grok_sweeps.provenance import package_version
 from grok_sweeps.store import SweepStore, open_objects

@@ -9,12 +9,12 @@ from typing import Any
 import ray
 from ray.tune import Callback
 
-from cluster.monitor import Monitor
-from cluster.pack_queue import Next, PackQueue
-from cluster.ray_session import RaySession
-from cluster.ray_state import node_of
-from cluster.stalls import Stalls
-from cluster.unpickled import Unpickled
+from grok_sweeps.cluster.monitor import Monitor
+from grok_sweeps.cluster.pack_queue import Next, PackQueue
+from grok_sweeps.cluster.ray_session import RaySession
+from grok_sweeps.cluster.ray_state import node_of
+from grok_sweeps.cluster.stalls import Stalls
+from grok_sweeps.cluster.unpickled import Unpickled
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Pack, PlannedRun
 

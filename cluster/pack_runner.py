@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cluster.device_hours import DeviceHours
-from cluster.monitor import Monitor
-from cluster.pack_queue import PackQueue
-from cluster.ray_session import RaySession
-from cluster.resources import Resources, stage_packs
-from cluster.stopping import StopOnSignal
+from grok_sweeps.cluster.device_hours import DeviceHours
+from grok_sweeps.cluster.monitor import Monitor
+from grok_sweeps.cluster.pack_queue import PackQueue
+from grok_sweeps.cluster.ray_session import RaySession
+from grok_sweeps.cluster.resources import Resources, stage_packs
+from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.plan import Pack, Plan, PlannedRun
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
@@ -118,12 +118,12 @@ class PackRunner:
     def _tuner(self, queue: PackQueue, left: Callable[[], frozenset[str]], extend_to: int | None) -> Any:
         from ray import tune
 
-        from cluster.pack_progress import PackProgress
-        from cluster.pack_search import PackSearch
-        from cluster.stalls import Stalls
-        from cluster.stop_after_states import StopAfterStates
-        from cluster.stop_request import StopRequest
-        from cluster.trial import PackTrial
+        from grok_sweeps.cluster.pack_progress import PackProgress
+        from grok_sweeps.cluster.pack_search import PackSearch
+        from grok_sweeps.cluster.stalls import Stalls
+        from grok_sweeps.cluster.stop_after_states import StopAfterStates
+        from grok_sweeps.cluster.stop_request import StopRequest
+        from grok_sweeps.cluster.trial import PackTrial
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line
         request = StopRequest(f"grok-sweeps-stop-{secrets.token_hex(8)}")

@@ -8,10 +8,10 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from cluster.monitor import Monitor
-from cluster.pack_queue import PackQueue
-from cluster.ray_session import RaySession
-from cluster.unpickled import Unpickled
+from grok_sweeps.cluster.monitor import Monitor
+from grok_sweeps.cluster.pack_queue import PackQueue
+from grok_sweeps.cluster.ray_session import RaySession
+from grok_sweeps.cluster.unpickled import Unpickled
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Pack
 

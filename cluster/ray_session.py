@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from cluster.resources import Resources
+from grok_sweeps.cluster.resources import Resources
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 

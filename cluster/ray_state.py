@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.nodes import Node
+from grok_sweeps.cluster.nodes import Node
 from grok_sweeps.errors import ClusterError
 
 

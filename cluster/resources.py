@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cluster.nodes import GIB, TYPE, Node, describe_bundle, describe_nodes, packs_a_gpu, packs_that_fit
-from cluster.settings import Machine
+from grok_sweeps.cluster.nodes import GIB, TYPE, Node, describe_bundle, describe_nodes, packs_a_gpu, packs_that_fit
+from grok_sweeps.cluster.settings import Machine
 from grok_sweeps.config import RunConfig
 from grok_sweeps.engines import ENGINES
 from grok_sweeps.errors import ClusterError, SpecError

@@ -8,10 +8,10 @@ from typing import Any
 
 from ray import tune
 
-from cluster.pack_queue import PackQueue
-from cluster.stop_request import StopRequest
-from cluster.stopping import STATES_WAIT_S
-from cluster.unpickled import Unpickled
+from grok_sweeps.cluster.pack_queue import PackQueue
+from grok_sweeps.cluster.stop_request import StopRequest
+from grok_sweeps.cluster.stopping import STATES_WAIT_S
+from grok_sweeps.cluster.unpickled import Unpickled
 
 
 class StopAfterStates(Unpickled, tune.Stopper):

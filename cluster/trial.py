@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from cluster.ray_state import drains, this_node
-from cluster.stop_request import is_requested
+from grok_sweeps.cluster.ray_state import drains, this_node
+from grok_sweeps.cluster.stop_request import is_requested
 from grok_sweeps.errors import EngineError, GrokSweepsError, StoreError, StoreWarning
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import ObjectStore, SweepStore, open_objects

@@ -122,7 +122,7 @@ class ClusterSweep:
     def begin_submit(self, cluster: RayCluster, *options: str) -> subprocess.Popen[str]:
         """Start `grok-sweeps submit`."""
         where = ("--address", cluster.jobs_address, "--store", self._site.uri)
-        return self._site.python(cluster, "-m", "cluster.cli", "submit", str(self._file), *where, *options)
+        return self._site.python(cluster, "-m", "grok_sweeps.cluster.cli", "submit", str(self._file), *where, *options)
 
     def submit(self, cluster: RayCluster, *options: str) -> str:
         """Submit it; return what was said."""
@@ -149,7 +149,7 @@ class ClusterSweep:
         for process in cluster.head.processes():
             with contextlib.suppress(psutil.Error):
                 command = process.cmdline()
-                if command[1:3] == ["-m", "cluster.cli"] and self.job in command:
+                if command[1:3] == ["-m", "grok_sweeps.cluster.cli"] and self.job in command:
                     return process
         return None
 

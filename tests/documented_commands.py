@@ -12,7 +12,7 @@ from typing import Any
 import click
 import typer
 
-from cluster.cli.app import app
+from grok_sweeps.cluster.cli.app import app
 
 COMMANDS: Mapping[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 """Those of `grok-sweeps`, by name."""

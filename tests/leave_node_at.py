@@ -1,4 +1,4 @@
-"""`python -m tests.leave_node_at IP`: `python -m cluster.leave_node` on one of several nodes of the same machine.
+"""`python -m tests.leave_node_at IP`: `grok_sweeps.cluster.leave_node` on one of several nodes of the same machine.
 
 Ray takes a process to be on the first node that it finds on the machine, where a pod or an instance has one alone.
 """
@@ -10,7 +10,7 @@ import sys
 
 import ray
 
-from cluster import leave_node
+from grok_sweeps.cluster import leave_node
 
 if __name__ == "__main__":
     ray.init = functools.partial(ray.init, _node_ip_address=sys.argv[1])

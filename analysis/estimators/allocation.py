@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.estimate import Estimate
-from analysis.methods.bootstrap import Floats
-from analysis.methods.convention import scale_sentence
-from analysis.methods.medians import Medians, no_contrast
-from analysis.methods.resampled import Kind
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.methods.bootstrap import Floats
+from grok_sweeps.analysis.methods.convention import scale_sentence
+from grok_sweeps.analysis.methods.medians import Medians, no_contrast
+from grok_sweeps.analysis.methods.resampled import Kind
+from grok_sweeps.analysis.table.cells import Cell
 
 _MAX_OVER_MIN = "Largest over smallest median grokked_step over gamma; the extremes are found anew in each resample."
 _FIXED = "Median grokked_step at the gamma found slowest over that at the gamma found fastest (gamma {} over gamma {})."

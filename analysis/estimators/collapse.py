@@ -1,8 +1,9 @@
 """Does the logit scale L order the cells better than the dose rho? The collapse regression of arXiv:2606.18465.
 
 y = ln T regressed on L, on rho, and on both: by convention `paper` over cells and by `runs` over runs (see
-`analysis.methods.convention`). A description, no proof of mediation: L is read at the grokking step, so it is an
-outcome of the same run (endogenous), and a slow cell reads its L later. Few cells share few seeds: intervals are wide.
+`grok_sweeps.analysis.methods.convention`). A description, no proof of mediation: L is read at the grokking step, so it
+is an outcome of the same run (endogenous), and a slow cell reads its L later. Few cells share few seeds: intervals are
+wide.
 
 Beside the fits: a mixed model with the seed as random intercept, a spline against the line, and the error of predicting
 a cell that was left out.
@@ -16,9 +17,9 @@ from math import comb
 
 import numpy as np
 
-from analysis.estimate import Estimate, absent, named
-from analysis.methods.bootstrap import Floats, Ints, seed_table
-from analysis.methods.convention import (
+from grok_sweeps.analysis.estimate import Estimate, absent, named
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints, seed_table
+from grok_sweeps.analysis.methods.convention import (
     MINUS,
     PAPER,
     PAPER_T,
@@ -30,12 +31,12 @@ from analysis.methods.convention import (
     unscaled,
     usable,
 )
-from analysis.methods.mixed import mixed_model
-from analysis.methods.points import MODELS, Points, prediction_errors
-from analysis.methods.regression import Fits, fits_of, least_squares
-from analysis.methods.resampled import Kind, Seeds, estimated, interval_of, runs_minus_paper, seeds_of
-from analysis.methods.spline import spline_check
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.methods.mixed import mixed_model
+from grok_sweeps.analysis.methods.points import MODELS, Points, prediction_errors
+from grok_sweeps.analysis.methods.regression import Fits, fits_of, least_squares
+from grok_sweeps.analysis.methods.resampled import Kind, Seeds, estimated, interval_of, runs_minus_paper, seeds_of
+from grok_sweeps.analysis.methods.spline import spline_check
+from grok_sweeps.analysis.table.cells import Cell
 
 MIN_CELLS = 4
 FEW_SEEDS = 6

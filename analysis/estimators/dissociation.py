@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analysis.estimate import Estimate, absent
-from analysis.estimators.recovery import RHO_UP
-from analysis.methods.convention import scale_sentence
-from analysis.methods.medians import Medians, held_at, no_contrast
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate, absent
+from grok_sweeps.analysis.estimators.recovery import RHO_UP
+from grok_sweeps.analysis.methods.convention import scale_sentence
+from grok_sweeps.analysis.methods.medians import Medians, held_at, no_contrast
+from grok_sweeps.analysis.table.cells import Cell
 
 LOSSES = ("ce", "mse")
 

@@ -20,12 +20,19 @@ import numpy as np
 from scipy.stats import t as t_distribution
 from statsmodels.stats.weightstats import DescrStatsW
 
-from analysis.estimate import Estimate, Named, absent
-from analysis.methods.bootstrap import Floats, Ints, seed_table
-from analysis.methods.convention import mean_scales, median_steps, not_grokked, scale_sentence, unscaled, usable
-from analysis.methods.regression import least_squares
-from analysis.methods.resampled import estimated, seeds_of
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate, Named, absent
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints, seed_table
+from grok_sweeps.analysis.methods.convention import (
+    mean_scales,
+    median_steps,
+    not_grokked,
+    scale_sentence,
+    unscaled,
+    usable,
+)
+from grok_sweeps.analysis.methods.regression import least_squares
+from grok_sweeps.analysis.methods.resampled import estimated, seeds_of
+from grok_sweeps.analysis.table.cells import Cell
 
 MARGIN = math.log(1.25)
 """Largest |ln T ratio| that counts as equal."""

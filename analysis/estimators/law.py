@@ -13,9 +13,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from analysis.estimate import Estimate, Named, absent
-from analysis.methods.bootstrap import Floats, Ints, counts, seed_table
-from analysis.methods.convention import (
+from grok_sweeps.analysis.estimate import Estimate, Named, absent
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints, counts, seed_table
+from grok_sweeps.analysis.methods.convention import (
     PAPER_T,
     RUNS_T,
     grokked_steps,
@@ -26,7 +26,7 @@ from analysis.methods.convention import (
     unscaled,
     usable_without_scale,
 )
-from analysis.methods.forms import (
+from grok_sweeps.analysis.methods.forms import (
     EXPONENTIAL,
     POWER,
     SADDLE_NODE,
@@ -39,8 +39,8 @@ from analysis.methods.forms import (
     slope_profile,
     steps_profile,
 )
-from analysis.methods.resampled import Kind, Seeds, Statistic, estimated, seeds_of
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.methods.resampled import Kind, Seeds, Statistic, estimated, seeds_of
+from grok_sweeps.analysis.table.cells import Cell
 
 RHO_MAX = 1.15
 JUMP = 2.5

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.estimate import Estimate, Named
-from analysis.estimators.recovery import RHO_UP
-from analysis.methods.bootstrap import Floats
-from analysis.methods.convention import (
+from grok_sweeps.analysis.estimate import Estimate, Named
+from grok_sweeps.analysis.estimators.recovery import RHO_UP
+from grok_sweeps.analysis.methods.bootstrap import Floats
+from grok_sweeps.analysis.methods.convention import (
     MINUS,
     PAPER,
     PAPER_T,
@@ -29,12 +29,12 @@ from analysis.methods.convention import (
     scale_sentence,
     usable,
 )
-from analysis.methods.mediation_check import simulated
-from analysis.methods.pathways import Effects, M, X, Y, Z, effects
-from analysis.methods.products import covariance
-from analysis.methods.resampled import Kind, interval_of, runs_minus_paper
-from analysis.methods.samples import Sample, Samples
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.methods.mediation_check import simulated
+from grok_sweeps.analysis.methods.pathways import Effects, M, X, Y, Z, effects
+from grok_sweeps.analysis.methods.products import covariance
+from grok_sweeps.analysis.methods.resampled import Kind, interval_of, runs_minus_paper
+from grok_sweeps.analysis.methods.samples import Sample, Samples
+from grok_sweeps.analysis.table.cells import Cell
 
 CAVEAT = (
     "L is endogenous. It is measured at the grokking step, after the process that ends in grokking began and at a time "

@@ -15,14 +15,23 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from analysis.estimate import Estimate, Named
-from analysis.methods.bootstrap import Floats, aligned
-from analysis.methods.convention import LOGGED_READINGS, MINUS, PAPER, PAPER_T, RUNS, RUNS_READINGS, InBoth, usable
-from analysis.methods.products import covariance
-from analysis.methods.resampled import Kind, runs_minus_paper
-from analysis.methods.samples import Readings, Sample, Samples
-from analysis.methods.shares import lmg, r_squared_of_subsets
-from analysis.table.cells import RIVALS, Cell, RunPoint
+from grok_sweeps.analysis.estimate import Estimate, Named
+from grok_sweeps.analysis.methods.bootstrap import Floats, aligned
+from grok_sweeps.analysis.methods.convention import (
+    LOGGED_READINGS,
+    MINUS,
+    PAPER,
+    PAPER_T,
+    RUNS,
+    RUNS_READINGS,
+    InBoth,
+    usable,
+)
+from grok_sweeps.analysis.methods.products import covariance
+from grok_sweeps.analysis.methods.resampled import Kind, runs_minus_paper
+from grok_sweeps.analysis.methods.samples import Readings, Sample, Samples
+from grok_sweeps.analysis.methods.shares import lmg, r_squared_of_subsets
+from grok_sweeps.analysis.table.cells import RIVALS, Cell, RunPoint
 
 SCALE = "logit_scale"
 NEARLY_ALL = 0.9

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.estimate import Estimate, absent
-from analysis.methods.bootstrap import Floats, Ints, resampled_medians
-from analysis.methods.medians import Medians
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate, absent
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints, resampled_medians
+from grok_sweeps.analysis.methods.medians import Medians
+from grok_sweeps.analysis.table.cells import Cell
 
 _METHODS = {
     "memorized_max_over_min": "Largest over smallest median memorized_step over tau at rho {rho:g}.",

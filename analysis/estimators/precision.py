@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.estimate import Estimate, absent
-from analysis.methods.bootstrap import resampled_means
-from analysis.methods.medians import Medians, no_contrast
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate, absent
+from grok_sweeps.analysis.methods.bootstrap import resampled_means
+from grok_sweeps.analysis.methods.medians import Medians, no_contrast
+from grok_sweeps.analysis.table.cells import Cell
 
 DTYPES = ("float32", "float64")
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.estimate import Estimate, absent, named
-from analysis.methods.bootstrap import Floats, Ints, SeedTable, resampled_means, seed_table
-from analysis.methods.convention import (
+from grok_sweeps.analysis.estimate import Estimate, absent, named
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints, SeedTable, resampled_means, seed_table
+from grok_sweeps.analysis.methods.convention import (
     PAPER,
     RUNS,
     grokked_steps,
@@ -30,8 +30,8 @@ from analysis.methods.convention import (
     unread,
     unscaled,
 )
-from analysis.methods.resampled import Kind, Seeds, Statistic, estimated, seeds_of
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.methods.resampled import Kind, Seeds, Statistic, estimated, seeds_of
+from grok_sweeps.analysis.table.cells import Cell
 
 RHO_UP = 1.15
 """The paper's raised dose, taken where the sweep has it."""

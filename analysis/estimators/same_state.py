@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.estimate import Estimate
-from analysis.methods.medians import Medians, no_contrast
-from analysis.methods.resampled import Kind
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.methods.medians import Medians, no_contrast
+from grok_sweeps.analysis.methods.resampled import Kind
+from grok_sweeps.analysis.table.cells import Cell
 
 RAISED = 1.15
 PUBLISHED = "raised_over_same"

@@ -14,12 +14,19 @@ import numpy as np
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.anova import anova_lm
 
-from analysis.estimate import Estimate, Named, absent
-from analysis.estimators.law import MIN_CELLS, law_cells
-from analysis.methods.bootstrap import Floats, Ints, seed_table
-from analysis.methods.convention import PAPER_T, mean_scales, median_steps, not_grokked, scale_sentence, unscaled
-from analysis.methods.forms import SMALLEST
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate, Named, absent
+from grok_sweeps.analysis.estimators.law import MIN_CELLS, law_cells
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints, seed_table
+from grok_sweeps.analysis.methods.convention import (
+    PAPER_T,
+    mean_scales,
+    median_steps,
+    not_grokked,
+    scale_sentence,
+    unscaled,
+)
+from grok_sweeps.analysis.methods.forms import SMALLEST
+from grok_sweeps.analysis.table.cells import Cell
 
 _METHOD = (
     "ln T over rho in the cells of the exponential law, an intercept for each modulus; {what} "

@@ -23,13 +23,20 @@ from scipy.stats import t
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from analysis.estimate import LEVEL, Basis, Estimate, Named
-from analysis.estimators.survival_curves import KaplanMeier, kaplan_meier
-from analysis.estimators.survival_medians import CellMedian, cell_medians
-from analysis.estimators.survival_sample import BY_INFORMATION, CLUSTERED, TIMES, UNITS, CensoredSample, censored_sample
-from analysis.methods.accelerated import LOGNORMAL, WEIBULL, Fit, Law, fit
-from analysis.methods.bootstrap import Floats
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import LEVEL, Basis, Estimate, Named
+from grok_sweeps.analysis.estimators.survival_curves import KaplanMeier, kaplan_meier
+from grok_sweeps.analysis.estimators.survival_medians import CellMedian, cell_medians
+from grok_sweeps.analysis.estimators.survival_sample import (
+    BY_INFORMATION,
+    CLUSTERED,
+    TIMES,
+    UNITS,
+    CensoredSample,
+    censored_sample,
+)
+from grok_sweeps.analysis.methods.accelerated import LOGNORMAL, WEIBULL, Fit, Law, fit
+from grok_sweeps.analysis.methods.bootstrap import Floats
+from grok_sweeps.analysis.table.cells import Cell
 
 MIN_RUNS = 5
 _MAX_ITERATIONS = 30

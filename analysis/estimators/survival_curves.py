@@ -9,10 +9,10 @@ import numpy as np
 from scipy.stats import norm
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from analysis.estimate import LEVEL
-from analysis.estimators.survival_sample import CensoredSample
-from analysis.methods.bootstrap import Floats
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import LEVEL
+from grok_sweeps.analysis.estimators.survival_sample import CensoredSample
+from grok_sweeps.analysis.methods.bootstrap import Floats
+from grok_sweeps.analysis.table.cells import Cell
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.estimate import Estimate, absent
-from analysis.estimators.survival_sample import TIMES, CensoredSample
-from analysis.methods.accelerated import LOGNORMAL, Times, fit
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate, absent
+from grok_sweeps.analysis.estimators.survival_sample import TIMES, CensoredSample
+from grok_sweeps.analysis.methods.accelerated import LOGNORMAL, Times, fit
+from grok_sweeps.analysis.table.cells import Cell
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from analysis.estimate import LEVEL, Basis
-from analysis.methods.accelerated import Fit, Times
-from analysis.methods.bootstrap import Floats, Ints
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import LEVEL, Basis
+from grok_sweeps.analysis.methods.accelerated import Fit, Times
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints
+from grok_sweeps.analysis.table.cells import Cell
 
 UNITS = {"rho": "ln step per unit of rho", "ln_tau": "ln step per unit of ln tau"}
 TIMES = (

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.estimate import Estimate, absent
-from analysis.estimators.recovery import RHO_UP
-from analysis.methods.convention import scale_sentence
-from analysis.methods.medians import Medians, held_at, no_contrast
-from analysis.methods.resampled import Kind
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate, absent
+from grok_sweeps.analysis.estimators.recovery import RHO_UP
+from grok_sweeps.analysis.methods.convention import scale_sentence
+from grok_sweeps.analysis.methods.medians import Medians, held_at, no_contrast
+from grok_sweeps.analysis.methods.resampled import Kind
+from grok_sweeps.analysis.table.cells import Cell
 
 ARCH = "transformer_no_layernorm"
 TAU_HIGH = 1.7

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_ndtr
 
-from analysis.methods.bootstrap import Floats, Ints
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints
 
 MAX_ITERATIONS = 100
 _CERTAIN = 1e-6

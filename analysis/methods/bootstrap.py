@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, t
 
-from analysis.estimate import LEVEL
-from analysis.table.cells import Cell, RunPoint
+from grok_sweeps.analysis.estimate import LEVEL
+from grok_sweeps.analysis.table.cells import Cell, RunPoint
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -14,9 +14,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.estimate import Estimate, Named, named
-from analysis.methods.bootstrap import Floats, Ints, SeedTable, resampled_means, resampled_medians, seed_table
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate, Named, named
+from grok_sweeps.analysis.methods.bootstrap import (
+    Floats,
+    Ints,
+    SeedTable,
+    resampled_means,
+    resampled_medians,
+    seed_table,
+)
+from grok_sweeps.analysis.table.cells import Cell
 
 PAPER, RUNS = "paper", "runs"
 MINUS = "_runs_minus_paper"

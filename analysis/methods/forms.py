@@ -16,8 +16,8 @@ import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import f as f_distribution
 
-from analysis.estimate import LEVEL
-from analysis.methods.bootstrap import Floats
+from grok_sweeps.analysis.estimate import LEVEL
+from grok_sweeps.analysis.methods.bootstrap import Floats
 
 GRID = 400
 SMALLEST = 1e-100

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.estimate import Estimate, absent
-from analysis.methods.bootstrap import Floats, Ints, resampled_medians, seed_table
-from analysis.methods.convention import mean_scales, median_steps, not_grokked, paper_scales
-from analysis.methods.regression import closed_form
-from analysis.methods.resampled import Kind, Statistic, estimated, seeds_of
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Estimate, absent
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints, resampled_medians, seed_table
+from grok_sweeps.analysis.methods.convention import mean_scales, median_steps, not_grokked, paper_scales
+from grok_sweeps.analysis.methods.regression import closed_form
+from grok_sweeps.analysis.methods.resampled import Kind, Statistic, estimated, seeds_of
+from grok_sweeps.analysis.table.cells import Cell
 
 ALL_RUNS = "_all_runs"
 """Ends the name of a contrast in which a run that did not grok counts as +infinity."""

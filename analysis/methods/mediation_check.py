@@ -10,10 +10,10 @@ import numpy as np
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.mediation import Mediation as Simulation
 
-from analysis.estimate import Estimate
-from analysis.methods.bootstrap import Floats, percentile_interval
-from analysis.methods.pathways import M, X, Y, Z
-from analysis.methods.samples import Sample
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.methods.bootstrap import Floats, percentile_interval
+from grok_sweeps.analysis.methods.pathways import M, X, Y, Z
+from grok_sweeps.analysis.methods.samples import Sample
 
 SIMULATIONS = 100
 """Few, since it is a check: the mean is known to a tenth of its standard error."""

@@ -14,8 +14,8 @@ import numpy as np
 from scipy.stats import norm
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from analysis.estimate import LEVEL, Estimate, absent
-from analysis.methods.points import Points
+from grok_sweeps.analysis.estimate import LEVEL, Estimate, absent
+from grok_sweeps.analysis.methods.points import Points
 
 MIN_SEEDS = 3
 _METHOD = (

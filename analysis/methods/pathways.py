@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.methods.bootstrap import Floats
-from analysis.methods.products import residual_variance, slopes
+from grok_sweeps.analysis.methods.bootstrap import Floats
+from grok_sweeps.analysis.methods.products import residual_variance, slopes
 
 X, Z, M, Y = range(4)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.methods.bootstrap import Floats, Ints, SeedTable, counts
-from analysis.methods.convention import PAPER, grokked_steps, mean_scales, median_steps
-from analysis.methods.regression import Fits, about_mean, fits_of, moments
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints, SeedTable, counts
+from grok_sweeps.analysis.methods.convention import PAPER, grokked_steps, mean_scales, median_steps
+from grok_sweeps.analysis.methods.regression import Fits, about_mean, fits_of, moments
 
 _CHUNK = 8000
 """Cells of resamples at once, so that what is computed from them stays in the processor's cache."""

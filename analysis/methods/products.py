@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.methods.bootstrap import Floats, Ints, counts
-from analysis.methods.regression import COLLINEAR
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints, counts
+from grok_sweeps.analysis.methods.regression import COLLINEAR
 
 
 def covariance(columns: Floats) -> Floats:

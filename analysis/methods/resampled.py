@@ -13,8 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.estimate import LEVEL, Estimate, absent
-from analysis.methods.bootstrap import (
+from grok_sweeps.analysis.estimate import LEVEL, Estimate, absent
+from grok_sweeps.analysis.methods.bootstrap import (
     Floats,
     Ints,
     SeedTable,

@@ -16,12 +16,12 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.estimate import Basis, Estimate
-from analysis.methods.bootstrap import Floats, resampled_means, seed_table
-from analysis.methods.convention import PAPER, RUNS, grokked_steps, median_steps, not_grokked, unread
-from analysis.methods.products import covariance, resampled_covariance
-from analysis.methods.resampled import Kind, interval_of, seeds_of
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimate import Basis, Estimate
+from grok_sweeps.analysis.methods.bootstrap import Floats, resampled_means, seed_table
+from grok_sweeps.analysis.methods.convention import PAPER, RUNS, grokked_steps, median_steps, not_grokked, unread
+from grok_sweeps.analysis.methods.products import covariance, resampled_covariance
+from grok_sweeps.analysis.methods.resampled import Kind, interval_of, seeds_of
+from grok_sweeps.analysis.table.cells import Cell
 
 Readings = Mapping[str, Floats]
 """Readings by name, each by seed and cell [S, C] as `bootstrap.aligned` gives them, NaN where absent."""

@@ -13,8 +13,8 @@ from math import factorial
 
 import numpy as np
 
-from analysis.methods.bootstrap import Floats
-from analysis.methods.regression import COLLINEAR
+from grok_sweeps.analysis.methods.bootstrap import Floats
+from grok_sweeps.analysis.methods.regression import COLLINEAR
 
 MAX_REGRESSORS = 6
 

@@ -11,10 +11,10 @@ import numpy as np
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.anova import anova_lm
 
-from analysis.estimate import Estimate, absent
-from analysis.methods.bootstrap import Floats, Ints
-from analysis.methods.convention import PAPER
-from analysis.methods.points import Points
+from grok_sweeps.analysis.estimate import Estimate, absent
+from grok_sweeps.analysis.methods.bootstrap import Floats, Ints
+from grok_sweeps.analysis.methods.convention import PAPER
+from grok_sweeps.analysis.methods.points import Points
 
 MANY = 30
 KNOTS = {False: (0.10, 0.50, 0.90), True: (0.05, 0.35, 0.65, 0.95)}

@@ -3,9 +3,9 @@
 Matplotlib is used through its objects (`Figure`, `FigureCanvasAgg`): no pyplot, no global state.
 """
 
-from analysis.render.document import estimates_json
-from analysis.render.drawings import figures
-from analysis.render.report import report_html, report_markdown
-from analysis.render.terminal import terminal_tables
+from grok_sweeps.analysis.render.document import estimates_json
+from grok_sweeps.analysis.render.drawings import figures
+from grok_sweeps.analysis.render.report import report_html, report_markdown
+from grok_sweeps.analysis.render.terminal import terminal_tables
 
 __all__ = ["estimates_json", "figures", "report_html", "report_markdown", "terminal_tables"]

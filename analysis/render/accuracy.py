@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.render import numbers
-from analysis.render.canvas import INK, MUTED, Drawing, entitle, log_steps, tau_colours, words
-from analysis.render.panels import PANELS, spread, step_panels
-from analysis.result import Family
-from analysis.table.curves import Band, CellCurve
+from grok_sweeps.analysis.render import numbers
+from grok_sweeps.analysis.render.canvas import INK, MUTED, Drawing, entitle, log_steps, tau_colours, words
+from grok_sweeps.analysis.render.panels import PANELS, spread, step_panels
+from grok_sweeps.analysis.result import Family
+from grok_sweeps.analysis.table.curves import Band, CellCurve
 
 TAUS = 6
 ARMS = ("free", "clamp")

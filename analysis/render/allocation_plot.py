@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from analysis.estimate import Estimate
-from analysis.estimators.allocation import allocated_cells
-from analysis.render import captions, numbers
-from analysis.render.canvas import Drawing
-from analysis.render.cell_points import counted, how_drawn, scale_of, steps_told
-from analysis.render.over_axis import Over, ratios_told, steps_and_scales
-from analysis.result import Family
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators.allocation import allocated_cells
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import Drawing
+from grok_sweeps.analysis.render.cell_points import counted, how_drawn, scale_of, steps_told
+from grok_sweeps.analysis.render.over_axis import Over, ratios_told, steps_and_scales
+from grok_sweeps.analysis.result import Family
 
 _OVER = Over("allocation γ", lambda c: c.gamma or 0.0)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from analysis.estimate import Estimate
-from analysis.methods.convention import PAPER, RUNS
-from analysis.render import numbers
-from analysis.render.methods import INTERVAL, interval_sentence
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.methods.convention import PAPER, RUNS
+from grok_sweeps.analysis.render import numbers
+from grok_sweeps.analysis.render.methods import INTERVAL, interval_sentence
 
 Named = tuple[str, Estimate]
 """An estimate with the words for it."""

@@ -17,11 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from analysis.estimate import Estimate, absent
-from analysis.methods.convention import LOGGED_L, OWN_L
-from analysis.render import captions, numbers
-from analysis.render.canvas import INK, MUTED
-from analysis.table.cells import Cell, median_of_grokked
+from grok_sweeps.analysis.estimate import Estimate, absent
+from grok_sweeps.analysis.methods.convention import LOGGED_L, OWN_L
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import INK, MUTED
+from grok_sweeps.analysis.table.cells import Cell, median_of_grokked
 
 BASELINE = "ρ 1, τ 1"
 TICKS = 9

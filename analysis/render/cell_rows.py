@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.render import numbers
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.render import numbers
+from grok_sweeps.analysis.table.cells import Cell
 
 
 def never(cell: Cell) -> str:

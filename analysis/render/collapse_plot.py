@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.estimate import Estimate
-from analysis.estimators.collapse import CAVEAT, Collapse
-from analysis.methods.bootstrap import seed_table
-from analysis.methods.convention import cell_scales, scale_sentence
-from analysis.render import captions, numbers
-from analysis.render.canvas import (
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators.collapse import CAVEAT, Collapse
+from grok_sweeps.analysis.methods.bootstrap import seed_table
+from grok_sweeps.analysis.methods.convention import cell_scales, scale_sentence
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import (
     INK,
     MUTED,
     Drawing,
@@ -26,8 +26,8 @@ from analysis.render.canvas import (
     tau_markers,
     words,
 )
-from analysis.result import Family
-from analysis.table.cells import Cell, RunPoint
+from grok_sweeps.analysis.result import Family
+from grok_sweeps.analysis.table.cells import Cell, RunPoint
 
 
 def collapse_plot(family: Family, name: str) -> Drawing:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from analysis.comparisons import Comparison
-from analysis.estimators.dissociation import LOSSES
-from analysis.estimators.recovery import RHO_UP
-from analysis.methods.medians import ALL_RUNS
-from analysis.render import captions
-from analysis.render.canvas import Drawing, blank_figure, entitle
-from analysis.render.forest import FIRST, FRAME, SECOND, THIRD, Forest, Row, panels, point
-from analysis.result import Family
+from grok_sweeps.analysis.comparisons import Comparison
+from grok_sweeps.analysis.estimators.dissociation import LOSSES
+from grok_sweeps.analysis.estimators.recovery import RHO_UP
+from grok_sweeps.analysis.methods.medians import ALL_RUNS
+from grok_sweeps.analysis.render import captions
+from grok_sweeps.analysis.render.canvas import Drawing, blank_figure, entitle
+from grok_sweeps.analysis.render.forest import FIRST, FRAME, SECOND, THIRD, Forest, Row, panels, point
+from grok_sweeps.analysis.result import Family
 
 _SERIES = (FIRST.named("cross-entropy (ce)"), SECOND.named("squared error (mse)"))
 _SHARE = "norm_effect_mse_over_ce"

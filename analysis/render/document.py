@@ -7,13 +7,13 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from analysis.claims import Claim, Claims
-from analysis.estimate import Estimate
-from analysis.estimators.mediation import MediationFit
-from analysis.result import SOURCE, Analysis, Family
-from analysis.section import Section
-from analysis.sections import comparison_section, family_sections
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.claims import Claim, Claims
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators.mediation import MediationFit
+from grok_sweeps.analysis.result import SOURCE, Analysis, Family
+from grok_sweeps.analysis.section import Section
+from grok_sweeps.analysis.sections import comparison_section, family_sections
+from grok_sweeps.analysis.table.cells import Cell
 
 FORMAT = 2
 """2: families have `sections` in place of `collapse` and `recovery`; `comparisons` and `claims` are new."""

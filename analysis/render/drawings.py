@@ -7,27 +7,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
-from analysis.comparisons import FORKS, LOSSES, MODULI, PRECISIONS, Comparison
-from analysis.render.accuracy import ARMS, accuracy
-from analysis.render.allocation_plot import allocation_plot
-from analysis.render.canvas import Drawing, both, encoded
-from analysis.render.collapse_plot import collapse_plot
-from analysis.render.dissociation_plot import dissociation_plot
-from analysis.render.equivalence_plot import equivalence_plot
-from analysis.render.heatmap import heatmap
-from analysis.render.law_plot import law_plot
-from analysis.render.mediation_plot import mediation_plot
-from analysis.render.mediators_plot import mediators_plot
-from analysis.render.memorisation_plot import memorisation_plot
-from analysis.render.precision_plot import precision_plot
-from analysis.render.recovery_plot import recovery_plot
-from analysis.render.same_state_plot import same_state_plot
-from analysis.render.shared_law_plot import shared_law_plot
-from analysis.render.survival_plot import survival_plot
-from analysis.render.transformer_plot import transformer_plot
-from analysis.result import Analysis, Family
-from analysis.section import Section
-from analysis.sections import compared_sections, family_sections
+from grok_sweeps.analysis.comparisons import FORKS, LOSSES, MODULI, PRECISIONS, Comparison
+from grok_sweeps.analysis.render.accuracy import ARMS, accuracy
+from grok_sweeps.analysis.render.allocation_plot import allocation_plot
+from grok_sweeps.analysis.render.canvas import Drawing, both, encoded
+from grok_sweeps.analysis.render.collapse_plot import collapse_plot
+from grok_sweeps.analysis.render.dissociation_plot import dissociation_plot
+from grok_sweeps.analysis.render.equivalence_plot import equivalence_plot
+from grok_sweeps.analysis.render.heatmap import heatmap
+from grok_sweeps.analysis.render.law_plot import law_plot
+from grok_sweeps.analysis.render.mediation_plot import mediation_plot
+from grok_sweeps.analysis.render.mediators_plot import mediators_plot
+from grok_sweeps.analysis.render.memorisation_plot import memorisation_plot
+from grok_sweeps.analysis.render.precision_plot import precision_plot
+from grok_sweeps.analysis.render.recovery_plot import recovery_plot
+from grok_sweeps.analysis.render.same_state_plot import same_state_plot
+from grok_sweeps.analysis.render.shared_law_plot import shared_law_plot
+from grok_sweeps.analysis.render.survival_plot import survival_plot
+from grok_sweeps.analysis.render.transformer_plot import transformer_plot
+from grok_sweeps.analysis.result import Analysis, Family
+from grok_sweeps.analysis.section import Section
+from grok_sweeps.analysis.sections import compared_sections, family_sections
 
 OF_CELLS: Mapping[str, Callable[[Family, str], Drawing]] = {"heatmap": heatmap, "accuracy": accuracy}
 """Figures that every family has, by the first part of their file name."""

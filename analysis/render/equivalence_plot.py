@@ -6,12 +6,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from analysis.estimators.equivalence import ALPHA, L_APART, LEVEL_TOST, MARGIN, Pair
-from analysis.render import captions, numbers
-from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle
-from analysis.render.forest import PAPER, RUNS, SHADE, Forest, Row, point
-from analysis.result import Family
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.estimators.equivalence import ALPHA, L_APART, LEVEL_TOST, MARGIN, Pair
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle
+from grok_sweeps.analysis.render.forest import PAPER, RUNS, SHADE, Forest, Row, point
+from grok_sweeps.analysis.result import Family
+from grok_sweeps.analysis.table.cells import Cell
 
 PAIRS = 20
 """Most pairs drawn, those of nearest L first; more would be unreadable."""

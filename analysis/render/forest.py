@@ -21,9 +21,9 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Transform, offset_copy
 
-from analysis.estimate import Estimate
-from analysis.render import numbers
-from analysis.render.canvas import FAINT, INK, MUTED, LogTicks
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.render import numbers
+from grok_sweeps.analysis.render.canvas import FAINT, INK, MUTED, LogTicks
 
 LINE = 0.215
 """Height of a line in inches."""

@@ -11,11 +11,11 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.render import numbers
-from analysis.render.canvas import FAINT, MUTED, Drawing, blank_figure, log_bar, words
-from analysis.render.cell_rows import never
-from analysis.result import Family
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.render import numbers
+from grok_sweeps.analysis.render.canvas import FAINT, MUTED, Drawing, blank_figure, log_bar, words
+from grok_sweeps.analysis.render.cell_rows import never
+from grok_sweeps.analysis.result import Family
+from grok_sweeps.analysis.table.cells import Cell
 
 _HATCH = "////"
 

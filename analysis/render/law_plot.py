@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.estimators.law import Law
-from analysis.methods.forms import EXPONENTIAL, POWER, SADDLE_NODE
-from analysis.render import captions, numbers
-from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
-from analysis.render.cell_points import (
+from grok_sweeps.analysis.estimators.law import Law
+from grok_sweeps.analysis.methods.forms import EXPONENTIAL, POWER, SADDLE_NODE
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
+from grok_sweeps.analysis.render.cell_points import (
     Look,
     apart,
     at_values,
@@ -27,8 +27,8 @@ from analysis.render.cell_points import (
     step_range,
     steps_told,
 )
-from analysis.result import Family
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.result import Family
+from grok_sweeps.analysis.table.cells import Cell
 
 _FORMS = {
     EXPONENTIAL: ("-", 1.6, INK),

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import offset_copy
 
-from analysis.estimate import Estimate
-from analysis.estimators.mediation import Mediation, MediationFit, SensitivityPoint
-from analysis.render import captions
-from analysis.render.canvas import MUTED, Drawing, blank_figure, entitle
-from analysis.render.forest import (
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators.mediation import Mediation, MediationFit, SensitivityPoint
+from grok_sweeps.analysis.render import captions
+from grok_sweeps.analysis.render.canvas import MUTED, Drawing, blank_figure, entitle
+from grok_sweeps.analysis.render.forest import (
     FIRST,
     MARK,
     PAPER,
@@ -29,7 +29,7 @@ from analysis.render.forest import (
     panels,
     point,
 )
-from analysis.result import Family
+from grok_sweeps.analysis.result import Family
 
 EFFECTS = (
     ("acme", "ACME\nthrough ln L"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from analysis.estimators.mediators import SCALE, MediatorFit, Mediators
-from analysis.render import captions
-from analysis.render.canvas import Drawing, blank_figure, entitle
-from analysis.render.forest import FIRST, PAPER, RUNS, SECOND, Forest, Row, panels, point
-from analysis.result import Family
-from analysis.table.cells import RIVALS
+from grok_sweeps.analysis.estimators.mediators import SCALE, MediatorFit, Mediators
+from grok_sweeps.analysis.render import captions
+from grok_sweeps.analysis.render.canvas import Drawing, blank_figure, entitle
+from grok_sweeps.analysis.render.forest import FIRST, PAPER, RUNS, SECOND, Forest, Row, panels, point
+from grok_sweeps.analysis.result import Family
+from grok_sweeps.analysis.table.cells import RIVALS
 
 WORDS = {
     SCALE: "logit scale L",

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from analysis.estimators.memorisation import swept_cells
-from analysis.render import captions, numbers
-from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
-from analysis.render.cell_points import (
+from grok_sweeps.analysis.estimators.memorisation import swept_cells
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, log_steps
+from grok_sweeps.analysis.render.cell_points import (
     Look,
     counted,
     draw_steps,
@@ -20,10 +20,10 @@ from analysis.render.cell_points import (
     step_range,
     steps_told,
 )
-from analysis.render.over_axis import joined
-from analysis.render.transformer_plot import OVER_TAU
-from analysis.result import Family
-from analysis.table.cells import Cell, median_of_grokked
+from grok_sweeps.analysis.render.over_axis import joined
+from grok_sweeps.analysis.render.transformer_plot import OVER_TAU
+from grok_sweeps.analysis.result import Family
+from grok_sweeps.analysis.table.cells import Cell, median_of_grokked
 
 
 def memorisation_plot(family: Family, name: str) -> Drawing:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from string import ascii_lowercase
 
-from analysis.estimate import Estimate
+from grok_sweeps.analysis.estimate import Estimate
 
 WORTH_A_LETTER = 40
 """Characters from which a sentence that several rows say is told once."""

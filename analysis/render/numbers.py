@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.estimate import Estimate
+from grok_sweeps.analysis.estimate import Estimate
 
 NONE = "–"
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.estimate import Estimate
-from analysis.render.canvas import INK, MUTED, blank_figure, entitle, log_steps
-from analysis.render.cell_points import (
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.render.canvas import INK, MUTED, blank_figure, entitle, log_steps
+from grok_sweeps.analysis.render.cell_points import (
     BASELINE,
     TICKS,
     Look,
@@ -24,7 +24,7 @@ from analysis.render.cell_points import (
     size_for,
     step_range,
 )
-from analysis.table.cells import Cell, median_of_grokked
+from grok_sweeps.analysis.table.cells import Cell, median_of_grokked
 
 LEVEL_STYLE = (0, (5, 3))
 

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from analysis.claims import AGREES, DIFFERS, OTHER_CELLS, OTHER_NORM, SAME, UNDECIDED
-from analysis.comparisons import Comparison
-from analysis.estimate import Estimate
-from analysis.render.canvas import Drawing
-from analysis.render.drawings import of_cells, of_comparison, of_section
-from analysis.render.methods import of_interval, shared_sentences, with_letters
-from analysis.result import Analysis, Family
-from analysis.section import Compared, Section
-from analysis.sections import compared_sections, family_sections, missing_comparisons
+from grok_sweeps.analysis.claims import AGREES, DIFFERS, OTHER_CELLS, OTHER_NORM, SAME, UNDECIDED
+from grok_sweeps.analysis.comparisons import Comparison
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.render.canvas import Drawing
+from grok_sweeps.analysis.render.drawings import of_cells, of_comparison, of_section
+from grok_sweeps.analysis.render.methods import of_interval, shared_sentences, with_letters
+from grok_sweeps.analysis.result import Analysis, Family
+from grok_sweeps.analysis.section import Compared, Section
+from grok_sweeps.analysis.sections import compared_sections, family_sections, missing_comparisons
 
 VERDICTS = (SAME, AGREES, DIFFERS, UNDECIDED, OTHER_CELLS, OTHER_NORM)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.render.canvas import blank_figure
+from grok_sweeps.analysis.render.canvas import blank_figure
 
 PANELS = 6
 """More panels than these are too small to read on a page."""

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from analysis.comparisons import Comparison
-from analysis.estimate import Estimate
-from analysis.estimators.precision import DTYPES
-from analysis.render import captions, numbers
-from analysis.render.canvas import Drawing, blank_figure, entitle
-from analysis.render.forest import BOUND, FIRST, SECOND, THIRD, Forest, Point, Row, panels, point
-from analysis.result import Family
-from analysis.table.cells import Cell
+from grok_sweeps.analysis.comparisons import Comparison
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators.precision import DTYPES
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import Drawing, blank_figure, entitle
+from grok_sweeps.analysis.render.forest import BOUND, FIRST, SECOND, THIRD, Forest, Point, Row, panels, point
+from grok_sweeps.analysis.result import Family
+from grok_sweeps.analysis.table.cells import Cell
 
 _SERIES = (FIRST.named("float32"), SECOND.named("float64"))
 _SHARE = f"grokked_share_{DTYPES[0]}_rho_"

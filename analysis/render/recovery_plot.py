@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis.estimate import Estimate
-from analysis.estimators.recovery import Recovery
-from analysis.render import captions, numbers
-from analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, tau_colours, tau_markers
-from analysis.render.cell_points import (
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators.recovery import Recovery
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import INK, MUTED, Drawing, blank_figure, entitle, tau_colours, tau_markers
+from grok_sweeps.analysis.render.cell_points import (
     BASELINE,
     Look,
     apart,
@@ -26,8 +26,8 @@ from analysis.render.cell_points import (
     size_for,
     steps_told,
 )
-from analysis.result import Family
-from analysis.table.cells import median_of_grokked
+from grok_sweeps.analysis.result import Family
+from grok_sweeps.analysis.table.cells import median_of_grokked
 
 MOST_NAMED = 10
 """Temperatures up to which each is named at its point."""

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from analysis.render import cell_rows, numbers
-from analysis.render.canvas import Drawing, svg
-from analysis.render.page import VERDICTS, page_of
-from analysis.result import SOURCE, Analysis
+from grok_sweeps.analysis.render import cell_rows, numbers
+from grok_sweeps.analysis.render.canvas import Drawing, svg
+from grok_sweeps.analysis.render.page import VERDICTS, page_of
+from grok_sweeps.analysis.result import SOURCE, Analysis
 
 FIGURES = "figures"
 """Folder of the figures, beside the report."""
@@ -36,7 +36,7 @@ def report_markdown(a: Analysis) -> str:
 
 def _written(template: str, a: Analysis, picture: Callable[[Drawing], str]) -> str:
     environment = Environment(
-        loader=PackageLoader("analysis.render", "templates"),
+        loader=PackageLoader("grok_sweeps.analysis.render", "templates"),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from analysis.comparisons import Comparison
-from analysis.estimate import Estimate
-from analysis.methods.medians import ALL_RUNS
-from analysis.render import captions
-from analysis.render.canvas import Drawing, blank_figure, entitle
-from analysis.render.forest import FIRST, SECOND, THIRD, Forest, Row, Series, panels, point
-from analysis.result import Family
+from grok_sweeps.analysis.comparisons import Comparison
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.methods.medians import ALL_RUNS
+from grok_sweeps.analysis.render import captions
+from grok_sweeps.analysis.render.canvas import Drawing, blank_figure, entitle
+from grok_sweeps.analysis.render.forest import FIRST, SECOND, THIRD, Forest, Row, Series, panels, point
+from grok_sweeps.analysis.result import Family
 
 Kinds = tuple[tuple[Series, str], ...]
 """A series and what ends the names of its estimates."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.comparisons import Comparison
-from analysis.estimators.law import MIN_CELLS
-from analysis.render import captions, numbers
-from analysis.render.canvas import DASHES, MARKERS, Drawing, blank_figure, entitle, log_steps, tau_colours
-from analysis.render.cell_points import (
+from grok_sweeps.analysis.comparisons import Comparison
+from grok_sweeps.analysis.estimators.law import MIN_CELLS
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import DASHES, MARKERS, Drawing, blank_figure, entitle, log_steps, tau_colours
+from grok_sweeps.analysis.render.cell_points import (
     Look,
     at_values,
     counted,
@@ -23,8 +23,8 @@ from analysis.render.cell_points import (
     step_range,
     steps_told,
 )
-from analysis.result import Family
-from analysis.table.cells import median_of_grokked
+from grok_sweeps.analysis.result import Family
+from grok_sweeps.analysis.table.cells import median_of_grokked
 
 
 def shared_law_plot(comparison: Comparison, families: Sequence[Family], name: str) -> Drawing:

@@ -14,12 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.estimate import LEVEL
-from analysis.estimators.survival_curves import KaplanMeier
-from analysis.render import numbers
-from analysis.render.canvas import DASHES, INK, MUTED, Drawing, entitle, log_steps, tau_colours
-from analysis.render.panels import PANELS, spread, step_panels
-from analysis.result import Family
+from grok_sweeps.analysis.estimate import LEVEL
+from grok_sweeps.analysis.estimators.survival_curves import KaplanMeier
+from grok_sweeps.analysis.render import numbers
+from grok_sweeps.analysis.render.canvas import DASHES, INK, MUTED, Drawing, entitle, log_steps, tau_colours
+from grok_sweeps.analysis.render.panels import PANELS, spread, step_panels
+from grok_sweeps.analysis.result import Family
 
 LINES = len(DASHES)
 _TICK: dict[str, Any] = {"marker": "|", "markersize": 9, "markeredgewidth": 1.3, "linestyle": "none"}

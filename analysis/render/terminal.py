@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from analysis.claims import AGREES, DIFFERS, OTHER_CELLS, OTHER_NORM, SAME, UNDECIDED
-from analysis.estimate import Estimate
-from analysis.render import cell_rows, numbers
-from analysis.result import SOURCE, Analysis, Family
-from analysis.section import Section
-from analysis.sections import compared_sections, family_sections, missing_comparisons
+from grok_sweeps.analysis.claims import AGREES, DIFFERS, OTHER_CELLS, OTHER_NORM, SAME, UNDECIDED
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.render import cell_rows, numbers
+from grok_sweeps.analysis.result import SOURCE, Analysis, Family
+from grok_sweeps.analysis.section import Section
+from grok_sweeps.analysis.sections import compared_sections, family_sections, missing_comparisons
 
 
 def terminal_tables(a: Analysis) -> list[Table | Text]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from analysis.estimate import Estimate
-from analysis.estimators.recovery import RHO_UP
-from analysis.estimators.transformer import TAU_HIGH
-from analysis.methods.medians import held_at
-from analysis.render import captions, numbers
-from analysis.render.canvas import Drawing, words
-from analysis.render.cell_points import BASELINE, counted, how_drawn, scale_of, steps_told
-from analysis.render.over_axis import Over, ratios_told, steps_and_scales
-from analysis.result import Family
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators.recovery import RHO_UP
+from grok_sweeps.analysis.estimators.transformer import TAU_HIGH
+from grok_sweeps.analysis.methods.medians import held_at
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import Drawing, words
+from grok_sweeps.analysis.render.cell_points import BASELINE, counted, how_drawn, scale_of, steps_told
+from grok_sweeps.analysis.render.over_axis import Over, ratios_told, steps_and_scales
+from grok_sweeps.analysis.result import Family
 
 _RATIOS = (
     ("norm_up_tau1_over_tau1.7", f"T at τ 1 / at τ {TAU_HIGH:g}"),

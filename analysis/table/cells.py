@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from analysis.estimate import LEVEL, Estimate, absent
-from analysis.table.ranks import MEDIAN_INTERVAL, median_interval, order_statistic
+from grok_sweeps.analysis.estimate import LEVEL, Estimate, absent
+from grok_sweeps.analysis.table.ranks import MEDIAN_INTERVAL, median_interval, order_statistic
 
 _MEDIAN = (
     "Median over seeds; a run that did not reach it within its budget (censored, diverged) counts as +infinity, "
@@ -34,8 +34,8 @@ RIVALS = ("grad_norm", "update_norm", "turn_angle", "preactivation_rms")
 class RunPoint:
     """One counted run; `grokked_step` and `memorized_step` are +infinity where not reached.
 
-    `logged_scale` is L at the logged step nearest to the cell's median, where `analysis.table.logged` has read it, and
-    `logged_rivals` what is known there of RIVALS.
+    `logged_scale` is L at the logged step nearest to the cell's median, where `grok_sweeps.analysis.table.logged` has
+    read it, and `logged_rivals` what is known there of RIVALS.
     """
 
     run_id: str

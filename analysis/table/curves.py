@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.table.cells import Cell
-from analysis.table.tables import READ
+from grok_sweeps.analysis.table.cells import Cell
+from grok_sweeps.analysis.table.tables import READ
 
 MAX_POINTS = 240
 """Steps kept for a curve, evenly spaced in log step: a figure shows no more."""

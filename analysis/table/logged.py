@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.table.cells import RIVALS, T_INTERVAL, Cell, RunPoint, mean_over_seeds
-from analysis.table.ranks import order_statistic
+from grok_sweeps.analysis.table.cells import RIVALS, T_INTERVAL, Cell, RunPoint, mean_over_seeds
+from grok_sweeps.analysis.table.ranks import order_statistic
 
 LOGGED_EVERY = {"mse": 25}
 LOGGED_EVERY_ELSE = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis.table.families import HELD_COLUMNS, FamilyKey
+from grok_sweeps.analysis.table.families import HELD_COLUMNS, FamilyKey
 
 BY_LOSS = ("loss", *HELD_COLUMNS)
 """Cross-entropy against squared error: each has its own control, and its norm is held from another step."""

@@ -12,7 +12,7 @@ from functools import cache
 
 from scipy.stats import binom
 
-from analysis.estimate import LEVEL
+from grok_sweeps.analysis.estimate import LEVEL
 
 MEDIAN_INTERVAL = (
     "Interval: exact, from the binomial distribution of how many seeds lie below the median (order statistics), so its "

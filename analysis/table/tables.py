@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.table.cells import RIVALS
-from analysis.table.units import CURVES, DECISIVE, READINGS, leave_out_impossible
-from analysis.table.values import later, numbers, texts, unreadable_note
+from grok_sweeps.analysis.table.cells import RIVALS
+from grok_sweeps.analysis.table.units import CURVES, DECISIVE, READINGS, leave_out_impossible
+from grok_sweeps.analysis.table.values import later, numbers, texts, unreadable_note
 from grok_sweeps.config import ADDED_LATER
 from grok_sweeps.schema import OUTCOMES
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from analysis.table.cells import RIVALS
+from grok_sweeps.analysis.table.cells import RIVALS
 
 Check = tuple[str, Callable[[pd.Series], pd.Series]]
 

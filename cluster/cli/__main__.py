@@ -1,5 +1,5 @@
-"""`python -m cluster.cli` is `grok-sweeps`."""
+"""`python -m grok_sweeps.cluster.cli` is `grok-sweeps`."""
 
-from cluster.cli.app import main
+from grok_sweeps.cluster.cli.app import main
 
 main()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import pandas as pd
 import typer
 
-from cluster.cli.common import StoreOption, app, console, print_tables, store_at
+from grok_sweeps.cluster.cli.common import StoreOption, app, console, print_tables, store_at
 from grok_sweeps.store import open_objects
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def analyze(
     ] = None,
 ) -> None:
     """Estimate what the sweeps' table supports; write report.html, report.md, estimates.json and figures."""
-    from analysis import analyze as run_analysis
-    from analysis import render
+    from grok_sweeps.analysis import analyze as run_analysis
+    from grok_sweeps.analysis import render
 
     opened = store_at(store)
     sweeps = list(dict.fromkeys(sweeps))
@@ -66,7 +66,7 @@ def analyze(
 
 
 def _curves(store: Store, sweeps: list[str]) -> pd.DataFrame:
-    from analysis.table.tables import READ, READ_IF_THERE
+    from grok_sweeps.analysis.table.tables import READ, READ_IF_THERE
 
     columns = ("attempt", *READ, *READ_IF_THERE)
     return pd.concat([store.curves(name, columns=columns) for name in sweeps], ignore_index=True)

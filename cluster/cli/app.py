@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 
-from cluster.cli import analyze, audit, doctor, gc, plan, query, status, submit, train  # noqa: F401 (each registers its commands)
-from cluster.cli.common import app, error_line, warning_line
+from grok_sweeps.cluster.cli import analyze, audit, doctor, gc, plan, query, status, submit, train  # noqa: F401 (each registers its commands)
+from grok_sweeps.cluster.cli.common import app, error_line, warning_line
 from grok_sweeps.errors import GrokSweepsError, StoreWarning
 
 

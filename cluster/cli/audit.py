@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.common import StoreOption, SweepArgument, app, console, store_at
-from cluster.settings import this_machine
+from grok_sweeps.cluster.cli.common import StoreOption, SweepArgument, app, console, store_at
+from grok_sweeps.cluster.settings import this_machine
 from grok_sweeps.errors import QueryError
 from grok_sweeps.store.rows import RowLog
 

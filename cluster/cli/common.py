@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console, RenderableType
 
-from cluster.settings import STORE_VARIABLE, default_store
+from grok_sweeps.cluster.settings import STORE_VARIABLE, default_store
 from grok_sweeps.results import Store, open_store
 
 app = typer.Typer(

@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cluster.cli.common import StoreOption, app, console
-from cluster.doctor import Check, Level
-from cluster.doctor.jobs import check_jobs_server
-from cluster.doctor.machine import check_machine
-from cluster.doctor.store import check_store
-from cluster.settings import default_store, ray_token
+from grok_sweeps.cluster.cli.common import StoreOption, app, console
+from grok_sweeps.cluster.doctor import Check, Level
+from grok_sweeps.cluster.doctor.jobs import check_jobs_server
+from grok_sweeps.cluster.doctor.machine import check_machine
+from grok_sweeps.cluster.doctor.store import check_store
+from grok_sweeps.cluster.settings import default_store, ray_token
 from grok_sweeps.errors import StoreError
 from grok_sweeps.provenance import package_version
 from grok_sweeps.store import open_objects

@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cluster.cli.common import StoreOption, app, console, store_at
-from cluster.doctor.store import PROBE_FOLDER
-from cluster.views import size
+from grok_sweeps.cluster.cli.common import StoreOption, app, console, store_at
+from grok_sweeps.cluster.doctor.store import PROBE_FOLDER
+from grok_sweeps.cluster.views import size
 from grok_sweeps.progress import measure_progress
 from grok_sweeps.results import Store
 from grok_sweeps.store import SweepStore

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cluster.cli.common import SetOption, SpecArgument, StoreOption, app, console, store_at
-from cluster.costs import PlanCost, plan_cost
+from grok_sweeps.cluster.cli.common import SetOption, SpecArgument, StoreOption, app, console, store_at
+from grok_sweeps.cluster.costs import PlanCost, plan_cost
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.plan.estimate import ASSUMPTIONS, checkpoint_bytes
 from grok_sweeps.plan.rates import parse_pool

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cluster.cli.common import StoreOption, app, console, store_at
+from grok_sweeps.cluster.cli.common import StoreOption, app, console, store_at
 from grok_sweeps.errors import QueryError
 
 

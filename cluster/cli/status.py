@@ -10,10 +10,19 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from cluster.cli.common import AddressOption, StoreOption, SweepArgument, TokenFileOption, app, console, say, store_at
-from cluster.jobs import JobsServer
-from cluster.settings import ray_token
-from cluster.views import duration, panel, plain_line
+from grok_sweeps.cluster.cli.common import (
+    AddressOption,
+    StoreOption,
+    SweepArgument,
+    TokenFileOption,
+    app,
+    console,
+    say,
+    store_at,
+)
+from grok_sweeps.cluster.jobs import JobsServer
+from grok_sweeps.cluster.settings import ray_token
+from grok_sweeps.cluster.views import duration, panel, plain_line
 from grok_sweeps.errors import ClusterError, ClusterGoneError, QueryError
 from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import Progress, measure_progress

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.common import (
+from grok_sweeps.cluster.cli.common import (
     AddressOption,
     BudgetOption,
     EnvOption,
@@ -24,17 +24,17 @@ from cluster.cli.common import (
     say,
     store_at,
 )
-from cluster.cli.status import Reader
-from cluster.costs import cost_lines
-from cluster.jobs import JobsServer
-from cluster.jobs.shipping import shipped
-from cluster.jobs.submit import live_job
-from cluster.jobs.submit import submit as submit_job
-from cluster.nodes import pool_of
-from cluster.resources import choose_cluster_resources
-from cluster.settings import jobs_address, ray_token
-from cluster.stopping import STATES_WAIT_S
-from cluster.views import failed_runs
+from grok_sweeps.cluster.cli.status import Reader
+from grok_sweeps.cluster.costs import cost_lines
+from grok_sweeps.cluster.jobs import JobsServer
+from grok_sweeps.cluster.jobs.shipping import shipped
+from grok_sweeps.cluster.jobs.submit import live_job
+from grok_sweeps.cluster.jobs.submit import submit as submit_job
+from grok_sweeps.cluster.nodes import pool_of
+from grok_sweeps.cluster.resources import choose_cluster_resources
+from grok_sweeps.cluster.settings import jobs_address, ray_token
+from grok_sweeps.cluster.stopping import STATES_WAIT_S
+from grok_sweeps.cluster.views import failed_runs
 from grok_sweeps.errors import ClusterError, ClusterGoneError, SpecError, StoreError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.provenance import git_sha

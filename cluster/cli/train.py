@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.cli.common import (
+from grok_sweeps.cluster.cli.common import (
     BudgetOption,
     EnvOption,
     SetOption,
@@ -23,16 +23,16 @@ from cluster.cli.common import (
     error_line,
     store_at,
 )
-from cluster.cli.submit import hand_over, is_jobs_server
-from cluster.driver import RunReport, run_sweep
-from cluster.jobs import JobsServer
-from cluster.jobs.shipping import shipped
-from cluster.joined_ray import JoinedRay
-from cluster.local_ray import LocalRay
-from cluster.ray_session import RaySession
-from cluster.resources import choose_resources
-from cluster.settings import ALLOCATOR, is_ray_job, ray_token, this_machine, use_token
-from cluster.views import duration, failed_runs, open_view, plain_line
+from grok_sweeps.cluster.cli.submit import hand_over, is_jobs_server
+from grok_sweeps.cluster.driver import RunReport, run_sweep
+from grok_sweeps.cluster.jobs import JobsServer
+from grok_sweeps.cluster.jobs.shipping import shipped
+from grok_sweeps.cluster.joined_ray import JoinedRay
+from grok_sweeps.cluster.local_ray import LocalRay
+from grok_sweeps.cluster.ray_session import RaySession
+from grok_sweeps.cluster.resources import choose_resources
+from grok_sweeps.cluster.settings import ALLOCATOR, is_ray_job, ray_token, this_machine, use_token
+from grok_sweeps.cluster.views import duration, failed_runs, open_view, plain_line
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.provenance import git_sha

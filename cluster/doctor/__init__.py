@@ -1,5 +1,5 @@
 """What a sweep needs, tried out: the store, this machine, a Ray jobs server. Every check is a value."""
 
-from cluster.doctor.check import Check, Level
+from grok_sweeps.cluster.doctor.check import Check, Level
 
 __all__ = ["Check", "Level"]

@@ -8,8 +8,8 @@ import urllib.request
 from http.client import HTTPException
 from urllib.parse import SplitResult, urlsplit
 
-from cluster.doctor.check import Check, failure, ok, warning
-from cluster.no_redirect import NoRedirect
+from grok_sweeps.cluster.doctor.check import Check, failure, ok, warning
+from grok_sweeps.cluster.no_redirect import NoRedirect
 
 TIMEOUT_S = 5.0
 _NAME = "Ray jobs server"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 
-from cluster.doctor.check import Check, failure, ok, warning
-from cluster.settings import has_nvidia_driver, this_machine
+from grok_sweeps.cluster.doctor.check import Check, failure, ok, warning
+from grok_sweeps.cluster.settings import has_nvidia_driver, this_machine
 from grok_sweeps.provenance import VERSION, package_version
 
 _INSTALL = "install grok-sweeps again: pip install -c constraints.txt -e ."

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cluster.doctor.check import Check, failure, ok, warning
+from grok_sweeps.cluster.doctor.check import Check, failure, ok, warning
 from grok_sweeps.errors import StoreError
 from grok_sweeps.store import ObjectStore
 

@@ -1,4 +1,4 @@
-"""The process that keeps a tracker up to date: `python -m cluster.hooks`, started by `TrackerProcess`.
+"""The process that keeps a tracker up to date: `python -m grok_sweeps.cluster.hooks`, started by `TrackerProcess`.
 
 The first line on standard input says what to do, each further one that there are new rows, and its end that the sweep
 is over or its driver gone. Each line on standard output is an event.
@@ -15,13 +15,13 @@ import time
 import warnings
 from collections.abc import Callable
 
-from cluster.hooks.catch_up import CatchUp
-from cluster.hooks.hook import MOST_CHARACTERS
-from cluster.hooks.mlflow_tracker import MlflowTracker
-from cluster.hooks.redact import redacted
-from cluster.hooks.tracker import Tracker
-from cluster.hooks.wandb_tracker import WandbTracker
-from cluster.settings import prepare_trackers
+from grok_sweeps.cluster.hooks.catch_up import CatchUp
+from grok_sweeps.cluster.hooks.hook import MOST_CHARACTERS
+from grok_sweeps.cluster.hooks.mlflow_tracker import MlflowTracker
+from grok_sweeps.cluster.hooks.redact import redacted
+from grok_sweeps.cluster.hooks.tracker import Tracker
+from grok_sweeps.cluster.hooks.wandb_tracker import WandbTracker
+from grok_sweeps.cluster.settings import prepare_trackers
 from grok_sweeps.results import open_store
 from grok_sweeps.train.failed import one_line
 

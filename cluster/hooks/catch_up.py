@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from cluster.hooks.tracker import Tracker, Version, version
+from grok_sweeps.cluster.hooks.tracker import Tracker, Version, version
 from grok_sweeps.results import Store
 
 AT_ONCE = 20

@@ -8,8 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from cluster.hooks.hook import MOST_CHARACTERS, Ending, Hook, Tell
-from cluster.hooks.redact import redacted
+from grok_sweeps.cluster.hooks.hook import MOST_CHARACTERS, Ending, Hook, Tell
+from grok_sweeps.cluster.hooks.redact import redacted
 from grok_sweeps.progress import Progress
 from grok_sweeps.train.failed import one_line
 

@@ -8,13 +8,13 @@ from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 
-from cluster.hooks.hook import Begin, Ending, Hook, Tell
-from cluster.hooks.hook_thread import HookThread
-from cluster.hooks.metrics import Metrics
-from cluster.hooks.tracker_process import TrackerProcess
-from cluster.hooks.webhook import Webhook
-from cluster.monitor import Monitor, View
-from cluster.settings import environment_value
+from grok_sweeps.cluster.hooks.hook import Begin, Ending, Hook, Tell
+from grok_sweeps.cluster.hooks.hook_thread import HookThread
+from grok_sweeps.cluster.hooks.metrics import Metrics
+from grok_sweeps.cluster.hooks.tracker_process import TrackerProcess
+from grok_sweeps.cluster.hooks.webhook import Webhook
+from grok_sweeps.cluster.monitor import Monitor, View
+from grok_sweeps.cluster.settings import environment_value
 from grok_sweeps.errors import SpecError
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution

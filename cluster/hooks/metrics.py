@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from cluster.hooks.hook import Ending, Tell
+from grok_sweeps.cluster.hooks.hook import Ending, Tell
 from grok_sweeps.progress import Progress
 from grok_sweeps.schema import OUTCOMES
 

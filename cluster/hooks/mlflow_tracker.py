@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.hooks.tracker import Row, Version, numbers, parameters, readings, version, words
+from grok_sweeps.cluster.hooks.tracker import Row, Version, numbers, parameters, readings, version, words
 
 MOST_METRICS = 1000
 """Of one call; the server refuses more. It takes 100 parameters, and a row has fewer."""

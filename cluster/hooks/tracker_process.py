@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 
-from cluster.hooks.hook import Begin, Ending, Tell
+from grok_sweeps.cluster.hooks.hook import Begin, Ending, Tell
 from grok_sweeps.progress import Progress
 
 
@@ -25,7 +25,7 @@ class TrackerProcess:
         self._tell = tell
         self._n_seen = -1
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cluster.hooks"],
+            [sys.executable, "-m", "grok_sweeps.cluster.hooks"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.hooks.tracker import Row, Version, numbers, parameters, readings, version, words
+from grok_sweeps.cluster.hooks.tracker import Row, Version, numbers, parameters, readings, version, words
 
 MARK = "grok-sweeps.json"
 

@@ -12,8 +12,8 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import Request, build_opener
 
-from cluster.hooks.hook import Begin, Ending
-from cluster.no_redirect import NoRedirect
+from grok_sweeps.cluster.hooks.hook import Begin, Ending
+from grok_sweeps.cluster.no_redirect import NoRedirect
 from grok_sweeps.progress import Progress
 
 TRIES = 3

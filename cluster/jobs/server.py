@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cluster.doctor.check import Level
-from cluster.doctor.jobs import NOT_REACHED, check_jobs_server
-from cluster.nodes import Node
+from grok_sweeps.cluster.doctor.check import Level
+from grok_sweeps.cluster.doctor.jobs import NOT_REACHED, check_jobs_server
+from grok_sweeps.cluster.nodes import Node
 from grok_sweeps.errors import ClusterError, ClusterGoneError
 from grok_sweeps.provenance import package_version
 from grok_sweeps.train.failed import one_line

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import analysis
-import cluster
 import grok_sweeps
-from cluster.settings import ALLOCATOR, environment_values
-from cluster.stopping import STATES_WAIT_S
+from grok_sweeps.cluster.settings import ALLOCATOR, environment_values
+from grok_sweeps.cluster.stopping import STATES_WAIT_S
 
 STOP_WAIT_S = int(STATES_WAIT_S) + 30
 """How long Ray waits for a job to end after SIGTERM: longer than the driver waits for its workers' states."""
@@ -30,5 +28,8 @@ def shipped(variables: Sequence[str] = (), *, is_job: bool = False) -> dict[str,
         **environment_values(variables),
         **({"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)} if is_job else {}),
     }
-    packages = [str(Path(package.__path__[0])) for package in (grok_sweeps, analysis, cluster)]
-    return {"py_modules": packages, "env_vars": dict(values), "excludes": ["**/__pycache__/**"]}
+    return {
+        "py_modules": [str(Path(grok_sweeps.__path__[0]))],
+        "env_vars": dict(values),
+        "excludes": ["**/__pycache__/**"],
+    }

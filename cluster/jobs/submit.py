@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cluster.jobs.server import Job, JobsServer
-from cluster.joined_ray import PREFLIGHT_PASSED, WAITING
+from grok_sweeps.cluster.jobs.server import Job, JobsServer
+from grok_sweeps.cluster.joined_ray import PREFLIGHT_PASSED, WAITING
 from grok_sweeps.errors import ClusterError
 from grok_sweeps.progress import HEARTBEAT_S, STALE_S, heartbeat_age_s
 from grok_sweeps.store import SweepStore
@@ -86,7 +86,9 @@ def submit(
         submission_id = f"{prefix}{max(numbers, default=0) + 1}"
         # The job's own id is among its arguments: it goes into the heartbeat.
         arguments = ["resume", store.sweep, "--address", "auto", "--store", store.objects.uri, *options]
-        entrypoint = shlex.join(["python", "-m", "cluster.cli", *arguments, "--submission-id", submission_id])
+        entrypoint = shlex.join(
+            ["python", "-m", "grok_sweeps.cluster.cli", *arguments, "--submission-id", submission_id]
+        )
         metadata = {"sweep": store.sweep, "store": store.objects.uri}
         if server.submit(submission_id, entrypoint, runtime_env, metadata):
             now = datetime.now(UTC).isoformat()

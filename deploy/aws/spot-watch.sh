@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Waits for AWS's notice that this spot instance will be taken in two minutes, then becomes the command it was given:
-#   spot-watch.sh python -m cluster.leave_node
+#   spot-watch.sh python -m grok_sweeps.cluster.leave_node
 # Asks the instance's metadata service (IMDSv2) every SPOT_POLL_S seconds. Without one it waits for ever.
 set -euo pipefail
 imds=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}

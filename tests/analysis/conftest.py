@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import analyze
-from analysis.table.cells import Cell
+from grok_sweeps.analysis import analyze
+from grok_sweeps.analysis.table.cells import Cell
 from grok_sweeps.schema import CURVE_COLUMNS, READING_NAMES, RUN_COLUMNS
 
 Row = dict[str, Any]

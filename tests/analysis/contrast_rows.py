@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.table.cells import RIVALS
+from grok_sweeps.analysis.table.cells import RIVALS
 
 Row = dict[str, Any]
 SEEDS = 8

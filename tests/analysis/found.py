@@ -8,7 +8,7 @@ from itertools import chain
 
 import pandas as pd
 
-from analysis.estimate import Estimate
+from grok_sweeps.analysis.estimate import Estimate
 
 
 def estimates_in(result: object) -> Iterator[Estimate]:

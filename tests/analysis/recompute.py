@@ -11,8 +11,8 @@ import csv
 from functools import cache
 from pathlib import Path
 
-from analysis import Analysis, analyze
-from analysis.claims import OTHER_CELLS, OTHER_NORM, Claim
+from grok_sweeps.analysis import Analysis, analyze
+from grok_sweeps.analysis.claims import OTHER_CELLS, OTHER_NORM, Claim
 from tests.analysis import reference
 
 FILE = Path(__file__).parents[2] / "analysis" / "published.csv"

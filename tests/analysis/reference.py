@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.methods.bootstrap import SeedTable, seed_table
-from analysis.table.cells import Cell, make_cells
-from analysis.table.families import split
-from analysis.table.logged import with_logged_readings
-from analysis.table.tables import clean
+from grok_sweeps.analysis.methods.bootstrap import SeedTable, seed_table
+from grok_sweeps.analysis.table.cells import Cell, make_cells
+from grok_sweeps.analysis.table.families import split
+from grok_sweeps.analysis.table.logged import with_logged_readings
+from grok_sweeps.analysis.table.tables import clean
 
 HERE = Path(__file__).parents[3] / "shared" / "reference"
 RUNS, CURVES = HERE / "p59_runs.csv", HERE / "p59_seed_mean_curves.csv"

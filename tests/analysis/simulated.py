@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from analysis.estimate import LEVEL, Estimate
-from analysis.table.cells import Cell, RunPoint, Spread
+from grok_sweeps.analysis.estimate import LEVEL, Estimate
+from grok_sweeps.analysis.table.cells import Cell, RunPoint, Spread
 
 W_C = 54.0
 N_SEEDS = 12

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis.table.cells import RIVALS, Cell
+from grok_sweeps.analysis.table.cells import RIVALS, Cell
 from tests.analysis.simulated import N_SEEDS, cell
 
 HORIZON = 4500

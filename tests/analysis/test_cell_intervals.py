@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import quantile_test
 from statsmodels.stats.weightstats import DescrStatsW
 
-from analysis.table.cells import mean_over_seeds
-from analysis.table.ranks import median_interval
+from grok_sweeps.analysis.table.cells import mean_over_seeds
+from grok_sweeps.analysis.table.ranks import median_interval
 
 
 @pytest.mark.parametrize("n", [6, 7, 8, 9, 12, 16, 25, 40])

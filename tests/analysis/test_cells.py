@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import Analysis, analyze
-from analysis.table.ranks import order_statistic
+from grok_sweeps.analysis import Analysis, analyze
+from grok_sweeps.analysis.table.ranks import order_statistic
 
 
 def censored(**values):

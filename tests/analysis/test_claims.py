@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis import analyze
-from analysis.claims import AGREES, DIFFERS, OTHER_CELLS, OTHER_NORM, SAME, UNDECIDED, published, verdict
+from grok_sweeps.analysis import analyze
+from grok_sweeps.analysis.claims import AGREES, DIFFERS, OTHER_CELLS, OTHER_NORM, SAME, UNDECIDED, published, verdict
 
 
 def printed(quantity="recovery_fraction", p=59, **where):

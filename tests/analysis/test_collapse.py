@@ -6,10 +6,10 @@ import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import analyze
-from analysis.estimators.collapse import QUANTITIES
-from analysis.methods.bootstrap import draw, resampled_means, resampled_medians
-from analysis.methods.regression import closed_form, least_squares
+from grok_sweeps.analysis import analyze
+from grok_sweeps.analysis.estimators.collapse import QUANTITIES
+from grok_sweeps.analysis.methods.bootstrap import draw, resampled_means, resampled_medians
+from grok_sweeps.analysis.methods.regression import closed_form, least_squares
 
 PUBLISHED = {  # arXiv:2606.18465, 12 cells a modulus
     59: {"r2_logit_scale": 0.968, "r2_rho": 0.407, "r2_both": 0.988, "delta_r2_rho_given_logit_scale": 0.020},

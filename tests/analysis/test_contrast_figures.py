@@ -6,15 +6,15 @@ from unittest.mock import patch
 import pytest
 from matplotlib.text import Text
 
-from analysis import analyze
-from analysis.estimate import absent
-from analysis.render import captions, numbers
-from analysis.render.canvas import blank_figure, png, svg
-from analysis.render.drawings import OF_COMPARISONS, OF_SECTIONS, drawings
-from analysis.render.equivalence_plot import PAIRS, equivalence_plot
-from analysis.render.forest import FIRST, PAPER, RUNS, SECOND, Forest, Point, Row, no_point, point
-from analysis.render.mediation_plot import mediation_plot
-from analysis.render.mediators_plot import mediators_plot
+from grok_sweeps.analysis import analyze
+from grok_sweeps.analysis.estimate import absent
+from grok_sweeps.analysis.render import captions, numbers
+from grok_sweeps.analysis.render.canvas import blank_figure, png, svg
+from grok_sweeps.analysis.render.drawings import OF_COMPARISONS, OF_SECTIONS, drawings
+from grok_sweeps.analysis.render.equivalence_plot import PAIRS, equivalence_plot
+from grok_sweeps.analysis.render.forest import FIRST, PAPER, RUNS, SECOND, Forest, Point, Row, no_point, point
+from grok_sweeps.analysis.render.mediation_plot import mediation_plot
+from grok_sweeps.analysis.render.mediators_plot import mediators_plot
 from tests.analysis import contrast_rows, reference
 
 SECTIONS = ("mediation", "mediators", "equivalence")

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import analyze
-from analysis.estimators.collapse import collapse
-from analysis.estimators.mediation import QUANTITIES, mediation
-from analysis.estimators.mediators import mediators
-from analysis.methods.bootstrap import aligned, draw, expanded_level, seed_table
-from analysis.methods.samples import Samples
-from analysis.table.cells import RIVALS, make_cells
-from analysis.table.families import split
-from analysis.table.logged import with_logged_readings
-from analysis.table.tables import clean
+from grok_sweeps.analysis import analyze
+from grok_sweeps.analysis.estimators.collapse import collapse
+from grok_sweeps.analysis.estimators.mediation import QUANTITIES, mediation
+from grok_sweeps.analysis.estimators.mediators import mediators
+from grok_sweeps.analysis.methods.bootstrap import aligned, draw, expanded_level, seed_table
+from grok_sweeps.analysis.methods.samples import Samples
+from grok_sweeps.analysis.table.cells import RIVALS, make_cells
+from grok_sweeps.analysis.table.families import split
+from grok_sweeps.analysis.table.logged import with_logged_readings
+from grok_sweeps.analysis.table.tables import clean
 from tests.analysis import made_sweep
 from tests.analysis.found import estimates_in
 from tests.analysis.simulated_causes import at_logged_step, with_rivals

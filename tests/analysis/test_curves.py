@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis import analyze
+from grok_sweeps.analysis import analyze
 
 
 def readings(run, steps, test):

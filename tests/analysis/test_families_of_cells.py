@@ -10,23 +10,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.estimate import Estimate
-from analysis.estimators.allocation import allocation
-from analysis.estimators.collapse import collapse
-from analysis.estimators.dissociation import dissociation
-from analysis.estimators.equivalence import equivalence
-from analysis.estimators.law import law, law_cells
-from analysis.estimators.memorisation import memorisation
-from analysis.estimators.precision import precision
-from analysis.estimators.recovery import recoveries
-from analysis.estimators.same_state import same_state
-from analysis.estimators.shared_law import shared_law
-from analysis.estimators.transformer import transformer
-from analysis.table.cells import make_cells
-from analysis.table.families import split
-from analysis.table.logged import with_logged_readings
-from analysis.table.partners import BY_DTYPE, BY_LOSS, BY_MODULUS, partners
-from analysis.table.tables import clean
+from grok_sweeps.analysis.estimate import Estimate
+from grok_sweeps.analysis.estimators.allocation import allocation
+from grok_sweeps.analysis.estimators.collapse import collapse
+from grok_sweeps.analysis.estimators.dissociation import dissociation
+from grok_sweeps.analysis.estimators.equivalence import equivalence
+from grok_sweeps.analysis.estimators.law import law, law_cells
+from grok_sweeps.analysis.estimators.memorisation import memorisation
+from grok_sweeps.analysis.estimators.precision import precision
+from grok_sweeps.analysis.estimators.recovery import recoveries
+from grok_sweeps.analysis.estimators.same_state import same_state
+from grok_sweeps.analysis.estimators.shared_law import shared_law
+from grok_sweeps.analysis.estimators.transformer import transformer
+from grok_sweeps.analysis.table.cells import make_cells
+from grok_sweeps.analysis.table.families import split
+from grok_sweeps.analysis.table.logged import with_logged_readings
+from grok_sweeps.analysis.table.partners import BY_DTYPE, BY_LOSS, BY_MODULUS, partners
+from grok_sweeps.analysis.table.tables import clean
 from tests.analysis.simulated import N_SEEDS, cell, grid
 
 FEW = {"resamples": 200, "seed": 0}

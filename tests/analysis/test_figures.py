@@ -13,19 +13,19 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from analysis import analyze
-from analysis.comparisons import MODULI
-from analysis.methods.forms import EXPONENTIAL, POWER, SADDLE_NODE, fit_forms, fitted_forms
-from analysis.render import canvas, numbers
-from analysis.render.allocation_plot import allocation_plot
-from analysis.render.canvas import LogTicks, png, svg
-from analysis.render.collapse_plot import collapse_plot
-from analysis.render.drawings import of_comparison, of_section
-from analysis.render.memorisation_plot import memorisation_plot
-from analysis.render.recovery_plot import recovery_plot
-from analysis.render.transformer_plot import transformer_plot
-from analysis.sections import family_sections
-from analysis.table.cells import median_of_grokked
+from grok_sweeps.analysis import analyze
+from grok_sweeps.analysis.comparisons import MODULI
+from grok_sweeps.analysis.methods.forms import EXPONENTIAL, POWER, SADDLE_NODE, fit_forms, fitted_forms
+from grok_sweeps.analysis.render import canvas, numbers
+from grok_sweeps.analysis.render.allocation_plot import allocation_plot
+from grok_sweeps.analysis.render.canvas import LogTicks, png, svg
+from grok_sweeps.analysis.render.collapse_plot import collapse_plot
+from grok_sweeps.analysis.render.drawings import of_comparison, of_section
+from grok_sweeps.analysis.render.memorisation_plot import memorisation_plot
+from grok_sweeps.analysis.render.recovery_plot import recovery_plot
+from grok_sweeps.analysis.render.transformer_plot import transformer_plot
+from grok_sweeps.analysis.sections import family_sections
+from grok_sweeps.analysis.table.cells import median_of_grokked
 
 KINDS = ("law", "recovery", "survival", "memorisation", "allocation", "transformer")
 ARCH = "transformer_no_layernorm"
@@ -188,7 +188,7 @@ def test_without_cell_id_each_cell_still_has_its_own_l(make_runs, no_curves, gri
 
 
 def test_names_of_levels_that_meet_are_moved_apart():
-    from analysis.render.recovery_plot import _kept_apart
+    from grok_sweeps.analysis.render.recovery_plot import _kept_apart
 
     assert _kept_apart([100.0, 102.0, 500.0], 10.0) == [100.0, 110.0, 500.0]
     assert _kept_apart([100.0, 95.0, 500.0], 10.0) == [105.0, 95.0, 500.0]

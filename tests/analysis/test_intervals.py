@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from analysis.estimators.collapse import collapse
-from analysis.estimators.law import law
-from analysis.estimators.mediators import mediators
-from analysis.estimators.recovery import recoveries
-from analysis.estimators.same_state import PUBLISHED, same_state
-from analysis.estimators.survival import survival
-from analysis.methods.bootstrap import (
+from grok_sweeps.analysis.estimators.collapse import collapse
+from grok_sweeps.analysis.estimators.law import law
+from grok_sweeps.analysis.estimators.mediators import mediators
+from grok_sweeps.analysis.estimators.recovery import recoveries
+from grok_sweeps.analysis.estimators.same_state import PUBLISHED, same_state
+from grok_sweeps.analysis.estimators.survival import survival
+from grok_sweeps.analysis.methods.bootstrap import (
     basic_interval,
     bca_interval,
     expanded_level,
@@ -23,9 +23,9 @@ from analysis.methods.bootstrap import (
     r2_interval,
     share_interval,
 )
-from analysis.methods.medians import Medians
-from analysis.methods.mixed import mixed_model
-from analysis.methods.resampled import Kind, Seeds, estimated
+from grok_sweeps.analysis.methods.medians import Medians
+from grok_sweeps.analysis.methods.mixed import mixed_model
+from grok_sweeps.analysis.methods.resampled import Kind, Seeds, estimated
 from tests.analysis.found import estimates_in
 from tests.analysis.simulated import cell, grid
 from tests.analysis.simulated_causes import censored, with_rivals

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.estimators.allocation import allocated_cells, allocation
-from analysis.estimators.equivalence import equivalence
-from analysis.estimators.law import law, law_cells
-from analysis.estimators.memorisation import memorisation
-from analysis.estimators.precision import precision
-from analysis.estimators.recovery import recoveries
-from analysis.estimators.same_state import same_state
-from analysis.estimators.shared_law import shared_law
-from analysis.methods.medians import ALL_RUNS
+from grok_sweeps.analysis.estimators.allocation import allocated_cells, allocation
+from grok_sweeps.analysis.estimators.equivalence import equivalence
+from grok_sweeps.analysis.estimators.law import law, law_cells
+from grok_sweeps.analysis.estimators.memorisation import memorisation
+from grok_sweeps.analysis.estimators.precision import precision
+from grok_sweeps.analysis.estimators.recovery import recoveries
+from grok_sweeps.analysis.estimators.same_state import same_state
+from grok_sweeps.analysis.estimators.shared_law import shared_law
+from grok_sweeps.analysis.methods.medians import ALL_RUNS
 from tests.analysis.simulated import cell, grid
 
 FEW = {"resamples": 50, "seed": 0}

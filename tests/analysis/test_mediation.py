@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from statsmodels.sandbox.regression.gmm import IV2SLS
 
-from analysis import analyze
-from analysis.estimators.mediation import QUANTITIES, mediation
-from analysis.methods.bootstrap import draw, expanded_level, percentile_interval
-from analysis.methods.mediation_check import SIMULATED
-from analysis.methods.pathways import effects
-from analysis.methods.products import covariance, r_squared, resampled_covariance, slopes
+from grok_sweeps.analysis import analyze
+from grok_sweeps.analysis.estimators.mediation import QUANTITIES, mediation
+from grok_sweeps.analysis.methods.bootstrap import draw, expanded_level, percentile_interval
+from grok_sweeps.analysis.methods.mediation_check import SIMULATED
+from grok_sweeps.analysis.methods.pathways import effects
+from grok_sweeps.analysis.methods.products import covariance, r_squared, resampled_covariance, slopes
 
 PARITY = Path(__file__).parent / "parity"
 

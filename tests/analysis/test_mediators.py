@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.estimators.mediators import mediators
-from analysis.methods.products import covariance, r_squared
-from analysis.methods.shares import lmg, r_squared_of_subsets
-from analysis.table.cells import RIVALS, make_cells
-from analysis.table.families import split
-from analysis.table.tables import clean
+from grok_sweeps.analysis.estimators.mediators import mediators
+from grok_sweeps.analysis.methods.products import covariance, r_squared
+from grok_sweeps.analysis.methods.shares import lmg, r_squared_of_subsets
+from grok_sweeps.analysis.table.cells import RIVALS, make_cells
+from grok_sweeps.analysis.table.families import split
+from grok_sweeps.analysis.table.tables import clean
 
 PARITY = Path(__file__).parent / "parity"
 

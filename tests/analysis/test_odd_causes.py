@@ -4,12 +4,12 @@ import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.estimators.mediation import mediation
-from analysis.estimators.mediators import mediators
-from analysis.estimators.survival import survival
-from analysis.table.cells import make_cells
-from analysis.table.families import split
-from analysis.table.tables import clean
+from grok_sweeps.analysis.estimators.mediation import mediation
+from grok_sweeps.analysis.estimators.mediators import mediators
+from grok_sweeps.analysis.estimators.survival import survival
+from grok_sweeps.analysis.table.cells import make_cells
+from grok_sweeps.analysis.table.families import split
+from grok_sweeps.analysis.table.tables import clean
 
 ODD = st.fixed_dictionaries(
     {

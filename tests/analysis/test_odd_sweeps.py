@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import analyze
-from analysis.render import report_html, report_markdown
-from analysis.render.canvas import svg
-from analysis.render.drawings import drawings
+from grok_sweeps.analysis import analyze
+from grok_sweeps.analysis.render import report_html, report_markdown
+from grok_sweeps.analysis.render.canvas import svg
+from grok_sweeps.analysis.render.drawings import drawings
 from tests.analysis import made_sweep
 from tests.analysis.found import estimates_in
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis import analyze
-from analysis.render import estimates_json, report_markdown, terminal_tables
-from analysis.sections import family_sections
+from grok_sweeps.analysis import analyze
+from grok_sweeps.analysis.render import estimates_json, report_markdown, terminal_tables
+from grok_sweeps.analysis.sections import family_sections
 from grok_sweeps.schema import CURVE_COLUMNS, RUN_COLUMNS
 
 

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.estimators.collapse import collapse
-from analysis.estimators.equivalence import tost
-from analysis.estimators.law import law
-from analysis.estimators.shared_law import shared_law
-from analysis.methods.bootstrap import bca_interval, draw, percentile_interval
-from analysis.table.cells import make_cells
-from analysis.table.families import split
-from analysis.table.tables import clean
+from grok_sweeps.analysis.estimators.collapse import collapse
+from grok_sweeps.analysis.estimators.equivalence import tost
+from grok_sweeps.analysis.estimators.law import law
+from grok_sweeps.analysis.estimators.shared_law import shared_law
+from grok_sweeps.analysis.methods.bootstrap import bca_interval, draw, percentile_interval
+from grok_sweeps.analysis.table.cells import make_cells
+from grok_sweeps.analysis.table.families import split
+from grok_sweeps.analysis.table.tables import clean
 from tests.analysis.simulated import cell
 
 PARITY = Path(__file__).parent / "parity"

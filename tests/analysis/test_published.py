@@ -8,7 +8,7 @@ import csv
 
 import pytest
 
-from analysis.claims import SAME, published
+from grok_sweeps.analysis.claims import SAME, published
 from tests.analysis import recompute, reference
 
 pytestmark = pytest.mark.skipif(

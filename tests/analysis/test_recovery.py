@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import analyze
+from grok_sweeps.analysis import analyze
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "p59_runs.csv"
 

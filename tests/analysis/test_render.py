@@ -12,15 +12,23 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from analysis import analyze
-from analysis.estimate import Estimate, absent
-from analysis.render import cell_rows, estimates_json, figures, numbers, report_html, report_markdown, terminal_tables
-from analysis.render.canvas import png, svg
-from analysis.render.drawings import OF_CELLS, OF_COMPARISONS, OF_SECTIONS, drawings
-from analysis.render.methods import of_interval, sentences, shared_sentences
-from analysis.render.page import page_of
-from analysis.section import Compared
-from analysis.sections import compared_sections, family_sections
+from grok_sweeps.analysis import analyze
+from grok_sweeps.analysis.estimate import Estimate, absent
+from grok_sweeps.analysis.render import (
+    cell_rows,
+    estimates_json,
+    figures,
+    numbers,
+    report_html,
+    report_markdown,
+    terminal_tables,
+)
+from grok_sweeps.analysis.render.canvas import png, svg
+from grok_sweeps.analysis.render.drawings import OF_CELLS, OF_COMPARISONS, OF_SECTIONS, drawings
+from grok_sweeps.analysis.render.methods import of_interval, sentences, shared_sentences
+from grok_sweeps.analysis.render.page import page_of
+from grok_sweeps.analysis.section import Compared
+from grok_sweeps.analysis.sections import compared_sections, family_sections
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +231,7 @@ def test_intervals_of_differences_of_the_conventions_are_told(analysis):
 
 
 def test_differences_without_interval_say_why_once():
-    from analysis.render.page import _conventions
+    from grok_sweeps.analysis.render.page import _conventions
 
     both = made((0.0, 2.0), RESAMPLED)
     apart = replace(both, interval=None, interval_reason="the two are resampled apart")
@@ -372,7 +380,7 @@ def test_painting_leaves_the_garbage_collector_as_it_was(analysis, monkeypatch):
     before = gc.get_freeze_count()
     figures(analysis)
     assert gc.get_freeze_count() == before
-    monkeypatch.setattr("analysis.render.drawings.both", lambda _: 1 / 0)
+    monkeypatch.setattr("grok_sweeps.analysis.render.drawings.both", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         figures(analysis)
     assert gc.get_freeze_count() == before

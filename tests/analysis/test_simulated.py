@@ -9,19 +9,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.estimators.collapse import QUANTITIES
-from analysis.estimators.equivalence import MARGIN, tost
-from analysis.estimators.law import law
-from analysis.estimators.recovery import recoveries
-from analysis.estimators.shared_law import shared_law
-from analysis.methods.bootstrap import draw, seed_table
-from analysis.methods.convention import PAPER, RUNS
-from analysis.methods.forms import power_profile, slope_profile, steps_profile
-from analysis.methods.medians import Medians
-from analysis.methods.mixed import mixed_model
-from analysis.methods.points import Points
-from analysis.methods.resampled import Kind, interval_of
-from analysis.methods.spline import spline_check
+from grok_sweeps.analysis.estimators.collapse import QUANTITIES
+from grok_sweeps.analysis.estimators.equivalence import MARGIN, tost
+from grok_sweeps.analysis.estimators.law import law
+from grok_sweeps.analysis.estimators.recovery import recoveries
+from grok_sweeps.analysis.estimators.shared_law import shared_law
+from grok_sweeps.analysis.methods.bootstrap import draw, seed_table
+from grok_sweeps.analysis.methods.convention import PAPER, RUNS
+from grok_sweeps.analysis.methods.forms import power_profile, slope_profile, steps_profile
+from grok_sweeps.analysis.methods.medians import Medians
+from grok_sweeps.analysis.methods.mixed import mixed_model
+from grok_sweeps.analysis.methods.points import Points
+from grok_sweeps.analysis.methods.resampled import Kind, interval_of
+from grok_sweeps.analysis.methods.spline import spline_check
 from tests.analysis.simulated import N_SEEDS, cell, coverage, grid, slack
 
 DOSES = np.linspace(0.85, 1.15, 7)

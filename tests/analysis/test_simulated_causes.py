@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.estimators.mediation import mediation
-from analysis.estimators.mediators import mediators
-from analysis.estimators.survival import survival
+from grok_sweeps.analysis.estimators.mediation import mediation
+from grok_sweeps.analysis.estimators.mediators import mediators
+from grok_sweeps.analysis.estimators.survival import survival
 from tests.analysis.simulated import slack
 from tests.analysis.simulated_causes import censored, with_rivals
 

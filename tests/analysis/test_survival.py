@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.estimators.survival import survival
-from analysis.methods.accelerated import LOGNORMAL, WEIBULL, Times, fit
-from analysis.table.cells import make_cells
-from analysis.table.families import split
-from analysis.table.tables import clean
+from grok_sweeps.analysis.estimators.survival import survival
+from grok_sweeps.analysis.methods.accelerated import LOGNORMAL, WEIBULL, Times, fit
+from grok_sweeps.analysis.table.cells import make_cells
+from grok_sweeps.analysis.table.families import split
+from grok_sweeps.analysis.table.tables import clean
 
 PARITY = Path(__file__).parent / "parity"
 LAWS = {"lognormal": LOGNORMAL, "weibull": WEIBULL}

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from analysis import comparisons, entry, render
-from analysis.result import Analysis
+from grok_sweeps.analysis import comparisons, entry, render
+from grok_sweeps.analysis.result import Analysis
 from tests.analysis import made_sweep
 from tests.analysis.found import estimates_in
 from tests.bench.machine import Machine

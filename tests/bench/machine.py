@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from cluster.settings import this_machine
+from grok_sweeps.cluster.settings import this_machine
 
 SIZE = {"cpu": 1024, "cuda": 8192}
 """Rows of the square matrices."""

@@ -10,10 +10,10 @@ import sys
 import tempfile
 import time
 
-from cluster.driver import run_sweep
-from cluster.local_ray import LocalRay
-from cluster.resources import choose_resources
-from cluster.settings import this_machine
+from grok_sweeps.cluster.driver import run_sweep
+from grok_sweeps.cluster.local_ray import LocalRay
+from grok_sweeps.cluster.resources import choose_resources
+from grok_sweeps.cluster.settings import this_machine
 from grok_sweeps.plan import make_plan
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import parse_spec

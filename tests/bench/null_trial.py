@@ -15,7 +15,7 @@ ROWS_A_REPORT = 1000
 
 
 class NullTrial(tune.Trainable):
-    """Stands in for `cluster.trial.PackTrial`, with the same configuration and the same reports."""
+    """Stands in for `grok_sweeps.cluster.trial.PackTrial`, with the same configuration and the same reports."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:

@@ -81,7 +81,7 @@ def command(*arguments: str, timeout_s: float) -> None:
     Raises:
         WorkerError: it fails or takes longer than `timeout_s`.
     """
-    whole = [sys.executable, "-m", "cluster.cli", *arguments]
+    whole = [sys.executable, "-m", "grok_sweeps.cluster.cli", *arguments]
     try:
         done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired as error:

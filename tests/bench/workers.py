@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from cluster.settings import prepare_ray
+from grok_sweeps.cluster.settings import prepare_ray
 
 Ready = Callable[[], None]
 """Called by a task when it has warmed up; returns when all of its kind have."""

@@ -24,7 +24,9 @@ def wait_until(condition: Callable[[], object], what: str, of: Sweeping | None =
         time.sleep(0.05)
 
 
-def cli(*arguments: str, cwd: Path, program: Sequence[str] = ("-m", "cluster.cli")) -> subprocess.CompletedProcess[str]:
+def cli(
+    *arguments: str, cwd: Path, program: Sequence[str] = ("-m", "grok_sweeps.cluster.cli")
+) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; `program` is that of `Sweeping`."""
     return subprocess.run(
         [sys.executable, *program, *arguments],
@@ -47,7 +49,7 @@ class Sweeping:
         arguments: list[str],
         cwd: Path,
         environment: Mapping[str, str] | None = None,
-        program: Sequence[str] = ("-m", "cluster.cli"),
+        program: Sequence[str] = ("-m", "grok_sweeps.cluster.cli"),
     ) -> None:
         with (cwd / "run.log").open("a") as log:
             self.process = subprocess.Popen(

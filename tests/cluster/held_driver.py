@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cluster.cli import train
-from cluster.cli.app import main
-from cluster.driver import run_sweep
-from cluster.trial import PackTrial
+from grok_sweeps.cluster.cli import train
+from grok_sweeps.cluster.cli.app import main
+from grok_sweeps.cluster.driver import run_sweep
+from grok_sweeps.cluster.trial import PackTrial
 
 HOLDS = 2
 LONGEST_S = 240.0

@@ -11,10 +11,10 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from cluster.cli import train
-from cluster.cli.app import main
-from cluster.driver import run_sweep
-from cluster.trial import PackTrial
+from grok_sweeps.cluster.cli import train
+from grok_sweeps.cluster.cli.app import main
+from grok_sweeps.cluster.driver import run_sweep
+from grok_sweeps.cluster.trial import PackTrial
 
 LONGEST_S = 240.0
 LOOK_EVERY_S = 0.05

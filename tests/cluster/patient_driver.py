@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import cluster.hooks.hooks
-from cluster.cli.app import main
+import grok_sweeps.cluster.hooks.hooks
+from grok_sweeps.cluster.cli.app import main
 
 PATIENCE_S = 200.0
 
 if __name__ == "__main__":
-    cluster.hooks.hooks.FLUSH_S = PATIENCE_S
+    grok_sweeps.cluster.hooks.hooks.FLUSH_S = PATIENCE_S
     main()

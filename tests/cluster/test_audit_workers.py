@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.cli.audit import _workers
+from grok_sweeps.cluster.cli.audit import _workers
 
 
 def stop_early(error: type[BaseException], folders: list[Path]) -> None:

@@ -11,9 +11,9 @@ from unittest.mock import Mock
 import pytest
 from cluster_processes import cli, wait_until
 
-from cluster.device_hours import DeviceHours
-from cluster.monitor import Monitor, View
-from cluster.views import panel, plain_line
+from grok_sweeps.cluster.device_hours import DeviceHours
+from grok_sweeps.cluster.monitor import Monitor, View
+from grok_sweeps.cluster.views import panel, plain_line
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.progress import measure_progress
 from grok_sweeps.results import open_store

@@ -15,11 +15,11 @@ import pytest
 from cluster_processes import cli
 from scripted_server import Answer, scripted_server
 
-from cluster.doctor import Check, Level
-from cluster.doctor.jobs import check_jobs_server
-from cluster.doctor.machine import gpu_check, kernels_check, version_check
-from cluster.doctor.store import check_store as check_this_store
-from cluster.doctor.store import clock_check, space_check
+from grok_sweeps.cluster.doctor import Check, Level
+from grok_sweeps.cluster.doctor.jobs import check_jobs_server
+from grok_sweeps.cluster.doctor.machine import gpu_check, kernels_check, version_check
+from grok_sweeps.cluster.doctor.store import check_store as check_this_store
+from grok_sweeps.cluster.doctor.store import clock_check, space_check
 from grok_sweeps.errors import StoreError
 from grok_sweeps.store import ObjectInfo, ObjectStore
 from grok_sweeps.store.local import LocalObjects

@@ -11,16 +11,16 @@ from unittest.mock import Mock
 import pyarrow as pa
 import pytest
 
-import cluster.driver
-import cluster.driver_log
-import cluster.monitor
-from cluster.driver_log import DriverLog
-from cluster.local_ray import LocalRay
-from cluster.monitor import Monitor
-from cluster.pack_progress import PackProgress
-from cluster.pack_queue import PackQueue
-from cluster.resources import Resources
-from cluster.stalls import Stalls
+import grok_sweeps.cluster.driver
+import grok_sweeps.cluster.driver_log
+import grok_sweeps.cluster.monitor
+from grok_sweeps.cluster.driver_log import DriverLog
+from grok_sweeps.cluster.local_ray import LocalRay
+from grok_sweeps.cluster.monitor import Monitor
+from grok_sweeps.cluster.pack_progress import PackProgress
+from grok_sweeps.cluster.pack_queue import PackQueue
+from grok_sweeps.cluster.resources import Resources
+from grok_sweeps.cluster.stalls import Stalls
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.packs import pack_of
 from grok_sweeps.spec import parse_spec
@@ -50,8 +50,8 @@ def test_an_older_file_that_cannot_be_compacted_is_an_event(
     sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monitor = Mock(spec=Monitor)
-    monkeypatch.setattr(cluster.driver, "compact", Mock(side_effect=pa.ArrowInvalid("cannot cast\nthat")))
-    cluster.driver._compact(sweep_store, monitor)
+    monkeypatch.setattr(grok_sweeps.cluster.driver, "compact", Mock(side_effect=pa.ArrowInvalid("cannot cast\nthat")))
+    grok_sweeps.cluster.driver._compact(sweep_store, monitor)
     monitor.event.assert_called_once_with("not compacted: cannot cast that")
 
 
@@ -62,7 +62,7 @@ def test_the_monitor_goes_on_after_any_exception(
     plan = sweep_store.load_plan()
     assert plan is not None
     view, again, told = Mock(), threading.Event(), list[str]()
-    monkeypatch.setattr(cluster.monitor, "REFRESH_S", 0.01)
+    monkeypatch.setattr(grok_sweeps.cluster.monitor, "REFRESH_S", 0.01)
     monitor = Monitor(sweep_store, plan, view)
     refresh = monitor.log.refresh
     view.event.side_effect = told.append
@@ -156,7 +156,7 @@ def test_a_request_to_stop_reaches_the_driver_that_it_names_and_no_other(sweep_s
 def test_a_log_keeps_its_last_lines_and_says_how_many_are_gone(
     sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster.driver_log, "MOST_LINES", 3)
+    monkeypatch.setattr(grok_sweeps.cluster.driver_log, "MOST_LINES", 3)
     log = DriverLog(sweep_store, {"id": "20260101T000000-aaaaaa"})
     log.write()
     assert sweep_store.load_log() is None

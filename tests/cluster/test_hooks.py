@@ -20,15 +20,15 @@ from s3_servers import free_ports
 from test_hooked_sweeps import SmallPlan
 from tool_servers import MlflowServer, Received, by_key, read_wandb
 
-import cluster.hooks.hooks
-from cluster.hooks import Hooks, open_hooks
-from cluster.hooks.hook import Begin, Ending
-from cluster.hooks.hook_thread import HookThread
-from cluster.hooks.metrics import Metrics
-from cluster.hooks.redact import redacted
-from cluster.hooks.tracker_process import TrackerProcess
-from cluster.hooks.webhook import Webhook
-from cluster.monitor import Monitor
+import grok_sweeps.cluster.hooks.hooks
+from grok_sweeps.cluster.hooks import Hooks, open_hooks
+from grok_sweeps.cluster.hooks.hook import Begin, Ending
+from grok_sweeps.cluster.hooks.hook_thread import HookThread
+from grok_sweeps.cluster.hooks.metrics import Metrics
+from grok_sweeps.cluster.hooks.redact import redacted
+from grok_sweeps.cluster.hooks.tracker_process import TrackerProcess
+from grok_sweeps.cluster.hooks.webhook import Webhook
+from grok_sweeps.cluster.monitor import Monitor
 from grok_sweeps.errors import SpecError
 from grok_sweeps.progress import Progress, Spent
 from grok_sweeps.spec import Execution
@@ -91,12 +91,12 @@ def test_user_and_password_of_a_webhook_go_into_a_header(webhook: Received) -> N
 
 
 def test_tools_that_never_answer_are_left_alone_at_the_end(webhook: Received, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster.hooks.hooks, "FLUSH_S", 0.5)
+    monkeypatch.setattr(grok_sweeps.cluster.hooks.hooks, "FLUSH_S", 0.5)
     webhook.hold = threading.Event()
     told = list[str]()
     hooks = hooks_of(told, webhook=webhook.url, mlflow=webhook.url)
-    wait_until(lambda: children("cluster.hooks"), "a process for MLflow")
-    (process,) = children("cluster.hooks")
+    wait_until(lambda: children("grok_sweeps.cluster.hooks"), "a process for MLflow")
+    (process,) = children("grok_sweeps.cluster.hooks")
     hooks.end("finished", PROGRESS, [], idle=False)
     assert not webhook.hold.is_set(), "it is over while the server holds the request"
     process.wait(WAIT_S)
@@ -231,7 +231,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(package: str, monkeyp
     def found(name: str) -> ModuleSpec | None:
         return None if name == package else ModuleSpec(name, None)
 
-    monkeypatch.setattr(cluster.hooks.hooks, "find_spec", found)
+    monkeypatch.setattr(grok_sweeps.cluster.hooks.hooks, "find_spec", found)
     with pytest.raises(SpecError) as raised:
         open_hooks(Execution(**{package: "there"}))
     assert str(raised.value) == (

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-import cluster.node_probes
-from cluster.node_probes import AGAIN_S, NodeProbes, probe
-from cluster.nodes import Node
+import grok_sweeps.cluster.node_probes
+from grok_sweeps.cluster.node_probes import AGAIN_S, NodeProbes, probe
+from grok_sweeps.cluster.nodes import Node
 from grok_sweeps.errors import ClusterError
 from grok_sweeps.store import SweepStore
 
@@ -26,7 +26,7 @@ class Cluster:
         self.answers: dict[str, dict[str, str]] = {}
         self.asked: list[str] = []
         self.probes = NodeProbes("store", "sweep", self.told.append, lambda: self.now, self._ask)
-        monkeypatch.setattr(cluster.node_probes, "_answers", self._answers)
+        monkeypatch.setattr(grok_sweeps.cluster.node_probes, "_answers", self._answers)
 
     def _ask(self, node_id: str, *_: str) -> str:
         self.asked.append(node_id)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.pack_queue import BAD_NODE, HOPELESS, Next, PackQueue
+from grok_sweeps.cluster.pack_queue import BAD_NODE, HOPELESS, Next, PackQueue
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.packs import Pack, pack_of
 from grok_sweeps.plan.plan import PlannedRun

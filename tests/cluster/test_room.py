@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.nodes import GIB, Node, describe_bundle, describe_nodes, packs_that_fit, pool_of
-from cluster.resources import choose_cluster_resources, choose_resources
-from cluster.settings import Machine
+from grok_sweeps.cluster.nodes import GIB, Node, describe_bundle, describe_nodes, packs_that_fit, pool_of
+from grok_sweeps.cluster.resources import choose_cluster_resources, choose_resources
+from grok_sweeps.cluster.settings import Machine
 from grok_sweeps.errors import ClusterError, SpecError
 from grok_sweeps.plan.rates import Pool
 from grok_sweeps.spec import Execution

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cluster.pack_queue import PackQueue
-from cluster.stop_after_states import StopAfterStates
-from cluster.stop_request import StopRequest
-from cluster.stopping import STATES_WAIT_S
+from grok_sweeps.cluster.pack_queue import PackQueue
+from grok_sweeps.cluster.stop_after_states import StopAfterStates
+from grok_sweeps.cluster.stop_request import StopRequest
+from grok_sweeps.cluster.stopping import STATES_WAIT_S
 from grok_sweeps.plan import Pack
 
 WAITS = Pack("waits", (), 0.0, 1)

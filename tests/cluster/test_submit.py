@@ -15,8 +15,8 @@ from ray_nodes import RayCluster, running_cluster, wait_until
 from s3_servers import SeaweedServer
 from scripted_server import Answer, scripted_server
 
-from cluster.jobs import Job, JobsServer
-from cluster.jobs.submit import job_prefix, submit
+from grok_sweeps.cluster.jobs import Job, JobsServer
+from grok_sweeps.cluster.jobs.submit import job_prefix, submit
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import VERSION, git_sha
 from grok_sweeps.results import open_store
@@ -46,7 +46,7 @@ class Client:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Begin a command."""
         return subprocess.Popen(
-            [sys.executable, "-m", "cluster.cli", *arguments, "--store", self.store],
+            [sys.executable, "-m", "grok_sweeps.cluster.cli", *arguments, "--store", self.store],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,

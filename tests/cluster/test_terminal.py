@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cluster.resources import choose_resources
-from cluster.settings import Machine
-from cluster.views import PlainView, duration, panel, plain_line
+from grok_sweeps.cluster.resources import choose_resources
+from grok_sweeps.cluster.settings import Machine
+from grok_sweeps.cluster.views import PlainView, duration, panel, plain_line
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan.plan import Plan

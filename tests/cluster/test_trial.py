@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ray import tune
 
-import cluster.trial
-from cluster.trial import PackTrial
+import grok_sweeps.cluster.trial
+from grok_sweeps.cluster.trial import PackTrial
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import cpu_name
 from grok_sweeps.store import SweepStore, open_objects
@@ -25,10 +25,10 @@ WAIT_S = 60.0
 
 @pytest.fixture(autouse=True)
 def _no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster.trial, "is_requested", lambda _: False)
-    monkeypatch.setattr(cluster.trial, "this_node", lambda: "node")
-    monkeypatch.setattr(cluster.trial, "drains", lambda _: False)
-    monkeypatch.setattr(cluster.trial, "REPORT_EVERY_S", 1e-6)  # a step ends at the next reading
+    monkeypatch.setattr(grok_sweeps.cluster.trial, "is_requested", lambda _: False)
+    monkeypatch.setattr(grok_sweeps.cluster.trial, "this_node", lambda: "node")
+    monkeypatch.setattr(grok_sweeps.cluster.trial, "drains", lambda _: False)
+    monkeypatch.setattr(grok_sweeps.cluster.trial, "REPORT_EVERY_S", 1e-6)  # a step ends at the next reading
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_an_engine_that_does_not_work_here_ends_the_sweep_and_fails_no_run(
 def test_what_is_being_written_while_a_pack_raises_counts(
     begin: Callable[..., PackTrial], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster.trial, "REPORT_EVERY_S", WAIT_S)
+    monkeypatch.setattr(grok_sweeps.cluster.trial, "REPORT_EVERY_S", WAIT_S)
     trial = begin(checkpoint_every_s=0.0)
     trial._begin()
     trainer = trial._trainer
@@ -151,7 +151,7 @@ def test_a_pack_on_a_node_that_is_about_to_go_writes_its_states_and_is_handed_ba
     trial = begin()
     while (before := trial.step())["run_steps"] == 0:
         assert not before["preempted"]
-    monkeypatch.setattr(cluster.trial, "drains", lambda node: node == "node")
+    monkeypatch.setattr(grok_sweeps.cluster.trial, "drains", lambda node: node == "node")
     said = trial.step()
     assert (said["preempted"], said["done"], said["node"]) == (True, False, "node")
     store = SweepStore(open_objects(str(tmp_path / "store")), "tried")
@@ -181,7 +181,7 @@ def test_a_worker_opens_its_store_once_for_all_its_packs(
         return open_objects(uri)
 
     trial = begin()
-    monkeypatch.setattr(cluster.trial, "open_objects", counted)
+    monkeypatch.setattr(grok_sweeps.cluster.trial, "open_objects", counted)
     for _ in range(2):
         while not trial.step()["done"]:
             pass

@@ -68,9 +68,9 @@ def test_the_files_hold_the_commands_that_matter() -> None:
     """The parser above finds what it is there for."""
     texts = {f"{file}: {' '.join(words)}" for file, words in CALLS}
     for text in (
-        "raycluster: python -m cluster.leave_node",
-        "compose: python -m cluster.leave_node",
-        "aws: python -m cluster.leave_node",
+        "raycluster: python -m grok_sweeps.cluster.leave_node",
+        "compose: python -m grok_sweeps.cluster.leave_node",
+        "aws: python -m grok_sweeps.cluster.leave_node",
         "aws: ray start --address=$RAY_HEAD_IP:6379",
         "skypilot: grok-sweeps run paper/collapse --address auto --wait-for-nodes 900",
         "image: grok-sweeps --help",

@@ -53,7 +53,7 @@ def test_every_ray_service_has_the_token_and_the_store_and_no_more_rights_than_i
 
 def test_workers_leave_before_they_are_stopped(services: Any) -> None:
     for name in ("worker", "worker-gpu"):
-        assert services[name]["pre_stop"] == [{"command": ["python", "-m", "cluster.leave_node"]}]
+        assert services[name]["pre_stop"] == [{"command": ["python", "-m", "grok_sweeps.cluster.leave_node"]}]
         assert services[name]["stop_grace_period"] == "2m"
 
 

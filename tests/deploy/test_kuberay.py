@@ -161,7 +161,11 @@ def test_workers_cost_nothing_while_idle_and_live_on_spot_nodes(cluster: Any) ->
 def test_a_worker_that_is_taken_away_leaves_first(cluster: Any) -> None:
     for pod in pods(cluster["spec"])[1:]:
         (container,) = pod["containers"]
-        assert container["lifecycle"]["preStop"]["exec"]["command"] == ["python", "-m", "cluster.leave_node"]
+        assert container["lifecycle"]["preStop"]["exec"]["command"] == [
+            "python",
+            "-m",
+            "grok_sweeps.cluster.leave_node",
+        ]
         assert pod["terminationGracePeriodSeconds"] >= 60
 
 

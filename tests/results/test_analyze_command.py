@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from results_rows import curve, grokked, new_sweep
 
-from cluster.cli.app import main
+from grok_sweeps.cluster.cli.app import main
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.rows import write_results
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from results_rows import curve, full_row, grokked, new_sweep
 
-from cluster.cli.app import main
+from grok_sweeps.cluster.cli.app import main
 from grok_sweeps.errors import ExportError
 from grok_sweeps.results import Store, export, formats
 from grok_sweeps.store.rows import write_results

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from results_rows import NOON, full_row
 
-from cluster.costs import cost_lines, plan_cost
+from grok_sweeps.cluster.costs import cost_lines, plan_cost
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.plan.estimate import expected_steps

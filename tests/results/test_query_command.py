@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from results_rows import full_row, grokked, store_of
 
-from cluster.cli.app import main
+from grok_sweeps.cluster.cli.app import main
 
 QUERY = "SELECT run_id, outcome, grokked_step, tau FROM runs ORDER BY run_id"
 

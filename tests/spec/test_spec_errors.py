@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from bad_specs import BAD_SPECS, BadSpec
 
-from cluster.cli.app import main
+from grok_sweeps.cluster.cli.app import main
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import make_plan
 from grok_sweeps.spec import load_spec, parse_spec
@@ -40,7 +40,9 @@ def test_a_bad_spec_is_one_line_that_names_field_value_and_fix(bad: BadSpec, tmp
 def test_the_command_line_prints_one_error_line_and_writes_nothing(
     bad: BadSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("cluster.cli.train.run_sweep", lambda *_: pytest.fail("a bad spec got as far as its training"))
+    monkeypatch.setattr(
+        "grok_sweeps.cluster.cli.train.run_sweep", lambda *_: pytest.fail("a bad spec got as far as its training")
+    )
     store = tmp_path / "store"
     monkeypatch.setattr(sys, "argv", ["grok-sweeps", "run", str(_write(bad, tmp_path)), "--store", str(store)])
     with pytest.raises(SystemExit) as exited:

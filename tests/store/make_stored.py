@@ -13,8 +13,8 @@ from itertools import count
 
 import torch
 
-from cluster.monitor import Monitor
 from grok_sweeps.calibration import resolve_control
+from grok_sweeps.cluster.monitor import Monitor
 from grok_sweeps.plan import PlannedRun, make_plan
 from grok_sweeps.progress import Progress
 from grok_sweeps.provenance import git_sha, provenance
