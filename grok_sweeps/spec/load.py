@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from reprlib import Repr
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from grok_sweeps.errors import SpecError, did_you_mean
-from grok_sweeps.spec.model import AXES, NAME_PATTERN, Execution, Fork, SweepSpec
-from grok_sweeps.spec.yaml import MAX_BYTES, read_yaml
+from grok_sweeps.spec.model import AXES, FRACTIONS, NAME_PATTERN, Execution, Fork, SweepSpec
+from grok_sweeps.spec.yaml import MAX_BYTES, read_stored_yaml, read_yaml
+
+STANDARD_INPUT = "-"
+"""Where a spec is read from, in the place of its path."""
 
 _KEYS: dict[str, tuple[str, ...]] = {
     "": tuple(SweepSpec.model_fields),
@@ -41,7 +46,7 @@ def preset_names() -> tuple[str, ...]:
 
 
 def load_spec(spec: str) -> tuple[SweepSpec, str]:
-    """Read the spec named by `spec`, a path or a preset; return it with its text as submitted.
+    """Read the spec named by `spec`, a path, a preset or `-`; return it with its text as submitted.
 
     Raises:
         SpecError: one line that names the file, the field, the value, what is allowed and the fix.
@@ -52,7 +57,21 @@ def load_spec(spec: str) -> tuple[SweepSpec, str]:
 
 def parse_spec(text: str, source: str = "spec") -> SweepSpec:
     """Validate the YAML `text` of a spec; `source` names it in errors."""
-    data = read_yaml(text, source)
+    return _validated(read_yaml(text, source, FRACTIONS), source)
+
+
+def parse_stored_spec(text: str, source: str) -> SweepSpec:
+    """Validate a spec that is in a store: what an earlier version accepted means what it meant then."""
+    try:
+        return parse_spec(text, source)
+    except SpecError as refused:
+        try:
+            return _validated(read_stored_yaml(text, source), source)
+        except SpecError:
+            raise refused from None
+
+
+def _validated(data: Any, source: str) -> SweepSpec:
     if isinstance(data, dict) and "name" not in data and source.endswith((".yaml", ".yml")):
         data = {"name": Path(source).stem, **data}
     try:
@@ -84,29 +103,48 @@ def with_execution(spec: SweepSpec, settings: Sequence[str]) -> SweepSpec:
 
 
 def _find(spec: str) -> tuple[str, str]:
+    if spec == STANDARD_INPUT:
+        return _read(sys.stdin, "standard input"), "standard input"
     path = Path(spec)
-    if _is_file(path):
-        if path.stat().st_size > MAX_BYTES:
-            raise SpecError(f"{spec}: {path.stat().st_size:,} bytes; a spec may have {MAX_BYTES:,} at most.")
-        try:
-            return path.read_text(encoding="utf-8"), path.name
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError(f"{spec}: cannot be read as UTF-8 text: {error}.") from None
+    kind = _kind(path)
+    if kind == "file":
+        return _read(path, spec), path.name
     for name, preset in _presets():
         if name == spec:
             return preset.read_text(encoding="utf-8"), f"preset {name}"
+    if kind == "folder" and spec:
+        raise SpecError(f"{spec}: is a folder; give the path of a YAML file, e.g. {path / 'sweep.yaml'}.")
     names = preset_names()
     raise SpecError(
         f"no file and no preset {_REPR.repr(spec)}.{did_you_mean(spec, names)} Presets: {', '.join(names)}; or give a "
-        "path to a YAML file."
+        f"path to a YAML file, or `{STANDARD_INPUT}` for standard input."
     )
 
 
-def _is_file(path: Path) -> bool:
+def _read(file: Path | TextIO | None, name: str) -> str:
+    """The text of a file, or of what stands in its place: a pipe may go on for ever."""
     try:
-        return path.is_file()
+        if isinstance(file, Path):
+            with file.open("rb") as opened:
+                data = opened.read(MAX_BYTES + 1)
+        else:
+            data = b"" if file is None else file.buffer.read(MAX_BYTES + 1)
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{name}: cannot be read as UTF-8 text: {error}.") from None
+    except OSError as error:
+        raise SpecError(f"{name}: cannot be read: {error.strerror or error}.") from None
+    if len(data) > MAX_BYTES:
+        raise SpecError(f"{name}: more than {MAX_BYTES:,} bytes; a spec may have so many at most.")
+    return text
+
+
+def _kind(path: Path) -> str | None:
+    """`file` (also a pipe), `folder`, or None where nothing is there."""
+    try:
+        return "folder" if path.is_dir() else "file" if path.exists() else None
     except (OSError, ValueError):  # a spec's text where its path is meant: too long for a name
-        return False
+        return None
 
 
 def _presets() -> list[tuple[str, Any]]:
@@ -154,7 +192,7 @@ def _is_union_branch(part: str) -> bool:
 
 def _describe(fault: ErrorDetails, faults: list[ErrorDetails]) -> str:
     path = _field_path(fault)
-    kind, value = fault["type"], _REPR.repr(fault.get("input"))
+    kind, value = fault["type"], "null (empty)" if fault.get("input") is None else _REPR.repr(fault["input"])
     key = str(fault["loc"][-1]) if fault["loc"] else ""
     parents = [str(part) for part in fault["loc"][:-1] if part in _KEYS]
     section = parents[-1] if parents else ""
@@ -177,7 +215,14 @@ def _describe(fault: ErrorDetails, faults: list[ErrorDetails]) -> str:
         return f"{path}: is {value}; write a list."
     same = [f for f in faults if _field_path(f) == path]
     allowed_text = "; or ".join(dict.fromkeys(_requirement(f) for f in same))
-    return f"{path}: {value} is not allowed; {allowed_text}."
+    return f"{path}: {value} is not allowed; {allowed_text}{_number_hint(fault.get('input'))}."
+
+
+def _number_hint(value: Any) -> str:
+    """How to write a number with a decimal comma, `1,05`; empty for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d{1,20},\d{1,20}", value):
+        return f"; write {value.replace(',', '.')} with a decimal point, or [{value.replace(',', ', ')}] for two values"
+    return ""
 
 
 def _requirement(fault: ErrorDetails) -> str:

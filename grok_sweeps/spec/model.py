@@ -58,6 +58,14 @@ def _one_of(names: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+_WORDS_OF_TRUTH = {"yes": True, "on": True, "no": False, "off": False}
+
+
+def _yes_or_no(value: Any) -> Any:
+    """YAML 1.1's other words for true and false, which are text anywhere else."""
+    return _WORDS_OF_TRUTH.get(value.lower(), value) if isinstance(value, str) else value
+
+
 def _stop(value: str) -> str:
     if not re.fullmatch(r"grokked(\+[1-9]\d{0,8})?|budget", value):
         raise ValueError("it must be 'grokked', 'grokked+N' with a number of steps N, or 'budget'")
@@ -83,7 +91,7 @@ def _tool(key: str) -> AfterValidator:
 _NonEmpty = Field(min_length=1)
 _Int = Annotated[int, Field(strict=True)]
 _Float = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-_Bool = Annotated[bool, Field(strict=True)]
+_Bool = Annotated[bool, BeforeValidator(_yes_or_no), Field(strict=True)]
 
 Modulus = Annotated[_Int, Field(ge=2, le=2048)]
 Width = Annotated[_Int, Field(ge=1, le=65536)]
@@ -170,6 +178,10 @@ class RunAxes(_Frozen):
 
 
 AXES: tuple[str, ...] = tuple(RunAxes.model_fields)
+FRACTIONS: frozenset[str] = frozenset(
+    k for k, v in RunAxes.model_fields.items() if re.search(r"\bfloat\b", str(v.annotation))
+)
+"""Axes whose values may have decimals."""
 
 
 class Execution(_Frozen):

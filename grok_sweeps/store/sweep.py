@@ -86,10 +86,10 @@ class SweepStore:
 
     def load_spec(self) -> SweepSpec | None:
         """The spec as submitted, or None where the store has no such sweep."""
-        from grok_sweeps.spec import parse_spec  # noqa: PLC0415 workers never read a spec, and do without its parser
+        from grok_sweeps.spec import parse_stored_spec  # noqa: PLC0415 workers never read a spec, and do without its parser
 
         text = self.load_spec_text()
-        return None if text is None else parse_spec(text, f"{self.sweep}.yaml")
+        return None if text is None else parse_stored_spec(text, f"{self.sweep}.yaml")
 
     def load_spec_text(self) -> str | None:
         """The text of the spec as submitted, or None where the store has no such sweep.

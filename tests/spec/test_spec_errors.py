@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -87,3 +90,63 @@ def test_a_hundred_nested_aliases_are_refused_before_they_are_expanded() -> None
     lines = ["name: bad", "a0: &a0 [1, 1]", *(f"a{k}: &a{k} [*a{k - 1}, *a{k - 1}]" for k in range(1, 100))]
     with pytest.raises(SpecError, match="line 3: YAML aliases"):
         parse_spec("\n".join(lines))
+
+
+def test_a_folder_is_no_spec(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_spec(str(tmp_path))
+    assert str(caught.value) == f"{tmp_path}: is a folder; give the path of a YAML file, e.g. {tmp_path}/sweep.yaml."
+
+
+def test_a_preset_is_found_beside_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "quickstart").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_spec("quickstart")[0].name == "quickstart"
+
+
+def _standard_input(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_a_spec_may_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "name: piped\ndescription: ρ\nruns: {p: 11}\n"
+    _standard_input(monkeypatch, text.encode())
+    spec, read = load_spec("-")
+    assert (spec.name, spec.runs.p, read) == ("piped", (11,), text)
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (b"runs: {p: 11}\n", ("name: required",)),
+        (b"", ("mapping", "name, runs")),
+        (b"\xff\xfe\x00", ("UTF-8",)),
+        (b"name: bad # " + b"x" * (1 << 20), ("1,048,576", "at most")),
+        (b"name: bad\nruns: {p: 013}\n", ("line 2", "runs.p")),
+    ],
+)
+def test_a_fault_in_standard_input_is_one_line(
+    data: bytes, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _standard_input(monkeypatch, data)
+    with pytest.raises(SpecError) as caught:
+        load_spec("-")
+    message = str(caught.value)
+    assert message.startswith("standard input: ")
+    assert "\n" not in message
+    assert [word for word in names if word not in message] == [], message
+
+
+def test_a_closed_standard_input_is_an_empty_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SpecError, match="standard input: a spec is a mapping"):
+        load_spec("-")
+
+
+def test_a_spec_may_come_from_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("name: piped\n",))
+    writer.start()
+    assert load_spec(str(pipe))[0].name == "piped"
+    writer.join()
