@@ -118,7 +118,13 @@ def measure_progress(
     outlook = (forecast or Forecast(plan)).outlook(rows)
     left = outlook.steps_left
     status = status or {}
-    state, age = _state(len(plan.runs), sum(counts.values()), status, now or datetime.now(UTC))
+    finished = sum(counts.values())
+    state, age = _state(len(plan.runs), finished, status, now or datetime.now(UTC))
+    reason = status.get("reason")
+    if state == "interrupted" and status["state"] == "finished":
+        reason = (
+            f"the last driver had finished, but {len(plan.runs) - finished:,} runs have no row now; resume trains them"
+        )
     under_way = min(status.get("run_steps_under_way", 0), left) if state == "running" else 0
     rate = status.get("steps_per_s") if state == "running" else None
     return Progress(
@@ -140,7 +146,7 @@ def measure_progress(
         heartbeat_age_s=age,
         first_error=_first_error(plan, rows),
         spent=_spent(status, outlook.steps_done + under_way, outlook.steps_done + left if rate else None),
-        reason=status.get("reason") if state == "interrupted" else None,
+        reason=reason if state == "interrupted" else None,
         worker_losses=status.get("worker_losses", 0),
     )
 
@@ -177,7 +183,7 @@ def _state(runs: int, finished: int, status: Mapping[str, Any], now: datetime) -
         return "finished", age
     if not status:
         return "not started", None
-    if status["state"] == "running" and not at_work:
+    if status["state"] == "finished" or (status["state"] == "running" and not at_work):
         return "interrupted", age
     return str(status["state"]), age
 

@@ -46,7 +46,6 @@ def analyze(
         resamples=resamples,
         seed=seed,
     )
-    print_tables(render.terminal_tables(result))
     figures = render.figures(result)
     files = {
         "estimates.json": render.estimates_json(result).encode(),
@@ -59,6 +58,7 @@ def analyze(
     prefix = found[0].layout.analysis("") if output is None else ""
     for name, data in files.items():
         objects.put(f"{prefix}{name}", data)
+    print_tables(render.terminal_tables(result))
     out = console()
     out.print(f"report: {objects.address(f'{prefix}report.html')}", highlight=False, markup=False, soft_wrap=True)
     folder = objects.address(f"{prefix}figures").removesuffix("figures")

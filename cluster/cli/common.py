@@ -74,7 +74,9 @@ BudgetOption = Annotated[
         "where they hold no GPU.",
     ),
 ]
-SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A YAML file or the name of a preset.")]
+SpecArgument = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A YAML file, the name of a preset, or - for standard input.")
+]
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep in the store.")]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,7 +84,7 @@ def query(
         with new_file(output, force=force) as file:
             write_batches(form, file, answer.schema, iter(answer.to_batches(BATCH_ROWS)))
     else:
-        write_batches(form, sys.stdout.buffer, answer.schema, iter(answer.to_batches(BATCH_ROWS)))
+        write_batches(form, sys.stdout.buffer, answer.schema, _while_read(answer.to_batches(BATCH_ROWS)))
         sys.stdout.buffer.flush()
 
 
@@ -104,6 +105,12 @@ def export(
         raise QueryError("export: name a sweep, or give --all for every sweep of the store; one of the two.")
     n_rows = write(store_at(store), sweep, table, form, output, force=force)
     console().print(f"{output}: {n_rows:,} rows of {table}", highlight=False, markup=False)
+
+
+def _while_read(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        sys.stdout.flush()  # raises where nobody takes the answer any more
+        yield batch
 
 
 _MOST = 2**62

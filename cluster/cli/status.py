@@ -43,8 +43,11 @@ def status(
     """Show how far a sweep is, from the store alone."""
     opened = store_at(store)
     if sweep is None:
-        for name in opened.sweep_names():
-            console().print(plain_line(Reader(opened.sweep(name)).read()), highlight=False)
+        names = opened.sweep_names()
+        for name in names:
+            say(plain_line(Reader(opened.sweep(name)).read()))
+        if not names:
+            say(f"no sweeps in {opened.uri}")
         return
     reader, out = Reader(opened.sweep(sweep)), console()
     if not watch:
@@ -65,7 +68,8 @@ def list_sweeps(store: StoreOption = None, address: AddressOption = None, token_
     opened = store_at(store)
     servers = _Servers(address, ray_token(token_file))
     table = Table("sweep", "state", "runs", "outcomes", "driver", "heartbeat", "job")
-    for name in opened.sweep_names():
+    names = opened.sweep_names()
+    for name in names:
         one = opened.sweep(name)
         progress = Reader(one).read()
         driver = (one.load_status() or {}).get("driver") or {}
@@ -79,6 +83,8 @@ def list_sweeps(store: StoreOption = None, address: AddressOption = None, token_
             servers.describe(one.load_job()),
         )
     console().print(table)
+    if not names:
+        say(f"no sweeps in {opened.uri}")
 
 
 @app.command()
@@ -167,6 +173,6 @@ class Reader:
 
     def read(self) -> Progress:
         """The sweep as it is now."""
+        status = self._store.load_status()  # before the rows: of a driver that ends meanwhile all are there
         self._log.refresh()
-        status = self._store.load_status()
         return measure_progress(self._store.sweep, self._plan, self._log.rows, status, forecast=self._forecast)

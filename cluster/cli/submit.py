@@ -132,17 +132,51 @@ def hand_over(
     at = f"--store '{store.objects.uri}'"
     if done.joined:
         say(f"{store.sweep} is under way already: {done.said}; nothing was submitted")
-        asked = [part for part in arguments if not part.startswith(("--git-sha", "--wait-for-nodes"))]
-        if asked:
-            raise ClusterError(
-                f"sweep '{store.sweep}' goes on as it was submitted, without {' '.join(asked)}; cancel it first and "
-                "resume it with these."
-            )
+        _compare(store.sweep, arguments, done.options)
     else:
         say(f"{store.sweep} is job {done.submission_id}: {done.said}")
     say(f"watch it:   grok-sweeps status {store.sweep} --watch {at}")
     say(f"read it:    grok-sweeps logs {store.sweep} --follow {at}")
     say(f"stop it:    grok-sweeps cancel {store.sweep} {at}")
+
+
+def _compare(sweep: str, asked: Sequence[str], running: Sequence[str] | None) -> None:
+    """Say what was asked for and the driver at work was not: it keeps what it was started with.
+
+    Raises:
+        ClusterError: that is more than how runs are trained: a budget, or runs that are to be trained again.
+    """
+    settings, others = _by_kind(asked)
+    settings_there, others_there = _by_kind(running or ())
+    more = [option for option in others if option not in others_there]
+    if more:
+        raise ClusterError(
+            f"sweep '{sweep}' goes on without {' '.join(more)}: its driver keeps what it was started with; cancel it "
+            "first and resume it with this."
+        )
+    if running is None:
+        if settings:
+            say("the driver at work keeps the settings that it was started with, which are not known here")
+    elif settings != settings_there:
+        kept = " ".join(f"{key}={value}" for key, value in settings_there.items()) or "those of its spec"
+        say(
+            f"the driver at work keeps its settings: {kept}; for yours, cancel the sweep and submit it again "
+            "(it goes on from its states)"
+        )
+
+
+def _by_kind(options: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The last value of each `--set`, and the other options that change what a driver does."""
+    settings: dict[str, str] = {}
+    others = []
+    words = iter(options)
+    for word in words:
+        if word == "--set":
+            key, _, value = next(words, "").partition("=")
+            settings[key.strip()] = value.strip()
+        elif not word.startswith(("--git-sha", "--wait-for-nodes")):
+            others.append(word)
+    return settings, others
 
 
 def _look_at_nodes(

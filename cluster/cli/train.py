@@ -22,7 +22,9 @@ from grok_sweeps.cluster.cli.common import (
     console,
     error_line,
     store_at,
+    warning_line,
 )
+from grok_sweeps.cluster.cli.output import go_on_without_output
 from grok_sweeps.cluster.cli.submit import hand_over, is_jobs_server
 from grok_sweeps.cluster.driver import RunReport, run_sweep
 from grok_sweeps.cluster.jobs import JobsServer
@@ -146,6 +148,9 @@ def resume(
 
 
 def _drive(spec: SweepSpec, text: str, store: Store, planned: Plan, request: Request) -> None:
+    go_on_without_output(
+        lambda why: warning_line(f"{why} Training goes on; `grok-sweeps status {spec.name}` shows it.")
+    )
     out = console()
     began = time.monotonic()
     with open_view(out) as view:

@@ -31,6 +31,7 @@ class Job:
     submission_id: str
     state: str
     message: str
+    entrypoint: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -121,7 +122,7 @@ def _client(address: str, headers: Mapping[str, str]) -> Any:
 
 
 def _job(details: Any) -> Job:
-    return Job(details.submission_id, str(details.status.value), details.message or "")
+    return Job(details.submission_id, str(details.status.value), details.message or "", details.entrypoint or "")
 
 
 @contextmanager

@@ -31,11 +31,15 @@ _LOOK_EVERY_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A driver on a cluster: `joined` one that was there, or a new one. `said` is what it said of its preflight."""
+    """A driver on a cluster: `joined` one that was there, or a new one. `said` is what it said of its preflight.
+
+    `options` are those of `grok-sweeps resume` that it was started with; None where that is not known.
+    """
 
     submission_id: str
     joined: bool
     said: str
+    options: tuple[str, ...] | None = None
 
 
 def job_prefix(store_uri: str, sweep: str) -> str:
@@ -76,7 +80,8 @@ def submit(
         jobs = _jobs(server, prefix)
         live = _live(jobs)
         if live is not None:
-            return Submission(live.submission_id, joined=True, said=f"job {live.submission_id} is {live.state}")
+            said = f"job {live.submission_id} is {live.state}"
+            return Submission(live.submission_id, joined=True, said=said, options=_options(live.entrypoint))
         elsewhere = None if _ended_here(server, store) else _driver_elsewhere(store, tell)
         if elsewhere is not None:
             return Submission("", joined=True, said=elsewhere)
@@ -100,6 +105,14 @@ def submit(
 def _jobs(server: JobsServer, prefix: str) -> list[Job]:
     """The jobs that were submitted under a prefix and a number."""
     return [job for job in server.jobs() if re.fullmatch(re.escape(prefix) + r"\d+", job.submission_id)]
+
+
+def _options(entrypoint: str) -> tuple[str, ...] | None:
+    """The options that a driver's command was given, those left out that `submit` sets itself."""
+    words = shlex.split(entrypoint)
+    if "--store" not in words or "--submission-id" not in words:
+        return None
+    return tuple(words[words.index("--store") + 2 : words.index("--submission-id")])
 
 
 def _live(jobs: Sequence[Job]) -> Job | None:

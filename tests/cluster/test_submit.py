@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from cluster_processes import WAIT_S
@@ -15,8 +16,10 @@ from ray_nodes import RayCluster, running_cluster, wait_until
 from s3_servers import SeaweedServer
 from scripted_server import Answer, scripted_server
 
+from grok_sweeps.cluster.cli.submit import hand_over
 from grok_sweeps.cluster.jobs import Job, JobsServer
 from grok_sweeps.cluster.jobs.submit import job_prefix, submit
+from grok_sweeps.errors import ClusterError
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import VERSION, git_sha
 from grok_sweeps.results import open_store
@@ -118,6 +121,58 @@ def test_two_submissions_at_once_are_one_job_that_finishes_without_its_clients(
     assert "nothing to do" in server.logs(f"{prefix}2")
 
 
+def _running(sweep_store: SweepStore, *options: str) -> Any:
+    """A jobs server on which the sweep's driver is at work, as `submit` with these options has started it."""
+    table = JobTable()
+    submit(cast("JobsServer", table), sweep_store, options, {}, lambda: False)
+    [job] = table.jobs()
+    table.jobs = lambda: [replace(job, state="RUNNING")]  # type: ignore[method-assign]
+    return table
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ([], [], ""),
+        (["execution.workers=2"], ["execution.workers=2"], ""),
+        (["execution.workers=2", "execution.lanes=4"], ["execution.lanes=4", "execution.workers=2"], ""),
+        (["execution.workers=1", "execution.workers=2"], ["execution.workers=2"], ""),
+        (["execution.workers=2"], ["execution.workers=4"], "keeps its settings: execution.workers=2; "),
+        (["execution.workers=2"], [], "keeps its settings: execution.workers=2; "),
+        ([], ["execution.workers=2"], "keeps its settings: those of its spec; "),
+    ],
+)
+def test_a_second_submission_joins_whatever_its_settings_and_says_which_are_kept(
+    first: list[str], second: list[str], said: str, sweep_store: SweepStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = _running(sweep_store, *(part for setting in first for part in ("--set", setting)), "--git-sha=abc")
+    hand_over(sweep_store, table, settings=second, wait_for_nodes_s=5.0, unless_finished=True)
+    out = capsys.readouterr().out
+    assert "is under way already: job grok-sweeps-" in out
+    assert "nothing was submitted" in out
+    assert f"grok-sweeps status {sweep_store.sweep} --watch" in out
+    assert said in out
+    assert ("keeps" in out) == bool(said)
+    assert len(table.ids) == 1
+
+
+def test_what_the_driver_at_work_will_not_do_is_an_error_and_what_it_does_is_none(sweep_store: SweepStore) -> None:
+    table = _running(sweep_store, "--failed", "--max-steps=900", "--max-gpu-hours=3")
+    hand_over(sweep_store, table, options=["--failed", "--max-steps=900"], max_gpu_hours=3.0)
+    with pytest.raises(ClusterError, match=r"goes on without --max-steps=1000 --max-gpu-hours=2: .* cancel it first"):
+        hand_over(sweep_store, table, options=["--failed", "--max-steps=1000"], max_gpu_hours=2.0)
+
+
+def test_settings_of_a_driver_of_which_nothing_is_known_are_not_made_up(
+    sweep_store: SweepStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = _running(sweep_store)
+    [job] = table.jobs()
+    table.jobs = lambda: [replace(job, entrypoint="another program")]
+    hand_over(sweep_store, table, settings=["execution.workers=2"])
+    assert "keeps the settings that it was started with, which are not known here" in capsys.readouterr().out
+
+
 class JobTable:
     """A jobs server whose jobs end as soon as they are submitted."""
 
@@ -125,17 +180,19 @@ class JobTable:
 
     def __init__(self) -> None:
         self.ids: list[str] = []
+        self.entrypoints: list[str] = []
 
     def jobs(self) -> list[Job]:
-        return [Job(submission_id, "SUCCEEDED", "") for submission_id in self.ids]
+        return [Job(one, "SUCCEEDED", "", how) for one, how in zip(self.ids, self.entrypoints, strict=True)]
 
     def job(self, submission_id: str) -> Job | None:
         return next((job for job in self.jobs() if job.submission_id == submission_id), None)
 
-    def submit(self, submission_id: str, *_: object) -> bool:
+    def submit(self, submission_id: str, entrypoint: str = "", *_: object) -> bool:
         if submission_id in self.ids:
             return False
         self.ids.append(submission_id)
+        self.entrypoints.append(entrypoint)
         return True
 
     def logs(self, _: str) -> str:

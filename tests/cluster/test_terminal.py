@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from grok_sweeps.cluster.cli.status import Reader
 from grok_sweeps.cluster.resources import choose_resources
 from grok_sweeps.cluster.settings import Machine
 from grok_sweeps.cluster.views import PlainView, duration, panel, plain_line
@@ -18,6 +19,8 @@ from grok_sweeps.errors import SpecError
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.progress import measure_progress
 from grok_sweeps.spec import Execution
+from grok_sweeps.store import SweepStore
+from grok_sweeps.store.rows import RowLog
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -64,6 +67,32 @@ def test_a_lost_driver_is_said_and_what_to_do(small_plan: SmallPlan) -> None:
     assert progress.state == "interrupted"
     assert progress.eta_s is None
     assert "last heard of 5 min 00 s ago; run the sweep again to go on" in text_of(panel(progress))
+
+
+def test_a_finished_sweep_that_has_lost_rows_is_not_called_finished(small_plan: SmallPlan) -> None:
+    _, plan = small_plan(seeds=4)
+    progress = measure_progress("small", plan, rows(plan, 2), status(state="finished", steps_per_s=0.0), NOW)
+    line = "small: interrupted, 2/4 runs, 2 grokked, the last driver had finished, but 2 runs have no row now; "
+    assert plain_line(progress) == f"{line}resume trains them"
+    whole = measure_progress("small", plan, rows(plan, 4), status(state="finished", steps_per_s=0.0), NOW)
+    assert plain_line(whole) == "small: finished, 4/4 runs, 4 grokked"
+
+
+def test_a_driver_that_finishes_while_its_sweep_is_read_is_not_called_interrupted(
+    sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = sweep_store.load_plan()
+    assert plan is not None
+    ended = rows(plan, len(plan.runs))
+    reader = Reader(sweep_store)
+    sweep_store.put_status(status(heartbeat_at=datetime.now(UTC).isoformat()))
+
+    def driver_ends() -> None:  # while its rows are read
+        monkeypatch.setattr(RowLog, "rows", ended)
+        sweep_store.put_status(status(state="finished"))
+
+    monkeypatch.setattr(reader._log, "refresh", driver_ends)
+    assert reader.read().state == "finished"
 
 
 def test_the_plain_line_and_durations(small_plan: SmallPlan) -> None:

@@ -146,7 +146,7 @@ def test_a_closed_standard_input_is_an_empty_spec(monkeypatch: pytest.MonkeyPatc
 def test_a_spec_may_come_from_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_text, args=("name: piped\n",))
+    writer = threading.Thread(target=pipe.write_text, args=("name: piped\n",), daemon=True)
     writer.start()
     assert load_spec(str(pipe))[0].name == "piped"
     writer.join()
