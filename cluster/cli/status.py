@@ -23,7 +23,7 @@ from grok_sweeps.cluster.cli.common import (
 from grok_sweeps.cluster.jobs import JobsServer
 from grok_sweeps.cluster.settings import ray_token
 from grok_sweeps.cluster.views import duration, panel, plain_line
-from grok_sweeps.errors import ClusterError, ClusterGoneError, QueryError
+from grok_sweeps.errors import ClusterError, ClusterGoneError, GrokSweepsError, QueryError
 from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.store import SweepStore
@@ -45,7 +45,10 @@ def status(
     if sweep is None:
         names = opened.sweep_names()
         for name in names:
-            say(plain_line(Reader(opened.sweep(name)).read()))
+            try:
+                say(plain_line(Reader(opened.sweep(name)).read()))
+            except GrokSweepsError as error:  # the others are shown
+                say(f"{name}: not known: {error}")
         if not names:
             say(f"no sweeps in {opened.uri}")
         return
@@ -71,7 +74,11 @@ def list_sweeps(store: StoreOption = None, address: AddressOption = None, token_
     names = opened.sweep_names()
     for name in names:
         one = opened.sweep(name)
-        progress = Reader(one).read()
+        try:
+            progress = Reader(one).read()
+        except GrokSweepsError as error:  # the others are shown
+            table.add_row(name, f"not known: {error}", *["—"] * 5)
+            continue
         driver = (one.load_status() or {}).get("driver") or {}
         table.add_row(
             name,

@@ -63,7 +63,8 @@ COMMANDS = [
     ["logs", "small"],
     ["gc"],
     ["export", "small", "--output", "runs.parquet", "--force"],
-    *(["query", "SELECT * FROM range(200000)", "--format", form] for form in ("table", "csv", "json", "parquet")),
+    ["query", "SELECT * FROM range(100)"],
+    *(["query", "SELECT * FROM range(200000)", "--format", form] for form in ("csv", "json", "parquet")),
 ]
 
 
@@ -155,11 +156,9 @@ def test_a_stream_without_a_file_is_guarded_as_well(monkeypatch: pytest.MonkeyPa
     output._to_null_device(io.StringIO())
 
 
-@pytest.mark.parametrize("lost", ["full", "closed pipe"])
-def test_a_training_whose_output_is_lost_goes_on_to_its_end(lost: str, tmp_path: Path, small_plan: SmallPlan) -> None:
+def test_a_training_whose_output_is_lost_goes_on_to_its_end(tmp_path: Path, small_plan: SmallPlan) -> None:
     text, plan = small_plan("unheard", seeds=2)
-    (tmp_path / "unheard.yaml").write_text(text)
-    with (full if lost == "full" else closed_pipe)() as stream:
+    with closed_pipe() as stream:
         done = subprocess.run(
             [*PROGRAM, "run", "-", "--store", "store"],
             cwd=tmp_path,
@@ -171,10 +170,10 @@ def test_a_training_whose_output_is_lost_goes_on_to_its_end(lost: str, tmp_path:
             check=False,
         )
     assert done.returncode == 0, done.stderr
-    why = "No space left on device" if lost == "full" else "Broken pipe"
-    assert done.stderr.splitlines() == [
-        f"warning: standard output cannot be written: {why}. Training goes on; `grok-sweeps status unheard` shows it."
-    ]
+    assert done.stderr == (
+        "warning: standard output cannot be written: Broken pipe. Training goes on; `grok-sweeps status unheard` shows "
+        "it.\n"
+    )
     runs = open_store(str(tmp_path / "store")).runs("unheard")
     assert sorted(runs.run_id) == sorted(plan.run_ids())
 
@@ -199,3 +198,16 @@ def test_a_store_without_a_sweep_is_listed_as_empty(
     assert ended(monkeypatch, "query", "SELECT * FROM runs", "--format", "json", "--store", str(store)) == 0
     assert capsys.readouterr().out.split() == ["[]"]
     assert store.exists() == made
+
+
+def test_a_sweep_that_cannot_be_read_hides_no_other(
+    new_sweep: Callable[[str], SweepStore], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged, whole = new_sweep("damaged"), new_sweep("whole")
+    damaged.objects.delete(damaged.layout.plan)
+    for command in ("list", "status"):
+        assert ended(monkeypatch, command, "--store", whole.objects.uri) == 0
+        out, err = capsys.readouterr()
+        assert "not known: sweep 'damaged' has no plan yet; run it first." in out
+        assert "not started" in out
+        assert not err

@@ -20,7 +20,6 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.progress import measure_progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.rows import RowLog
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -88,7 +87,7 @@ def test_a_driver_that_finishes_while_its_sweep_is_read_is_not_called_interrupte
     sweep_store.put_status(status(heartbeat_at=datetime.now(UTC).isoformat()))
 
     def driver_ends() -> None:  # while its rows are read
-        monkeypatch.setattr(RowLog, "rows", ended)
+        monkeypatch.setattr(reader._log, "rows", ended)
         sweep_store.put_status(status(state="finished"))
 
     monkeypatch.setattr(reader._log, "refresh", driver_ends)
