@@ -27,6 +27,7 @@ from grok_sweeps.errors import ClusterError, ClusterGoneError, QueryError
 from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 from grok_sweeps.store.retention import bytes_by_kind
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 
@@ -44,9 +45,14 @@ def status(
     opened = store_at(store)
     if sweep is None:
         for name in opened.sweep_names():
-            console().print(plain_line(Reader(opened.sweep(name)).read()), highlight=False)
+            one = opened.sweep(name)
+            warn_of_name(one)
+            console().print(plain_line(Reader(one).read()), highlight=False)
         return
-    reader, out = Reader(opened.sweep(sweep)), console()
+    one = opened.sweep(sweep)
+    reader, out = Reader(one), console()
+    warn_of_name(one)
+    warn_of_runs(one, reader.plan)
     if not watch:
         out.print(panel(reader.read(), reader.stored()))
         return
@@ -67,6 +73,7 @@ def list_sweeps(store: StoreOption = None, address: AddressOption = None, token_
     table = Table("sweep", "state", "runs", "outcomes", "driver", "heartbeat", "job")
     for name in opened.sweep_names():
         one = opened.sweep(name)
+        warn_of_name(one)
         progress = Reader(one).read()
         driver = (one.load_status() or {}).get("driver") or {}
         table.add_row(
@@ -156,7 +163,7 @@ class Reader:
         loaded = store.load_plan()
         if loaded is None:
             raise QueryError(f"sweep '{store.sweep}' has no plan yet; run it first.")
-        self._plan, self._forecast = loaded, Forecast(loaded)
+        self.plan, self._forecast = loaded, Forecast(loaded)
         self._sized_at, self._sizes = float("-inf"), dict[str, int]()
 
     def stored(self) -> dict[str, int]:
@@ -169,4 +176,4 @@ class Reader:
         """The sweep as it is now."""
         self._log.refresh()
         status = self._store.load_status()
-        return measure_progress(self._store.sweep, self._plan, self._log.rows, status, forecast=self._forecast)
+        return measure_progress(self._store.sweep, self.plan, self._log.rows, status, forecast=self._forecast)
