@@ -177,7 +177,7 @@ CONFLICTED: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("kinds", [("curves",), ("rows",), ("rows", "curves")], ids="+".join)
+@pytest.mark.parametrize("kinds", [("curves",), ("rows", "curves")], ids="+".join)
 @pytest.mark.parametrize("style", CONFLICTED)
 @pytest.mark.parametrize("state", ["small files", "compacted", "compacted, copies of what it holds", "twice compacted"])
 def test_a_sync_tools_copy_of_a_file_changes_nothing(
