@@ -19,7 +19,7 @@ def driver_identity(submission_id: str | None) -> dict[str, Any]:
     """Who drives: an id that sorts by time, the host, and the Ray job, if it is one."""
     now = datetime.now(UTC)
     return {
-        "id": f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}",
+        "id": f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
         "host": socket.gethostname(),
         "submission_id": submission_id,
     }

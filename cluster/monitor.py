@@ -122,7 +122,7 @@ class Monitor:
         with self._lock:
             if self._events and self._events[-1].endswith(f" {text}"):
                 return
-            self._events.append(f"{datetime.now():%H:%M:%S} {text}")
+            self._events.append(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {text}")
             self._driver_log.add(text)
         self._view.event(text)
 

@@ -10,6 +10,7 @@ import typer
 
 from grok_sweeps.cluster.cli.common import StoreOption, app, console, print_tables, store_at
 from grok_sweeps.store import open_objects
+from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 
 if TYPE_CHECKING:
     from grok_sweeps.results import Store
@@ -36,6 +37,10 @@ def analyze(
         raise typer.BadParameter("several sweeps have no folder of their own in the store; say --output FOLDER.")
     found = [opened.sweep(name) for name in sweeps]
     plans = [sweep.load_plan() for sweep in found]
+    for one, plan in zip(found, plans, strict=True):
+        warn_of_name(one)
+        if plan is not None:
+            warn_of_runs(one, plan)
     planned = {run.run_id for plan in plans if plan is not None for run in plan.runs}
     runs = pd.concat([opened.runs(name) for name in sweeps], ignore_index=True)
     result = run_analysis(

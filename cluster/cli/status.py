@@ -27,6 +27,7 @@ from grok_sweeps.errors import ClusterError, ClusterGoneError, GrokSweepsError, 
 from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 from grok_sweeps.store.retention import bytes_by_kind
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 
@@ -45,14 +46,19 @@ def status(
     if sweep is None:
         names = opened.sweep_names()
         for name in names:
+            one = opened.sweep(name)
             try:
-                say(plain_line(Reader(opened.sweep(name)).read()))
+                warn_of_name(one)
+                say(plain_line(Reader(one).read()))
             except GrokSweepsError as error:  # the others are shown
                 say(f"{name}: not known: {error}")
         if not names:
             say(f"no sweeps in {opened.uri}")
         return
-    reader, out = Reader(opened.sweep(sweep)), console()
+    one = opened.sweep(sweep)
+    reader, out = Reader(one), console()
+    warn_of_name(one)
+    warn_of_runs(one, reader.plan)
     if not watch:
         out.print(panel(reader.read(), reader.stored()))
         return
@@ -75,6 +81,7 @@ def list_sweeps(store: StoreOption = None, address: AddressOption = None, token_
     for name in names:
         one = opened.sweep(name)
         try:
+            warn_of_name(one)
             progress = Reader(one).read()
         except GrokSweepsError as error:  # the others are shown
             table.add_row(name, f"not known: {error}", *["—"] * 5)
@@ -169,7 +176,7 @@ class Reader:
         loaded = store.load_plan()
         if loaded is None:
             raise QueryError(f"sweep '{store.sweep}' has no plan yet; run it first.")
-        self._plan, self._forecast = loaded, Forecast(loaded)
+        self.plan, self._forecast = loaded, Forecast(loaded)
         self._sized_at, self._sizes = float("-inf"), dict[str, int]()
 
     def stored(self) -> dict[str, int]:
@@ -182,4 +189,4 @@ class Reader:
         """The sweep as it is now."""
         status = self._store.load_status()  # before the rows: of a driver that ends meanwhile all are there
         self._log.refresh()
-        return measure_progress(self._store.sweep, self._plan, self._log.rows, status, forecast=self._forecast)
+        return measure_progress(self._store.sweep, self.plan, self._log.rows, status, forecast=self._forecast)

@@ -38,9 +38,9 @@ from grok_sweeps.cluster.views import duration, failed_runs, open_view, plain_li
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.provenance import git_sha
-from grok_sweeps.results import Store
 from grok_sweeps.spec import SweepSpec, load_spec, with_execution
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 from grok_sweeps.store.ancestry import stored_ancestry
 
 STOPPED_FOR_A_REASON = 3
@@ -94,7 +94,8 @@ def run(
     sweep = with_execution(sweep, settings or ())
     opened = store_at(store)
     planned = make_plan(sweep, stored_ancestry(opened.objects))
-    _drive(sweep, text, opened, planned, Request(address, token_file, wait_for_nodes, max_gpu_hours))
+    sweep_store = SweepStore(opened.objects, sweep.name)
+    _drive(sweep_store, sweep, text, planned, Request(address, token_file, wait_for_nodes, max_gpu_hours))
 
 
 @app.command()
@@ -129,11 +130,13 @@ def resume(
     assert spec is not None
     assert text is not None
     planned = sweep_store.load_plan() or make_plan(spec, stored_ancestry(opened.objects))
+    warn_of_name(sweep_store)
+    warn_of_runs(sweep_store, planned)
     changed = [*([f"execution.pack_runs={packs}"] if packs else []), *(settings or ())]
     spec = with_execution(spec, changed)
     request = Request(address, token_file, wait_for_nodes, max_gpu_hours, max_steps, failed, submission_id, commit)
     if address is None or not is_jobs_server(address):
-        _drive(spec, text, opened, planned, request)
+        _drive(sweep_store, spec, text, planned, request)
         return
     options = [*(["--failed"] if failed else []), *([f"--max-steps={max_steps}"] if max_steps else [])]
     hand_over(
@@ -147,15 +150,15 @@ def resume(
     )
 
 
-def _drive(spec: SweepSpec, text: str, store: Store, planned: Plan, request: Request) -> None:
+def _drive(store: SweepStore, spec: SweepSpec, text: str, planned: Plan, request: Request) -> None:
     go_on_without_output(
-        lambda why: warning_line(f"{why} Training goes on; `grok-sweeps status {spec.name}` shows it.")
+        lambda why: warning_line(f"{why} Training goes on; `grok-sweeps status {store.sweep}` shows it.")
     )
     out = console()
     began = time.monotonic()
     with open_view(out) as view:
         report = run_sweep(
-            SweepStore(store.objects, spec.name),
+            store,
             text,
             planned,
             spec.execution,
@@ -167,7 +170,7 @@ def _drive(spec: SweepSpec, text: str, store: Store, planned: Plan, request: Req
             submission_id=request.submission_id,
             commit=request.git_sha or git_sha(),
         )
-    _conclude(spec.name, report, time.monotonic() - began)
+    _conclude(store.sweep, report, time.monotonic() - began)
 
 
 def _session(spec: SweepSpec, request: Request) -> RaySession:

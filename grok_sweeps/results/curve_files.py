@@ -4,18 +4,36 @@
 folders. So a row's `attempt` tells in which files its curve may be; and a curve file whose rows are there, none of them
 in a later attempt's shadow, has nothing to leave out. Of a compact file the names it holds are asked. A name that tells
 nothing, and a compact file made of compact files, may hold any run's curve.
+
+What another tool copied within the folder, and what two compactions held at once, is there twice under other names, so
+no name is believed that another file claims too, or that no file of rows has: such files are `strays`, into which is
+looked.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from grok_sweeps.results.files import File
 from grok_sweeps.store.compact import is_compact
 from grok_sweeps.store.objects import ObjectInfo
 
+if TYPE_CHECKING:
+    from grok_sweeps.results.winners import Lost
+
 _NAME = re.compile(r"[^/]*-([^/-]+)-\d+\.parquet")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Curve files: `whole` ones, all of whose readings are of rows in the table; the `others`; `strays` among these."""
+
+    whole: Sequence[File]
+    others: Sequence[File]
+    strays: Sequence[File]
 
 
 def may_hold(
@@ -32,20 +50,56 @@ def may_hold(
     ]
 
 
-def split(curves: Sequence[File], rows: Sequence[File], lost: Collection[str]) -> tuple[list[File], list[File]]:
-    """Curve files all of whose readings are of rows in the table, and the others; `lost` are attempts with rows not."""
-    written = {_stem(name) for file in rows for name in (file.holds or (file.info.name,))}
-    shadowed = {*lost, None}
+def split(curves: Sequence[File], rows: Sequence[File], lost: Lost) -> Split:
+    """Sort curve files by what has to be looked at; `rows` are all files of rows."""
+    written = {_stem(name) for file in rows if file.info.name not in lost.misnamed for name in _names(file)}
+    twice = _claimed_twice(curves)
+    whole, others, strays = list[File](), list[File](), list[File]()
+    for file in curves:
+        stems = {_stem(name) for name in _names(file)}
+        attempts = {_attempt(name) for name in _names(file)}
+        if None in attempts or not stems <= written or not stems.isdisjoint(twice):
+            strays.append(file)
+            others.append(file)
+        elif lost.attempts and not lost.attempts.isdisjoint((file.sweep, attempt) for attempt in attempts if attempt):
+            others.append(file)
+        else:
+            whole.append(file)
+    return Split(whole, others, strays)
 
-    def is_whole(file: File) -> bool:
-        names = file.holds or (file.info.name,)
-        return all(_stem(name) in written and _attempt(name) not in shadowed for name in names)
 
-    if any("-" in attempt for attempt in lost):
-        return [], list(curves)
-    whole = [file for file in curves if is_whole(file)]
-    taken = set(whole)
-    return whole, [file for file in curves if file not in taken]
+def all_as_others(curves: Sequence[File]) -> Split:
+    """Curve files of a few runs, of which all is looked at whether it stands in the table."""
+    if len(curves) < 2:
+        return Split([], curves, [])
+    twice = _claimed_twice(curves)
+    strays = [file for file in curves if any(_attempt(n) is None or _stem(n) in twice for n in _names(file))]
+    return Split([], curves, strays)
+
+
+def named_by(files: Iterable[File], attempts: Collection[tuple[str, str]]) -> list[File]:
+    """The files that are named by one of the attempts, each with its sweep."""
+    return [
+        file for file in files if not {(file.sweep, attempt) for attempt in attempts_named(file)}.isdisjoint(attempts)
+    ]
+
+
+def attempts_named(file: File) -> frozenset[str]:
+    """The attempts that a file's name, or the names it holds, tell."""
+    return frozenset(attempt for name in _names(file) if (attempt := _attempt(name)) is not None)
+
+
+def _names(file: File) -> Collection[str]:
+    return file.holds or (file.info.name,)
+
+
+def _claimed_twice(files: Sequence[File]) -> set[tuple[str, str]]:
+    seen, twice = set[tuple[str, str]](), set[tuple[str, str]]()
+    for file in files:
+        stems = {_stem(name) for name in _names(file)}
+        twice |= seen & stems
+        seen |= stems
+    return twice
 
 
 def _attempt(name: str) -> str | None:

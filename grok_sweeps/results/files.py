@@ -47,6 +47,11 @@ class File:
     holds: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
     packed: bytes = field(default=b"", repr=False, compare=False)
 
+    @property
+    def sweep(self) -> str:
+        """The sweep it is of: its folder, whatever name its rows carry."""
+        return self.info.name.partition("/")[0]
+
 
 class Files:
     """The Parquet objects of a store as files that can be believed. Safe between threads."""
@@ -113,7 +118,7 @@ class Files:
             if file is None:
                 return frozenset()
             with file:
-                return held_by(file)
+                return held_by(file, name)
         except (StoreError, pa.ArrowException, OSError, ValueError):
             return frozenset()  # whoever reads it whole says what is wrong
 
@@ -151,7 +156,7 @@ class Files:
             check_table(data, name)
             schema = schema_in(data)
             schema = self._schemas.setdefault(schema, schema)
-            holds = held_files(data) if is_compact(name) else frozenset()
+            holds = held_files(data, name) if is_compact(name) else frozenset()
             path = self._objects.path(name) or self._fetched_path(name)
             file = File(info, str(path), schema, holds, packed_in(data) if schema else b"")
         except CorruptObjectError as error:

@@ -48,12 +48,12 @@ class Merged:
         """The files in which rows from `paths` are."""
         return [file for file in self.files if not self.origins[file.path].isdisjoint(paths)] if paths else []
 
-    def placed(self, files: Sequence[File]) -> str:
+    def placed(self, files: Sequence[File], renamed: Collection[str] = ()) -> str:
         """SQL that reads some of `files` with where each row came from: columns filename and file_row_number."""
         made = [file for file in files if file.path not in self.origins[file.path]]
         as_is = [file for file in files if file.path in self.origins[file.path]]
         scans = [(made, ""), (as_is, "filename = true, file_row_number = true")]
-        return " UNION ALL BY NAME ".join(read_files(some, options) for some, options in scans if some)
+        return " UNION ALL BY NAME ".join(read_files(some, options, renamed) for some, options in scans if some)
 
 
 class Merger:
@@ -95,7 +95,7 @@ class Merger:
             else:
                 read = read_files(batch, "filename = true, file_row_number = true")
                 self._database.execute(f"COPY ({read}) TO '{path.replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
-            made = File(ObjectInfo(path, 0, 0.0), path, b"merged" + batch[0].schema)
+            made = File(ObjectInfo(f"{batch[0].sweep}/{path}", 0, 0.0), path, b"merged" + batch[0].schema)
             self._merged[made] = frozenset(batch)
 
 
@@ -114,7 +114,7 @@ def _batches(files: Sequence[File]) -> Iterator[list[File]]:
     alike: dict[tuple[bool, str, bytes], list[File]] = {}
     for file in files:
         if file.schema and file.info.size < MOST_BYTES // FEWEST * 2:
-            key = not file.packed, file.info.name.partition("/")[0], file.schema
+            key = not file.packed, file.sweep, file.schema
             alike.setdefault(key, []).append(file)
     for (opened, _, _), small in sorted(alike.items()):
         most = MOST_FILES if opened else MOST_PACKED

@@ -1,28 +1,32 @@
 """One reading of the store: the views over the files that were there when it was listed.
 
 Rows are listed before curves, and a worker writes curves before rows, so every row that is read has its curve. A file
-may go between the listing and the query (compaction, a deleted sweep); then the store is listed again.
+may go between the listing and the query (compaction, a deleted sweep); then the store is listed again. Where folders
+are copies of each other or have been renamed, a warning says what counts.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+import warnings
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import duckdb
 import pyarrow as pa
 
-from grok_sweeps.errors import QueryError
-from grok_sweeps.results.curve_files import may_hold, split
+from grok_sweeps.errors import QueryError, StoreWarning
+from grok_sweeps.results.curve_files import Split, all_as_others, may_hold, named_by, split
 from grok_sweeps.results.files import File, FileGoneError, Files
 from grok_sweeps.results.merged import Merged, Merger
-from grok_sweeps.results.views import cells_query, curves_view, runs_view, sweeps_view
+from grok_sweeps.results.views import cells_query, curves_view, own_runs_view, read_files, runs_view, sweeps_view
 from grok_sweeps.results.winners import Lost, Winners
-from grok_sweeps.store import ObjectInfo, ObjectStore
+from grok_sweeps.store import ObjectInfo, ObjectStore, SweepStore
+from grok_sweeps.store.agreement import warn_of_name
 from grok_sweeps.store.compact import is_compact
 from grok_sweeps.store.layout import Layout
 
@@ -39,10 +43,10 @@ class Reader:
     def __init__(self, objects: ObjectStore, threads: int | None = None) -> None:
         self.objects, self.files = objects, Files(objects)
         self.database = duckdb.connect(config={} if threads is None else {"threads": threads})
-        spill = Path(tempfile.gettempdir(), "grok-sweeps-duckdb").as_posix().replace("'", "''")
-        self.database.execute(f"SET temp_directory = '{spill}'")
+        self.database.execute("SET temp_directory = $folder", {"folder": self._spill_folder()})
         self._winners, self._merger = Winners(self.session()), Merger(self.session())
         self._cells: dict[frozenset[str], tuple[frozenset[File], pa.Table]] = {}
+        self._told: set[str] = set()
         self._lock = threading.Lock()
 
     def session(self) -> duckdb.DuckDBPyConnection:
@@ -56,7 +60,20 @@ class Reader:
         with self._lock:
             merged = self._merger.merged(rows)
             self.files.write(merged.files)
-            return merged, self._winners.lost(sweeps, merged)
+            lost = self._winners.lost(sweeps, merged)
+            renamed = lost.renamed - {copy.sweep for copy in lost.copies} - self._told
+            self._told |= renamed
+        for sweep in sorted(renamed):
+            warn_of_name(SweepStore(self.objects, sweep))
+        for copy in lost.copies:
+            warnings.warn(
+                f"sweep '{copy.sweep}' holds {copy.n_runs:,} runs by the same attempts as sweep '{copy.of}', as a copy "
+                f"does. Over all sweeps they count once, in '{copy.of}'; asked for by its name '{copy.sweep}' shows "
+                "them. Move one of the two out of the store.",
+                StoreWarning,
+                stacklevel=1,
+            )
+        return merged, lost
 
     def winners(self, sweeps: Iterable[str], merged: Merged, run_ids: Sequence[str] | None) -> pa.Table:
         """Columns sweep, run_id, attempt of the rows that stand in the table."""
@@ -74,6 +91,15 @@ class Reader:
             with self._lock:
                 self._cells[scope] = known
         return known[1]
+
+    def _spill_folder(self) -> str:
+        """A folder of this process's own for what does not fit in memory; empty, for none, where none can be made."""
+        try:
+            folder = tempfile.mkdtemp(prefix="grok-sweeps-duckdb-")
+        except OSError:
+            return ""
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
 
 class Snapshot:
@@ -126,7 +152,10 @@ class Snapshot:
         touched = merged.of(lost.paths())
         others = set(merged.files).difference(touched)
         untouched = [file for file in merged.files if file in others]
-        connection.execute(runs_view(untouched, merged.placed(touched)))
+        connection.execute(own_runs_view(untouched, lost.renamed, merged.placed(touched, lost.renamed)))
+        if lost.copied is not None:
+            _keep(connection, "copied", lost.copied)
+        connection.execute(runs_view(copied=lost.copied is not None))
         plans = self._reader.files.read(self._plans()) if "sweeps" in asked else []
         connection.execute(sweeps_view(plans))
         self._define_curves(connection, merged, lost, "curves" in asked)
@@ -141,19 +170,25 @@ class Snapshot:
             connection.execute(curves_view([]))
             return
         infos, files = self._listed(layout.curves for layout in self._layouts), self._reader.files
-        whole: list[File] = []
         winners: pa.Table | None = None
         if self._run_ids is None:
-            whole, others = split(files.read(infos), merged.rows, lost.attempts)
+            found = split(files.read(infos), merged.rows, lost)
         else:
             winners = self._reader.winners(self._sweeps, merged, self._run_ids)
             said = files.said_to_hold([info for info in infos if is_compact(info.name)])
-            others = files.read(may_hold(infos, said, set(winners["attempt"].to_pylist()))) if len(winners) else []
+            wanted = may_hold(infos, said, set(winners["attempt"].to_pylist())) if len(winners) else []
+            found = all_as_others(files.read(wanted))
+        whole, others, doubled = list(found.whole), list(found.others), list[File]()
         if others:
             if winners is None:
                 winners = self._reader.winners(self._sweeps, merged, None)
             _keep(connection, "winners", winners)
-        connection.execute(curves_view(whole, others))
+            counted = set(winners["sweep"].unique().to_pylist())
+            others = [file for file in others if file.sweep in counted]
+            paths = _find_doubled(connection, found, lost.renamed)
+            doubled = [file for file in (*whole, *others) if file.path in paths]
+            whole, others = ([file for file in some if file.path not in paths] for some in (whole, others))
+        connection.execute(curves_view(whole, others, doubled, lost.renamed))
 
     def _listed(self, folders: Iterable[str]) -> list[ObjectInfo]:
         return [info for folder in folders for info in self._reader.objects.list(folder)]
@@ -161,6 +196,35 @@ class Snapshot:
     def _plans(self) -> list[ObjectInfo]:
         """The plans, which never change; that one is there is known from its spec."""
         return [ObjectInfo(layout.plan, 0, 0.0) for layout in self._layouts]
+
+
+def _find_doubled(connection: duckdb.DuckDBPyConnection, found: Split, renamed: Collection[str]) -> frozenset[str]:
+    """Make the table `doubled`: readings that a file holds and another one too, from which they are read.
+
+    Returns the paths of the files in it.
+    """
+    if not found.strays:
+        return frozenset()
+
+    def held(files: Sequence[File], of: str) -> pa.Table:
+        read = read_files(files, "filename = true", renamed)
+        one = f"SELECT DISTINCT filename, sweep, run_id, attempt FROM ({read})"
+        return connection.sql(f"{one} SEMI JOIN {of} USING (sweep, run_id, attempt)").to_arrow_table()
+
+    _keep(connection, "strays", held(found.strays, "winners"))
+    attempts = connection.execute("SELECT DISTINCT sweep, attempt FROM strays").fetchall()
+    strays = set(found.strays)
+    others = named_by((file for file in (*found.whole, *found.others) if file not in strays), set(attempts))
+    if others:
+        _keep(connection, "beside", held(others, "strays"))
+    beside = "UNION ALL SELECT *, false FROM beside" if others else ""
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE doubled AS SELECT filename, run_id, attempt FROM (
+            SELECT *, row_number() OVER (PARTITION BY sweep, run_id, attempt ORDER BY stray, filename) AS place
+            FROM (SELECT *, true AS stray FROM strays {beside})) WHERE place > 1"""
+    )
+    paths = connection.execute("SELECT DISTINCT filename FROM doubled").fetchall()
+    return frozenset(path for (path,) in paths)
 
 
 def _keep(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

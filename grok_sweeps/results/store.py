@@ -6,6 +6,7 @@ Each call lists the store anew and reads a consistent set of finished runs, so a
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -14,7 +15,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from grok_sweeps.errors import GrokSweepsError, QueryError, did_you_mean
+from grok_sweeps.errors import GrokSweepsError, QueryError, StoreWarning, did_you_mean
 from grok_sweeps.results.conditions import check_columns, condition
 from grok_sweeps.results.snapshot import Parameters, Reader, Snapshot
 from grok_sweeps.schema import VIEWS
@@ -28,6 +29,7 @@ ORDER = {
     "sweeps": "sweep",
 }
 """In what order the views are given."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def open_store(uri: str, *, threads: int | None = None) -> Store:
@@ -58,10 +60,22 @@ class Store:
         return f"<p><code>{escape(self.uri)}</code></p>{table}"
 
     def sweep_names(self) -> list[str]:
-        """Names of the sweeps in the store."""
+        """Names of the sweeps in the store, which are those of its folders with a spec.
+
+        A folder whose name no sweep can have is left out with a warning.
+        """
         folders = list(self.objects.folders())
         known = for_each(self.objects, lambda name: SweepStore(self.objects, name).exists(), folders)
-        return [name for name, exists in zip(folders, known, strict=True) if exists]
+        there = [name for name, exists in zip(folders, known, strict=True) if exists]
+        for name in there:
+            if not _NAME.fullmatch(name):
+                warnings.warn(
+                    f"{self.objects.address(name)}: left out. A sweep's name is its folder's, and '{name}' cannot be "
+                    "one; rename the folder with letters, digits, '.', '_' and '-', or move it out of the store.",
+                    StoreWarning,
+                    stacklevel=1,
+                )
+        return [name for name in there if _NAME.fullmatch(name)]
 
     def sweep(self, name: str) -> SweepStore:
         """One sweep's objects.
@@ -70,7 +84,7 @@ class Store:
             QueryError: no sweep of that name.
         """
         found = SweepStore(self.objects, name)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not found.exists():
+        if not _NAME.fullmatch(name) or not found.exists():
             names = self.sweep_names()
             listing = f"Sweeps there: {', '.join(names)}." if names else "It holds no sweep yet."
             raise QueryError(f"no sweep '{name}' in {self.uri}.{did_you_mean(name, names)} {listing}")

@@ -1,13 +1,14 @@
 """The views `runs`, `curves`, `cells` and `sweeps`, as SQL over the store's Parquet files.
 
-`runs` keeps one row a run of a sweep (`winners`), `curves` the readings of exactly the attempt whose row won. A cell's
+`runs` keeps one row a run of a sweep (`winners`), `curves` the readings of exactly the attempt whose row won. The name
+of a sweep is that of its folder: rows of a `renamed` one, which carry another, are read with the folder's. A cell's
 median counts a run that did not grok within its budget as later than every number, so it is null where half of the runs
 or more are censored; failed runs are left out of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from grok_sweeps.config import ADDED_LATER
 from grok_sweeps.results.files import File
@@ -22,24 +23,42 @@ _DUCKDB_TYPES = {
 }
 
 
-def runs_view(files: Sequence[File], placed: str = "") -> str:
-    """SQL of the view `runs` over row files, and over `placed`: rows of which some are in the table `lost`.
+def own_runs_view(files: Sequence[File], renamed: Collection[str], placed: str = "") -> str:
+    """SQL of the view `own_runs` over row files, and over `placed`: rows of which some are in the table `lost`.
 
     These say from where they are: columns filename and file_row_number, in `lost` path and place.
     """
     columns = ", ".join(_with_default(c) for c in RUN_COLUMNS)
-    rows = _filled(files, RUN_COLUMNS)
+    rows = _filled(files, RUN_COLUMNS, renamed)
     if placed:
         rows += f""" UNION ALL BY NAME SELECT * FROM ({placed})
             ANTI JOIN lost ON path = filename AND place = file_row_number"""
-    return f"CREATE OR REPLACE TEMP VIEW runs AS SELECT {columns} FROM ({rows})"
+    return f"CREATE OR REPLACE TEMP VIEW own_runs AS SELECT {columns} FROM ({rows})"
 
 
-def curves_view(whole: Sequence[File], others: Sequence[File] = ()) -> str:
-    """SQL of the view `curves` over curve files: all of `whole`, of `others` the readings of rows in `winners`."""
-    names = _names(CURVE_COLUMNS)
-    some = f"SELECT {names} FROM ({_filled(others, CURVE_COLUMNS)}) SEMI JOIN winners USING (sweep, run_id, attempt)"
-    parts = [f"SELECT {names} FROM ({_filled(whole, CURVE_COLUMNS)})", *([some] if others else [])]
+def runs_view(*, copied: bool) -> str:
+    """SQL of the view `runs`: of `own_runs` all but those in the table `copied`, which count in another sweep."""
+    but = " ANTI JOIN copied USING (sweep, run_id, attempt)" if copied else ""
+    return f"CREATE OR REPLACE TEMP VIEW runs AS SELECT {_names(RUN_COLUMNS)} FROM own_runs{but}"
+
+
+def curves_view(
+    whole: Sequence[File],
+    others: Sequence[File] = (),
+    doubled: Sequence[File] = (),
+    renamed: Collection[str] = (),
+) -> str:
+    """SQL of the view `curves` over curve files: all of `whole`, of `others` the readings of rows in `winners`.
+
+    Of `doubled` the same, less those that the table of this name lists: they are read from another file.
+    """
+    names, won = _names(CURVE_COLUMNS), "SEMI JOIN winners USING (sweep, run_id, attempt)"
+    parts = [f"SELECT {names} FROM ({_filled(whole, CURVE_COLUMNS, renamed)})"]
+    if others:
+        parts.append(f"SELECT {names} FROM ({_filled(others, CURVE_COLUMNS, renamed)}) {won}")
+    if doubled:
+        read = _filled(doubled, CURVE_COLUMNS, renamed, "filename = true")
+        parts.append(f"SELECT {names} FROM ({read}) {won} ANTI JOIN doubled USING (filename, run_id, attempt)")
     return f"CREATE OR REPLACE TEMP VIEW curves AS {' UNION ALL '.join(parts)}"
 
 
@@ -75,7 +94,7 @@ def sweeps_view(files: Sequence[File]) -> str:
                                  count(*) FILTER (outcome IN ('diverged', 'failed')) AS runs_broken,
                                  sum(steps_run)::BIGINT AS run_steps, sum(wall_s) AS lane_s,
                                  min(started_at) AS started_at, max(finished_at) AS finished_at
-                          FROM runs GROUP BY sweep)
+                          FROM own_runs GROUP BY sweep)
         SELECT sweep, runs_planned, cells_planned, coalesce(runs_finished, 0) AS runs_finished,
                coalesce(runs_grokked, 0) AS runs_grokked, coalesce(runs_censored, 0) AS runs_censored,
                coalesce(runs_broken, 0) AS runs_broken, coalesce(run_steps, 0) AS run_steps, lane_s,
@@ -83,24 +102,29 @@ def sweeps_view(files: Sequence[File]) -> str:
         FROM planned LEFT JOIN finished USING (sweep) ORDER BY sweep"""
 
 
-def read_files(files: Sequence[File], options: str = "") -> str:
-    """SQL that reads files, one scan for those of the same columns: DuckDB then opens no file to learn what it has."""
-    alike: dict[bytes, list[str]] = {}
+def read_files(files: Sequence[File], options: str = "", renamed: Collection[str] = ()) -> str:
+    """SQL that reads files, one scan for those of the same columns: DuckDB then opens no file to learn what it has.
+
+    Those of a `renamed` sweep have one of their own, which gives its name.
+    """
+    alike: dict[tuple[str, bytes], list[str]] = {}
     for file in files:
-        alike.setdefault(file.schema, []).append("'" + file.path.replace("'", "''") + "'")
+        sweep = file.sweep if renamed and file.sweep in renamed else ""
+        alike.setdefault((sweep, file.schema), []).append(_literal(file.path))
     scans = [
-        f"SELECT * FROM read_parquet([{', '.join(paths)}]{f', {given}' if given else ''})"
-        for columns, paths in alike.items()
+        f"SELECT *{f' REPLACE ({_literal(sweep)} AS sweep)' if sweep else ''} "
+        f"FROM read_parquet([{', '.join(paths)}]{f', {given}' if given else ''})"
+        for (sweep, columns), paths in alike.items()
         for given in [", ".join(filter(None, [options, "" if columns else "union_by_name = true"]))]
     ]
     return " UNION ALL BY NAME ".join(scans)
 
 
-def _filled(files: Sequence[File], columns: tuple[Column, ...]) -> str:
+def _filled(files: Sequence[File], columns: tuple[Column, ...], renamed: Collection[str], options: str = "") -> str:
     """SQL that reads files, giving columns that an older version did not write as null."""
     empty = ", ".join(f"NULL::{_DUCKDB_TYPES[str(c.dtype)]} AS {c.name}" for c in columns)
     nothing = f"SELECT {empty} WHERE false"
-    return f"{nothing} UNION ALL BY NAME {read_files(files)}" if files else nothing
+    return f"{nothing} UNION ALL BY NAME {read_files(files, options, renamed)}" if files else nothing
 
 
 def _with_default(column: Column) -> str:
@@ -110,7 +134,7 @@ def _with_default(column: Column) -> str:
 
 
 def _literal(value: str | float | bool) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value)
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
 def _names(columns: tuple[Column, ...]) -> str:

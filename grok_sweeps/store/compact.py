@@ -84,7 +84,7 @@ def _held(store: SweepStore, compact_names: Sequence[str]) -> frozenset[str]:
         try:
             if data is not None:
                 check_table(data, name)
-                held |= held_files(data)
+                held |= held_files(data, name)
         except CorruptObjectError:
             continue  # whoever reads rows says so
     return frozenset(held)

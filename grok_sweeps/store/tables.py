@@ -107,19 +107,22 @@ def check_table(data: bytes, name: str) -> None:
     _check_version(metadata, name)
 
 
-def held_files(data: bytes) -> frozenset[str]:
+def held_files(data: bytes, name: str) -> frozenset[str]:
     """The files in whose place a file stands that was checked; none unless it is compact."""
-    return held_by(pa.BufferReader(data)) if _HOLDS_KEY in data else frozenset()
+    return held_by(pa.BufferReader(data), name) if _HOLDS_KEY in data else frozenset()
 
 
-def held_by(file: Any) -> frozenset[str]:
+def held_by(file: Any, name: str) -> frozenset[str]:
     """What `held_files` says, from the footer of a file that is open and was not checked.
+
+    The files it names are those beside it, also where the sweep's folder had another name when it was written.
 
     Raises:
         OSError, ValueError: there is no footer that says so.
     """
     metadata = pq.read_metadata(file).metadata or {}
-    return frozenset(json.loads(metadata.get(_HOLDS_KEY, b"[]")))
+    sweep = name.partition("/")[0]
+    return frozenset(f"{sweep}/{held.partition('/')[2]}" for held in json.loads(metadata.get(_HOLDS_KEY, b"[]")))
 
 
 def _check_version(metadata: Mapping[bytes, bytes], name: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from datetime import UTC, datetime
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -166,3 +168,30 @@ def test_a_log_keeps_its_last_lines_and_says_how_many_are_gone(
     kept = (sweep_store.load_log() or "").splitlines()
     assert kept[0] == "(2 earlier lines are not kept)"
     assert [line.split(" ", 1)[1] for line in kept[1:]] == ["line 2", "line 3", "line 4"]
+
+
+@pytest.mark.parametrize("zone", ["America/St_Johns", "Asia/Tokyo"])
+def test_times_in_events_and_in_the_log_say_their_zone(
+    zone: str, sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        before = datetime.now(UTC).replace(microsecond=0)
+        monitor = Monitor(sweep_store, sweep_store.load_plan() or Mock(), Mock())
+        monitor.start()
+        monitor.event("something happened")
+        monitor.finish("finished")
+        after = datetime.now(UTC)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    status = sweep_store.load_status() or {}
+    said = [*status["events"], *(sweep_store.load_log() or "").splitlines()]
+    times = [line.split(" ")[0] for line in said if line.endswith("something happened")]
+    assert len(times) == 2
+    times += [status["started_at"], status["heartbeat_at"], status["driver"]["id"].partition("-")[0]]
+    for text in times:
+        told = datetime.fromisoformat(text)
+        assert told.tzinfo is not None, text
+        assert before <= told <= after, text

@@ -38,9 +38,9 @@ def finished(store: Store, text: str, times: float = 3.0, leave: int = 0, **valu
     for run in plan.runs[: len(plan.runs) - leave]:
         step = round(times * expected_steps(run.config))
         ended = {"outcome": "grokked", "grokked_step": step, "steps_run": step, "wall_s": step / 100}
-        ids = {"sweep": plan.sweep, "cell_id": run.cell_id, "finished_at": NOON}
+        ids = {"sweep": plan.sweep, "cell_id": run.cell_id, "finished_at": NOON, "attempt": plan.sweep}
         rows.append(full_row(run.run_id, **{**run.config.to_dict(), **ids, **ended, **values}))
-    write_results(sweep, "pack", "a1", 1, rows, [CURVES_SCHEMA.empty_table()])
+    write_results(sweep, "pack", plan.sweep, 1, rows, [CURVES_SCHEMA.empty_table()])
     return plan
 
 

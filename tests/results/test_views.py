@@ -95,8 +95,9 @@ def test_a_row_that_failed_gives_way_to_one_that_did_not(tmp_path: Path) -> None
 
 def test_sweeps_are_kept_apart_and_summed_up(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        rows = [grokked("r", 100, sweep=name, steps_run=500)]
-        write_results(new_sweep(tmp_path, name), "pack", "a1", 1, rows, [curve("r", [1], sweep=name)])
+        rows = [grokked("r", 100, sweep=name, steps_run=500, attempt=f"of{name}")]
+        curves = [curve("r", [1], f"of{name}", sweep=name)]
+        write_results(new_sweep(tmp_path, name), "pack", f"of{name}", 1, rows, curves)
     new_sweep(tmp_path, "three")
     store = open_store(str(tmp_path))
     assert store.runs("one").sweep.tolist() == ["one"]
