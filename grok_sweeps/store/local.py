@@ -1,7 +1,8 @@
 """A directory as the store.
 
 Atomic by temporary file, fsync and rename in the same folder; create-once by a hard link, which fails where the name is
-taken, or on a file system without hard links by a rename that replaces nothing. Temporary files start with a dot, so no listing shows those that killed writers left.
+taken, or on a file system without hard links by a rename that replaces nothing. Temporary files start with a dot, so no
+listing shows those that killed writers left.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from grok_sweeps.errors import StoreError
-from grok_sweeps.store import open_objects
 from grok_sweeps.store import local as local_module
+from grok_sweeps.store import open_objects
 
 
 @pytest.mark.parametrize(
