@@ -50,24 +50,24 @@ def gc(
     for name, items in found.items():
         for why, group in _by_why(items).items():
             table.add_row(name, why, f"{len(group):,}", size(sum(item.n_bytes for item in group)))
-    everything = [item for items in found.values() for item in items]
-    total = f"{len(everything):,} objects, {size(sum(item.n_bytes for item in everything))}"
     for one in cut:
         fix = "it is done now" if delete else f"`grok-sweeps resume {one.sweep}` or gc --delete does the rest"
         out.print(f"sweep '{one.sweep}': its compaction was cut short; {fix}", highlight=False, soft_wrap=True)
-    if everything:
+    if table.row_count:
         out.print(table)
     if delete:
         for one in sweeps:
-            _delete(one, found[one.sweep], now)
-        for item in found.get("(doctor)", ()):
-            item.discard()
+            found[one.sweep] = _without_new_packs(one, found[one.sweep], now)
+            _discard(found[one.sweep])
+        _discard(found.get("(doctor)", ()))
         for one in cut:
             compact(one)
-    if not everything:
+    if not table.row_count:
         out.print("nothing to delete", highlight=False)
-    else:
-        out.print(f"deleted {total}" if delete else f"{total}; delete them with --delete", highlight=False)
+        return
+    everything = [item for items in found.values() for item in items]
+    total = f"{len(everything):,} objects, {size(sum(item.n_bytes for item in everything))}"
+    out.print(f"deleted {total}" if delete else f"{total}; delete them with --delete", highlight=False)
 
 
 def _now(store: Store, folders: Sequence[str], *, ask: bool) -> float:
@@ -97,15 +97,16 @@ def _unneeded(store: SweepStore, wanted: frozenset[str], now: float) -> list[Unn
     return list(unneeded_of_sweep(store, plan, log.rows, wanted, at_work=at_work, now=now, extend_to=extend_to))
 
 
-def _delete(store: SweepStore, items: Sequence[Unneeded], now: float) -> None:
-    """Delete them; packs only if no driver has begun since they were listed, which may have written them anew."""
-    packs = f"{store.layout.packs}/"
-    others = [item for item in items if not item.name.startswith(packs)]
-    for item in others:
+def _without_new_packs(store: SweepStore, items: list[Unneeded], now: float) -> list[Unneeded]:
+    """Leave out packs if a driver has begun since they were listed, which may have written them anew."""
+    if not is_at_work(store, store.load_status(), now):
+        return items
+    return [item for item in items if not item.name.startswith(f"{store.layout.packs}/")]
+
+
+def _discard(items: Sequence[Unneeded]) -> None:
+    for item in items:
         item.discard()
-    for item in items[: 0 if is_at_work(store, store.load_status(), now) else None]:
-        if item.name.startswith(packs):
-            item.discard()
 
 
 def _probes(store: Store, now: float) -> Iterator[Unneeded]:

@@ -41,6 +41,11 @@ class Layout:
         return f"{self.sweep}/compacting"
 
     @property
+    def compacting_before(self) -> str:
+        """The claim of earlier versions, which may have been left behind."""
+        return f"{self.sweep}/compacting.json"
+
+    @property
     def status(self) -> str:
         return f"{self.sweep}/status.json"
 

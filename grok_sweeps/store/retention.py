@@ -123,6 +123,9 @@ def unneeded_of_sweep(
         packs = [i.name for i in infos.values() if i.name.startswith(f"{store.layout.packs}/")]
         old = [name for name in packs if now - infos[name].modified >= PACK_AGE_S]
         whys |= dict.fromkeys(old, "packs of a finished sweep")
+    old_claim = infos.get(store.layout.compacting_before)
+    if old_claim is not None and now - old_claim.modified >= LEFTOVER_AGE_S:
+        whys[old_claim.name] = LEFT_BEHIND
     for folder in (store.layout.rows, store.layout.curves):
         whys |= dict.fromkeys(held_long_ago(store, folder, now), "compacted")
     for name, why in whys.items():
