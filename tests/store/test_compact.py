@@ -20,6 +20,7 @@ from grok_sweeps.plan import Plan
 from grok_sweeps.results import Store
 from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store import claim as claim_module
 from grok_sweeps.store.claim import LOST_S, claimed, standing
 from grok_sweeps.store.compact import (
     FEWEST_FILES,
@@ -384,3 +385,18 @@ def test_an_owner_that_slept_writes_nothing_more(
     assert mine.files_after == looks_before - 2, "it has lost its claim"
     assert mine.files_after + others[0].files_after == 2
     same(table(sweep), before)
+
+
+def test_a_claim_is_written_anew_while_its_owner_works(sweep: SweepStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim_module, "REFRESH_S", 0.01)
+    put, written = type(sweep.objects).put, threading.Event()
+
+    def noted(objects: ObjectStore, name: str, data: bytes) -> None:
+        put(objects, name, data)
+        written.set()
+
+    monkeypatch.setattr(type(sweep.objects), "put", noted)
+    with claimed(sweep.objects, sweep.layout.compacting) as claim:
+        assert claim is not None
+        assert written.wait(60)
+        assert standing(sweep.objects, sweep.layout.compacting, time.time()).held
