@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from grok_sweeps.cluster.doctor.store import PROBE_FOLDER
-from grok_sweeps.cluster.nodes import Node
+from grok_sweeps.cluster.nodes import Node, node_names
 from grok_sweeps.cluster.ray_session import Tell
 from grok_sweeps.errors import ClusterError, StoreError
 from grok_sweeps.provenance import package_version
@@ -69,9 +69,10 @@ class NodeProbes:
         able = [node for node in nodes if node.packs(bundle)][:MOST_PROBED]
         for node in able:
             self._asked[node.node_id] = self._ask(node.node_id, self._store_uri, self._sweep)
-        self._collect({node.node_id: node.host for node in able}, FIRST_S)
+        names = node_names(nodes)
+        self._collect(names, FIRST_S)
         if len(self._errors) == len(able):
-            raise ClusterError(f"no node can train: on {able[0].host}, {self._errors[able[0].node_id][1]}")
+            raise ClusterError(f"no node can train: on {names[able[0].node_id]}, {self._errors[able[0].node_id][1]}")
         if len(kinds := Counter(self._torch.values())) > 1:
             self._tell(
                 f"nodes differ in torch ({', '.join(sorted(kinds))}): a run's last bits depend on where it trains"
@@ -80,26 +81,27 @@ class NodeProbes:
 
     def look(self, nodes: Sequence[Node], bundle: Mapping[str, float]) -> None:
         """Take what was answered since, and ask nodes that are new or may have been mended. Takes no time."""
-        hosts = {node.node_id: node.host for node in nodes if node.packs(bundle)}
+        names = node_names(nodes)
+        able = {node.node_id for node in nodes if node.packs(bundle)}
         for known in (self._asked, self._errors, self._torch):
-            for gone in known.keys() - hosts.keys():
+            for gone in known.keys() - able:
                 del known[gone]
-        self._collect(hosts, 0.0)
-        for node_id in hosts.keys() - self._asked.keys() - self._torch.keys():
+        self._collect(names, 0.0)
+        for node_id in able - self._asked.keys() - self._torch.keys():
             if self._clock() - self._errors.get(node_id, (float("-inf"), ""))[0] >= AGAIN_S:
                 self._asked[node_id] = self._ask(node_id, self._store_uri, self._sweep)
 
-    def _collect(self, hosts: Mapping[str, str], wait_s: float) -> None:
+    def _collect(self, names: Mapping[str, str], wait_s: float) -> None:
         for node_id, answer in _answers(self._asked, wait_s).items():
             del self._asked[node_id]
             if "error" in answer:
                 if node_id not in self._errors:
-                    self._tell(f"no pack goes to node {hosts[node_id]}: {answer['error']}")
+                    self._tell(f"no pack goes to node {names[node_id]}: {answer['error']}")
                 self._errors[node_id] = (self._clock(), answer["error"])
             else:
                 self._torch[node_id] = answer["torch"]
                 if self._errors.pop(node_id, None) is not None:
-                    self._tell(f"packs go to node {hosts[node_id]} again")
+                    self._tell(f"packs go to node {names[node_id]} again")
 
 
 def _ask(node_id: str, store_uri: str, sweep: str) -> Any:

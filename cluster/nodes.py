@@ -12,6 +12,7 @@ GIB = 1 << 30
 TYPE = "accelerator_type:"
 """What the resources that stand for a GPU's type begin with."""
 _NODES_SHOWN = 6
+_ID_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,15 @@ class Node:
         if self.draining:
             return 0
         return min(_times(self.resources.get(name, 0.0), name, amount) for name, amount in bundle.items() if amount)
+
+
+def node_names(nodes: Sequence[Node]) -> dict[str, str]:
+    """What to call each node, by its id: its host, with the first digits of its id where a host has several."""
+    shared = Counter(node.host for node in nodes)
+    return {
+        node.node_id: node.host if shared[node.host] == 1 else f"{node.host} ({node.node_id[:_ID_SHOWN]})"
+        for node in nodes
+    }
 
 
 def packs_a_gpu(share: float) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,18 +10,22 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from grok_sweeps.cluster.cli.common import StoreOption, app, console, store_at
+from grok_sweeps.cluster.cli.common import StoreOption, app, console, store_at, warning_line
 from grok_sweeps.cluster.doctor.store import PROBE_FOLDER
 from grok_sweeps.cluster.views import size
-from grok_sweeps.progress import measure_progress
+from grok_sweeps.errors import StoreError
 from grok_sweeps.results import Store
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.compact import compact, cut_short
 from grok_sweeps.store.retention import (
     LEFT_BEHIND,
     LEFTOVER_AGE_S,
     Unneeded,
     forked_elsewhere,
+    is_at_work,
     leftovers,
+    longer_budget,
+    newest_time,
     unneeded_of_sweep,
 )
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
@@ -37,33 +40,73 @@ def gc(
     """List what no run needs, with sizes; nothing is deleted without --delete."""
     opened, out = store_at(store), console()
     sweeps = [opened.sweep(name) for name in (opened.sweep_names() if sweep is None else [sweep])]
+    now = _now(opened, [*(one.sweep for one in sweeps), *([PROBE_FOLDER] if sweep is None else [])], ask=bool(sweeps))
     wanted = forked_elsewhere([opened.sweep(name) for name in opened.sweep_names()])
-    found = {one.sweep: _unneeded(one, wanted) for one in sweeps}
+    found = {one.sweep: _unneeded(one, wanted, now) for one in sweeps}
+    cut = [one for one in sweeps if cut_short(one, now)]
     if sweep is None:
-        found["(doctor)"] = list(_probes(opened, time.time()))
+        found["(doctor)"] = list(_probes(opened, now))
     table = Table("sweep", "what nobody needs", "objects", "size")
     for name, items in found.items():
         for why, group in _by_why(items).items():
             table.add_row(name, why, f"{len(group):,}", size(sum(item.n_bytes for item in group)))
-    everything = [item for items in found.values() for item in items]
-    total = f"{len(everything):,} objects, {size(sum(item.n_bytes for item in everything))}"
-    if not everything:
+    for one in cut:
+        fix = "it is done now" if delete else f"`grok-sweeps resume {one.sweep}` or gc --delete does the rest"
+        out.print(f"sweep '{one.sweep}': its compaction was cut short; {fix}", highlight=False, soft_wrap=True)
+    if table.row_count:
+        out.print(table)
+    if delete:
+        for one in sweeps:
+            found[one.sweep] = _without_new_packs(one, found[one.sweep], now)
+            _discard(found[one.sweep])
+        _discard(found.get("(doctor)", ()))
+        for one in cut:
+            compact(one)
+    if not table.row_count:
         out.print("nothing to delete", highlight=False)
         return
-    out.print(table)
-    if delete:
-        for item in everything:
-            item.discard()
+    everything = [item for items in found.values() for item in items]
+    total = f"{len(everything):,} objects, {size(sum(item.n_bytes for item in everything))}"
     out.print(f"deleted {total}" if delete else f"{total}; delete them with --delete", highlight=False)
 
 
-def _unneeded(store: SweepStore, wanted: frozenset[str]) -> list[Unneeded]:
+def _now(store: Store, folders: Sequence[str], *, ask: bool) -> float:
+    """The time by the store's clock; where it cannot be asked, that of the newest object, by which all are younger."""
+    why = "it tells none"
+    try:
+        now = store.objects.server_time() if ask else None
+    except StoreError as error:
+        now, why = None, str(error).rstrip(".")
+    if now is not None:
+        return now
+    if ask:
+        warning_line(
+            f"ages are counted up to the store's newest object, since its clock was not asked ({why}); what is "
+            "younger than that allows is not listed."
+        )
+    return newest_time(store.objects, folders)
+
+
+def _unneeded(store: SweepStore, wanted: frozenset[str], now: float) -> list[Unneeded]:
     plan, log = store.load_plan(), RowLog(store, PROGRESS_COLUMNS)
     if plan is None:
         return []
     log.refresh()  # before the states are looked at: what is finished by then has no use for them
-    at_work = measure_progress(store.sweep, plan, log.rows, store.load_status()).state == "running"
-    return list(unneeded_of_sweep(store, plan, log.rows, wanted, at_work=at_work, now=time.time()))
+    status = store.load_status()
+    at_work, extend_to = is_at_work(store, status, now), longer_budget(status)
+    return list(unneeded_of_sweep(store, plan, log.rows, wanted, at_work=at_work, now=now, extend_to=extend_to))
+
+
+def _without_new_packs(store: SweepStore, items: list[Unneeded], now: float) -> list[Unneeded]:
+    """Leave out packs if a driver has begun since they were listed, which may have written them anew."""
+    if not is_at_work(store, store.load_status(), now):
+        return items
+    return [item for item in items if not item.name.startswith(f"{store.layout.packs}/")]
+
+
+def _discard(items: Sequence[Unneeded]) -> None:
+    for item in items:
+        item.discard()
 
 
 def _probes(store: Store, now: float) -> Iterator[Unneeded]:

@@ -31,6 +31,8 @@ from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 from grok_sweeps.store.retention import bytes_by_kind
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 
+CANCELLED = "cancelled by "
+"""What the reason begins with of a sweep that was cancelled."""
 WATCH_EVERY_S = 2.0
 SIZES_EVERY_S = 30.0
 
@@ -94,7 +96,7 @@ def list_sweeps(store: StoreOption = None, address: AddressOption = None, token_
             ", ".join(f"{n:,} {outcome}" for outcome, n in progress.outcomes.items()),
             driver.get("host", "—"),
             f"{duration(progress.heartbeat_age_s)} ago" if progress.heartbeat_age_s is not None else "—",
-            servers.describe(one.load_job()),
+            servers.describe(one.load_job(), one.load_status()),
         )
     console().print(table)
     if not names:
@@ -150,8 +152,8 @@ class _Servers:
         self._address, self._token = address, token
         self._found: dict[str, Mapping[str, str] | str] = {}
 
-    def describe(self, job: Mapping[str, Any] | None) -> str:
-        """A job and its state, or that its cluster is gone."""
+    def describe(self, job: Mapping[str, Any] | None, status: Mapping[str, Any] | None) -> str:
+        """A job and its state, or that its cluster is gone; `status` is what the last driver has left."""
         if job is None:
             return "—"
         address = self._address or job["address"]
@@ -165,7 +167,16 @@ class _Servers:
         states = self._found[address]
         if isinstance(states, str):
             return f"{job['submission_id']}: {address} {states}"
-        return f"{job['submission_id']}: {states.get(job['submission_id'], 'not known')} on {address}"
+        return f"{job['submission_id']}: {_job_state(states, job['submission_id'], status or {})} on {address}"
+
+
+def _job_state(states: Mapping[str, str], submission_id: str, status: Mapping[str, Any]) -> str:
+    """What became of a job: one that was told to stop is FAILED to Ray, and its driver has said why in the store."""
+    state = states.get(submission_id, "not known")
+    own = (status.get("driver") or {}).get("submission_id") == submission_id
+    if state not in ("FAILED", "STOPPED") or not own or status.get("state") != "interrupted":
+        return state
+    return "cancelled" if str(status.get("reason") or "").startswith(CANCELLED) else "interrupted"
 
 
 class Reader:

@@ -24,7 +24,7 @@ from grok_sweeps.cluster.cli.common import (
     say,
     store_at,
 )
-from grok_sweeps.cluster.cli.status import Reader
+from grok_sweeps.cluster.cli.status import CANCELLED, Reader
 from grok_sweeps.cluster.costs import cost_lines
 from grok_sweeps.cluster.jobs import JobsServer
 from grok_sweeps.cluster.jobs.shipping import shipped
@@ -225,7 +225,7 @@ def cancel(
     last = one.load_status() or {}
     stops_itself = False
     if last.get("state") == "running" and last.get("driver"):  # however old by this clock
-        one.ask_to_stop(last["driver"]["id"], f"cancelled by {_user()} on {socket.gethostname()}")
+        one.ask_to_stop(last["driver"]["id"], f"{CANCELLED}{_user()} on {socket.gethostname()}")
         until = time.monotonic() + wait
         while reader.read().state == "running" and time.monotonic() < until:
             time.sleep(_LOOK_EVERY_S)

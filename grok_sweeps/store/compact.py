@@ -3,8 +3,9 @@
 A compact file names in its footer the files whose content it holds, and who reads it leaves those out. So it takes
 their place the moment it is there, whole. They are deleted by a later compaction, or by `gc`, when every reader that
 listed the store before has long finished; a crash in between changes nothing. Files that cannot be read, and rows of
-runs that failed, which `resume --failed` deletes, stay as they are. One process at a time, by a claim in the store: two
-at once would hold the same curves twice.
+runs that failed, which `resume --failed` deletes, stay as they are. One process at a time, by a claim in the store
+(`claim.py`): it lists what there is when it has the claim, and looks that it still has it before it writes and before
+it deletes. What is deleted is held by a compact file that was read and found whole.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 
 from grok_sweeps.errors import CorruptObjectError, UnreadableObjectWarning
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
-from grok_sweeps.store.documents import encode_document
+from grok_sweeps.store.claim import Claim, ClaimLostError, claimed, standing
 from grok_sweeps.store.objects import get_each
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import check_table, decode_table, encode_table, held_files
@@ -28,8 +29,8 @@ FEWEST_FILES = 8
 """A folder with fewer files is left alone."""
 GRACE_S = 600.0
 """A compact file as old as this is known to every reader."""
-CLAIM_S = 3600.0
-"""A claim as old as this has lost its owner."""
+CHECK_EVERY = 100
+"""Files that are deleted between two looks at the claim."""
 MOST_ROWS = {"rows": 20_000, "curves": 500_000}
 """Rows of a compact file, about: a hundred MB while it is made, in the driver's process."""
 
@@ -53,23 +54,40 @@ def compact(store: SweepStore) -> Compacted:
     Raises:
         StoreError: the store cannot be written; what was there still is.
     """
-    folders = [_Folder(store, store.layout.curves, CURVES_SCHEMA), _Folder(store, store.layout.rows, RUNS_SCHEMA)]
-    if not any(folder.is_worth_it() for folder in folders) or not _claimed(store):
+    objects, layout = store.objects, store.layout
+    if not any(folder.is_worth_it() for folder in _folders(store)) and not cut_short(store, objects.server_time()):
         return Compacted()
-    try:
-        return folders[0].compacted() + folders[1].compacted()
-    finally:
-        store.objects.delete(store.layout.compacting)
+    done = Compacted()
+    with claimed(objects, layout.compacting) as claim:
+        if claim is None:
+            return done
+        try:
+            for folder in _folders(store):  # as they are now: another may have compacted what was seen above
+                for files in folder.compacted(claim):
+                    done += files
+        except ClaimLostError:
+            return done
+    return done
 
 
-def held_long_ago(store: SweepStore, folder: str) -> frozenset[str]:
-    """The files of a folder in whose place a compact file has stood for a while: nobody needs them."""
-    now = store.objects.server_time()
+def cut_short(store: SweepStore, now: float | None) -> bool:
+    """Whether a compaction has begun whose process died; the next one does what is left."""
+    return standing(store.objects, store.layout.compacting, now).cut_short
+
+
+def held_long_ago(store: SweepStore, folder: str, now: float | None) -> list[str]:
+    """The files of a folder in whose place a compact file has stood for a while: nobody needs them.
+
+    In the order in which they are to be deleted: a compact file stands after what it holds, so that whatever is still
+    there after a crash is held by a file that is there.
+    """
     infos = list(store.objects.list(folder))
     if now is None:
-        return frozenset()
+        return []
     old = [info.name for info in infos if is_compact(info.name) and now - info.modified >= GRACE_S]
-    return _held(store, old) & {info.name for info in infos}
+    held = _held(store, old)
+    found = [info for info in infos if info.name in held]
+    return [info.name for info in sorted(found, key=lambda info: (is_compact(info.name), info.modified, info.name))]
 
 
 def is_compact(name: str) -> bool:
@@ -90,13 +108,8 @@ def _held(store: SweepStore, compact_names: Sequence[str]) -> frozenset[str]:
     return frozenset(held)
 
 
-def _claimed(store: SweepStore) -> bool:
-    """Whether this process may compact, which it then has to give back."""
-    name, now = store.layout.compacting, store.objects.server_time()
-    for info in store.objects.list(store.sweep):
-        if info.name == name and now is not None and now - info.modified > CLAIM_S:
-            store.objects.delete(name)
-    return store.objects.create(name, encode_document({}))
+def _folders(store: SweepStore) -> list[_Folder]:
+    return [_Folder(store, store.layout.curves, CURVES_SCHEMA), _Folder(store, store.layout.rows, RUNS_SCHEMA)]
 
 
 class _Folder:
@@ -113,17 +126,21 @@ class _Folder:
         """Whether there are many files that nothing stands in the place of."""
         return len(self._live) >= FEWEST_FILES
 
-    def compacted(self) -> Compacted:
-        """Write the compact files; delete what others have held for long."""
-        objects, done = self._store.objects, Compacted()
-        for name in held_long_ago(self._store, self._name):
+    def compacted(self, claim: Claim) -> Iterator[Compacted]:
+        """Delete what others have held for long, then write the compact files; yield what each stands for."""
+        objects = self._store.objects
+        unneeded = held_long_ago(self._store, self._name, objects.server_time())
+        for n, name in enumerate(unneeded):
+            if n % CHECK_EVERY == 0:
+                claim.check()
             objects.delete(name)
         if self.is_worth_it():
             for sources, table in self._groups():
                 digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
-                objects.put(f"{self._name}/compact-{digest}.parquet", encode_table(_sorted(table), sources))
-                done += Compacted(len(sources), 1)
-        return done
+                data = encode_table(_sorted(table), sources)
+                claim.check()
+                objects.put(f"{self._name}/compact-{digest}.parquet", data)
+                yield Compacted(len(sources), 1)
 
     def _groups(self) -> Iterator[tuple[list[str], pa.Table]]:
         """Files that go together and their content, of about the most rows; a file alone is left as it is."""

@@ -1,12 +1,13 @@
 """Names of the objects of one sweep. Object names of one writer carry its attempt, so two never collide.
 
 ```
-<sweep>/spec.yaml  plan.parquet  calibration.json  status.json  compacting.json  job.json  stop.json
+<sweep>/spec.yaml  plan.parquet  calibration.json  status.json  job.json  stop.json
         packs/<pack>.json                 the runs of a pack and how to train them
         checkpoints/<pack>/<seq>.safetensors
         states/<run_id>@<step>.safetensors      final states of runs that spent their budget: forks and extensions
         rows/<pack>-<seq>.parquet         curves/<pack>-<seq>.parquet
         log/<driver>.txt                  what each driver said
+        compacting/<number>.json          who may compact rows and curves
         analysis/
 ```
 `<seq>` is `<attempt>-<number>`.
@@ -37,6 +38,11 @@ class Layout:
 
     @property
     def compacting(self) -> str:
+        return f"{self.sweep}/compacting"
+
+    @property
+    def compacting_before(self) -> str:
+        """The claim of earlier versions, which may have been left behind."""
         return f"{self.sweep}/compacting.json"
 
     @property

@@ -1,12 +1,14 @@
 """A directory as the store.
 
 Atomic by temporary file, fsync and rename in the same folder; create-once by a hard link, which fails where the name is
-taken. Temporary files start with a dot, so no listing shows those that killed writers left.
+taken, or on a file system without hard links by a rename that replaces nothing. Temporary files start with a dot, so no
+listing shows those that killed writers left.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import secrets
@@ -28,6 +30,11 @@ _FIXES = {
     errno.EEXIST: "a file stands where a directory is needed; name another directory with --store",
 }
 
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+"""What file systems without hard links answer, in a folder where a file could just be written."""
+_NO_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+
 
 class LocalObjects:
     """An `ObjectStore` in the directory `root`, which is made at the first write."""
@@ -47,9 +54,15 @@ class LocalObjects:
         """Write an object unless one is there; return whether this call wrote it."""
         with self._written(name, data) as temporary:
             try:
-                os.link(temporary, self._path(name))
+                _move_once(temporary, self._path(name))
             except FileExistsError:
                 return False
+            except _CannotCreateError as error:
+                raise StoreError(
+                    f"store {self.uri}: cannot create {name}: the file system has neither hard links nor a rename that "
+                    "replaces nothing, without which two drivers could both win; name a directory on another with "
+                    "--store."
+                ) from error
             return True
 
     def get(self, name: str) -> bytes | None:
@@ -153,6 +166,31 @@ class LocalObjects:
     def _error(self, operation: str, name: str, error: OSError) -> StoreError:
         fix = _FIXES.get(error.errno or 0, f"{error.strerror or error}")
         return StoreError(f"store {self.uri}: cannot {operation} {name}: {fix}.")
+
+
+class _CannotCreateError(Exception):
+    """The file system has no atomic way to write a file unless it is there."""
+
+
+def _move_once(temporary: Path, path: Path) -> None:
+    """Give a whole file its name, or raise `FileExistsError`; one of many that try at once wins."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        _rename_once(temporary, path)
+
+
+def _rename_once(temporary: Path, path: Path) -> None:
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        raise _CannotCreateError
+    if rename(_AT_FDCWD, os.fsencode(temporary), _AT_FDCWD, os.fsencode(path), _RENAME_NOREPLACE):
+        code = ctypes.get_errno()
+        if code in _NO_RENAME:
+            raise _CannotCreateError
+        raise OSError(code, os.strerror(code), str(path))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -30,6 +30,9 @@ LEFT_BEHIND = "left behind by a writer that died"
 PACK_AGE_S = 600.0
 """Packs younger than this may be those of a driver that has just begun and was not heard of yet."""
 
+AT_WORK_S = 120.0
+"""A driver whose heartbeat was written within this time may be at work: more than it takes to show it as lost."""
+
 Rows = Mapping[str, Mapping[str, Any]]
 
 
@@ -61,12 +64,38 @@ def forked_elsewhere(stores: Iterable[SweepStore]) -> frozenset[str]:
             continue
         log = RowLog(store, PROGRESS_COLUMNS)
         log.refresh()
-        wanted |= {run.origin for run in Todo(plan, kept=kept_steps(store)).runs(log.rows) if run.origin}
+        todo = Todo(plan, longer_budget(store.load_status()), kept_steps(store))
+        wanted |= {run.origin for run in todo.runs(log.rows) if run.origin}
     return frozenset(wanted)
 
 
+def longer_budget(status: Mapping[str, Any] | None) -> int | None:
+    """The longer budget that the last driver was given and has not finished, or None."""
+    return None if not status or status.get("state") == "finished" else status.get("extend_to")
+
+
+def is_at_work(store: SweepStore, status: Mapping[str, Any] | None, now: float) -> bool:
+    """Whether a driver is at work, by the store's clock alone: it writes its heartbeat every few seconds."""
+    if not status or status.get("state") != "running":
+        return False
+    written = [i.modified for i in store.objects.list(store.sweep) if i.name == store.layout.status]
+    return any(now - modified <= AT_WORK_S for modified in written)
+
+
+def newest_time(objects: ObjectStore, prefixes: Iterable[str]) -> float:
+    """When the newest object below the folders was written: the store's clock was never before it."""
+    return max((info.modified for prefix in prefixes for info in objects.list(prefix)), default=0.0)
+
+
 def unneeded_of_sweep(
-    store: SweepStore, plan: Plan, rows: Rows, wanted: Collection[str], *, at_work: bool, now: float
+    store: SweepStore,
+    plan: Plan,
+    rows: Rows,
+    wanted: Collection[str],
+    *,
+    at_work: bool,
+    now: float,
+    extend_to: int | None = None,
 ) -> Iterator[Unneeded]:
     """Yield what of a sweep nobody needs.
 
@@ -76,10 +105,11 @@ def unneeded_of_sweep(
         rows: its rows, by run_id.
         wanted: runs, SWEEP/RUN_ID, whose states other sweeps' runs may go on from.
         at_work: whether a driver is at work on it.
-        now: the time, in seconds since the epoch.
+        now: the time by the clock that dates the objects, in seconds since the epoch, or an earlier one.
+        extend_to: the longer budget that its last driver was given.
     """
     infos = {info.name: info for info in store.objects.list(store.sweep)}
-    todo = frozenset(run.run_id for run in Todo(plan, kept=kept_steps(store)).runs(rows))
+    todo = frozenset(run.run_id for run in Todo(plan, extend_to, kept_steps(store)).runs(rows))
     forked = frozenset(run.run_id for run in plan.runs if f"{store.sweep}/{run.run_id}" in wanted)
     ended = {run_id: row for run_id, row in rows.items() if run_id not in todo and row["outcome"] != "failed"}
     finished = {run_id: row["steps_run"] for run_id, row in ended.items()}
@@ -93,8 +123,11 @@ def unneeded_of_sweep(
         packs = [i.name for i in infos.values() if i.name.startswith(f"{store.layout.packs}/")]
         old = [name for name in packs if now - infos[name].modified >= PACK_AGE_S]
         whys |= dict.fromkeys(old, "packs of a finished sweep")
+    old_claim = infos.get(store.layout.compacting_before)
+    if old_claim is not None and now - old_claim.modified >= LEFTOVER_AGE_S:
+        whys[old_claim.name] = LEFT_BEHIND
     for folder in (store.layout.rows, store.layout.curves):
-        whys |= dict.fromkeys(held_long_ago(store, folder), "compacted")
+        whys |= dict.fromkeys(held_long_ago(store, folder, now), "compacted")
     for name, why in whys.items():
         if name in infos:
             yield Unneeded(name, infos[name].size, why, partial(store.objects.delete, name))

@@ -61,20 +61,15 @@ def parse_s3_uri(uri: str) -> S3Address:
     shown = f"s3://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if "@" in parts.netloc:
         raise _credentials(shown)
-    if parts.fragment:
+    if any(ord(c) < 32 for c in uri):
+        raise StoreError(f"store {shown!r}: a line break or other control character; remove it.")
+    if "#" in uri:
         raise StoreError(f"store '{shown}': a '#' in a prefix is written %23.")
     if not _BUCKET.fullmatch(parts.netloc):
         raise StoreError(f"store '{shown}': no bucket name of 3 or more letters, digits, '.', '-' or '_' after s3://.")
-    options: dict[str, str] = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in OPTIONS:
-            options[name] = value
-        elif _SECRET.search(name):
-            raise _credentials(shown)
-        else:
-            raise StoreError(
-                f"store '{shown}': unknown option '{name}'.{did_you_mean(name, OPTIONS)} Options: {', '.join(OPTIONS)}."
-            )
+    options = _options(parts.query, shown)
+    if options.get("region") == "":
+        raise StoreError(f"store '{shown}': option 'region' has no value; write region=eu-central-1, or leave it out.")
     given, _, endpoint = options.get("endpoint_override", "").rpartition("://")
     if "@" in endpoint:
         raise _credentials(shown)
@@ -86,9 +81,29 @@ def parse_s3_uri(uri: str) -> S3Address:
         raise StoreError(f"store '{shown}': scheme is http or https, and the same as endpoint_override's.")
     if "scheme" in options and not endpoint:
         raise StoreError(f"store '{shown}': scheme goes with endpoint_override=host:port.")
-    return S3Address(
-        parts.netloc, unquote(parts.path).strip("/"), endpoint or None, scheme, options.get("region") or None
-    )
+    try:
+        prefix = unquote(parts.path, errors="strict").strip("/")
+    except UnicodeDecodeError as error:
+        raise StoreError(
+            f"store '{shown}': a prefix is UTF-8, percent-encoded; correct the bytes after '%'."
+        ) from error
+    return S3Address(parts.netloc, prefix, endpoint or None, scheme, options.get("region"))
+
+
+def _options(query: str, shown: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name in options:
+            raise StoreError(f"store '{shown}': option '{name}' stands there twice; leave one of them.")
+        if name in OPTIONS:
+            options[name] = value
+        elif _SECRET.search(name):
+            raise _credentials(shown)
+        else:
+            raise StoreError(
+                f"store '{shown}': unknown option '{name}'.{did_you_mean(name, OPTIONS)} Options: {', '.join(OPTIONS)}."
+            )
+    return options
 
 
 def _credentials(shown: str) -> StoreError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from grok_sweeps.errors import StoreError
 from grok_sweeps.store.local import LocalObjects
@@ -28,7 +29,7 @@ def open_objects(uri: str, retries: Retries | None = None) -> ObjectStore:
             f"store '{shown}://': no URI; give a directory, file:///path or s3://bucket/prefix."
         ) from error
     if parts.scheme == "file":
-        return LocalObjects(Path(unquote(parts.path)).absolute())
+        return LocalObjects(_directory(uri))
     if parts.scheme == "s3":
         address = parse_s3_uri(uri)
         try:
@@ -42,3 +43,24 @@ def open_objects(uri: str, retries: Retries | None = None) -> ObjectStore:
             f"store '{shown}': {parts.scheme}:// is not supported; give a directory, file:///path or s3://bucket/prefix."
         )
     return LocalObjects(Path(uri).expanduser().absolute())
+
+
+def _directory(uri: str) -> Path:
+    """The directory of a `file:` URI, whose percent-encoded bytes are decoded; nothing of it is left out."""
+    parts = urlsplit(uri)
+    if any(ord(c) < 32 for c in uri):
+        raise StoreError(f"store {uri!r}: a line break or other control character; remove it.")
+    for mark, encoded in (("#", "%23"), ("?", "%3F")):
+        if mark in uri:
+            raise StoreError(
+                f"store '{uri}': a '{mark}' in a file URI is written {encoded}; or give the path without file://."
+            )
+    if parts.netloc not in ("", "localhost"):
+        raise StoreError(
+            f"store '{uri}': a file URI names no host, '{parts.netloc}' would be one; write file:///path with three "
+            f"slashes, or give the directory, {parts.netloc}{parts.path}, without file://."
+        )
+    path = os.fsdecode(unquote_to_bytes(parts.path))
+    if not path or "\0" in path:
+        raise StoreError(f"store '{uri}': names no directory; write file:///path.")
+    return Path(path).absolute()

@@ -97,3 +97,13 @@ def test_a_node_that_sees_another_store_says_so(sweep_store: SweepStore) -> None
     assert set(probe(uri, sweep_store.sweep)) == {"torch"}
     assert "does not hold the sweep: name a store that all nodes share" in probe(uri, "another")["error"]
     assert [info.name for info in sweep_store.objects.list(".grok-sweeps-doctor")] == []
+
+
+def test_two_nodes_on_one_host_are_told_apart(there: Cluster) -> None:
+    both = [Node("0123456789ab", "big", CPU), Node("fedcba987654", "big", CPU), Node("c", "small", CPU)]
+    there.answers = {"0123456789ab": GOOD, "fedcba987654": BAD, "c": BAD}
+    there.probes.first_look(both, CPU)
+    assert sorted(there.told) == [
+        "no pack goes to node big (fedcba98): no access",
+        "no pack goes to node small: no access",
+    ]

@@ -250,6 +250,7 @@ def test_a_cancelled_sweep_leaves_no_process_and_can_be_gone_on_with(
     assert job.is_over
     assert (store.load_status() or {})["reason"].startswith("cancelled by ")
     assert "its job has ended" in client("cancel", "stopped")
+    assert f"{job.submission_id}: cancelled on" in " ".join(client("list").split()), "Ray says FAILED"
 
     resumed = client("resume", "stopped", "--address", ray_cluster.jobs_address)
     assert f"is job {job_prefix(client.store, 'stopped')}2: preflight passed" in resumed
