@@ -10,3 +10,8 @@ from grok_sweeps.analysis.estimate import Estimate
 from grok_sweeps.analysis.result import Analysis, Family
 
 __all__ = ["Analysis", "Estimate", "Family", "analyze"]
+
+if __name__ == "analysis":
+    from grok_sweeps.bare_names import give_bare_name
+
+    give_bare_name(__name__)

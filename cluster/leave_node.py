@@ -10,7 +10,8 @@ import sys
 import time
 
 from grok_sweeps.cluster.joined_ray import JoinedRay
-from grok_sweeps.cluster.ray_state import drain, this_node, trials_on
+from grok_sweeps.cluster.ray_private import drain
+from grok_sweeps.cluster.ray_state import this_node, trials_on
 from grok_sweeps.cluster.stopping import STATES_WAIT_S
 from grok_sweeps.errors import ClusterError
 
@@ -31,6 +32,9 @@ def main() -> int:
         until = time.monotonic() + STATES_WAIT_S
         while (left := trials_on(node)) and time.monotonic() < until:
             time.sleep(_LOOK_EVERY_S)
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     finally:
         session.close()
     print(f"node {node} leaves with {left} packs under way")

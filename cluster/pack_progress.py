@@ -11,8 +11,8 @@ from ray.tune import Callback
 
 from grok_sweeps.cluster.monitor import Monitor
 from grok_sweeps.cluster.pack_queue import Next, PackQueue
+from grok_sweeps.cluster.ray_private import actor_id, actor_of, last_words, node_of
 from grok_sweeps.cluster.ray_session import RaySession
-from grok_sweeps.cluster.ray_state import node_of
 from grok_sweeps.cluster.stalls import Stalls
 from grok_sweeps.cluster.unpickled import Unpickled
 from grok_sweeps.errors import StoreError
@@ -23,7 +23,7 @@ PINNED_S = 60.0
 HELD_S = 30.0
 """How long packs wait, and none trains, until that is said."""
 MOST_CHARACTERS = 300
-"""Of what Ray says about a lost worker."""
+"""Of what a worker wrote before it died."""
 _BECOMES: dict[Next, dict[str, int]] = {
     Next.AGAIN: {"pending": 1},
     Next.HALVES: {"pending": 2},
@@ -75,6 +75,7 @@ class PackProgress(Unpickled, Callback):
         self._preempted: set[str] = set()
         self._abandoned: set[str] = set()
         self._stalled: dict[str, str | None] = {}
+        self._actors: dict[str, str | None] = {}
         self._workers = session.workers()
         self._idle_since: float | None = None
         self.under_way: set[str] = set()
@@ -88,9 +89,9 @@ class PackProgress(Unpickled, Callback):
     def _end_stalled(self, trials: Sequence[Any]) -> None:
         stalled = set(self._stalls.stalled())
         for trial in trials if stalled else ():
-            if trial.trial_id in stalled and trial.temporary_state.ray_actor is not None:
-                self._stalled[trial.trial_id] = node_of(trial.temporary_state.ray_actor)
-                ray.kill(trial.temporary_state.ray_actor)
+            if trial.trial_id in stalled and (actor := actor_of(trial)) is not None:
+                self._stalled[trial.trial_id] = node_of(actor)
+                ray.kill(actor)
 
     def _give_up_waiting(self) -> None:
         for trial_id, (pack_id, since) in list(self._pinned.items()):
@@ -118,10 +119,12 @@ class PackProgress(Unpickled, Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has a pack."""
         if trial.trial_id in self._abandoned:  # its pack is another trial's by now
-            ray.kill(trial.temporary_state.ray_actor)
+            ray.kill(actor_of(trial))
             return
         self._pinned.pop(trial.trial_id, None)
         self.under_way.add(trial.trial_id)
+        self._actors[trial.trial_id] = actor_id(actor_of(trial))
+        self._queue.began()
         self._stalls.began(trial.trial_id)
         self._monitor.pack_started(trial.config["pack"])
 
@@ -152,6 +155,7 @@ class PackProgress(Unpickled, Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """What a worker ran has raised, or the worker is lost."""
+        began = trial.trial_id in self.under_way
         if self._over(trial):
             return
         pack_id = trial.config["pack"]
@@ -177,13 +181,24 @@ class PackProgress(Unpickled, Callback):
                 self._queue.close()
             then = self._queue.lost(pack_id, why, left, progressed=progressed, node=node)
             said = f"cannot train on its node: {why}"
+        elif trial.trial_id in self._stalled:
+            why = f"no step in {self._stalls.after_s:g} s"
+            said = f"made {why}"
+            then = self._queue.lost(pack_id, why, left, progressed=progressed, node=node, stalled=True)
         else:
-            stalled = trial.trial_id in self._stalled
-            why = f"no step in {self._stalls.after_s:g} s" if stalled else _last_line(trial.get_error())
-            then = self._queue.lost(pack_id, why, left, progressed=progressed, node=node, stalled=stalled)
-            said = f"made {why}" if stalled else f"lost its worker{self._monitor.pack_lost(pack_id)}"
+            words = None if progressed else self._last_words(trial, began)
+            why = words or ("no reason is known" if began else "it did not start")
+            came_up = began or words is None  # one that was killed says nothing, and is no sign of what the next does
+            then = self._queue.lost(pack_id, why, left, progressed=progressed, node=node, came_up=came_up)
+            said = f"lost its worker{self._monitor.pack_lost(pack_id)}" + (f", which said: {words}" if words else "")
         self._monitor.pack_ended(pack_id, **_BECOMES[then])
         self._monitor.event(f"pack {pack_id} {said}{_SAYS[then]}")
+
+    def _last_words(self, trial: Any, began: bool) -> str | None:
+        """The end of what a trial's worker wrote before it died."""
+        started = frozenset(actor for actor in self._actors.values() if actor)
+        words = last_words(self._actors.get(trial.trial_id) if began else None, trial.trainable_name, started)
+        return words and words[-MOST_CHARACTERS:]
 
     def _over(self, trial: Any) -> bool:
         """A trial is over; whether it was abandoned before, so that its end means nothing."""
@@ -192,9 +207,3 @@ class PackProgress(Unpickled, Callback):
         self._pinned.pop(trial.trial_id, None)
         self._stalls.ended(trial.trial_id)
         return trial.trial_id in self._abandoned
-
-
-def _last_line(error: BaseException | None) -> str:
-    """The last line of what Ray says, which says most."""
-    lines = str(error or "").strip().splitlines()
-    return lines[-1][:MOST_CHARACTERS] if lines else "no reason is known"

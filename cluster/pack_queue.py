@@ -10,6 +10,8 @@ row or a newer state written.
   that raise are halved again until the run that raises is alone: it ends as `failed`, and the others are finished.
 - A pack that has used up its tries by losing workers is halved too, so that a run that kills its worker is found; alone
   it is given up without a row, since nothing shows that it is to blame.
+- Where workers die of themselves while they come up, twice a worker in a row, every pack is given up: the packs have no
+  part in it.
 - Where nothing at all gets on for many attempts, every pack is given up: it is not the runs.
 - A pack that has failed without progress is tried on another node next, if there is one with room for it; a node where
   `BAD_NODE` attempts in a row have failed so is avoided by all packs.
@@ -28,6 +30,9 @@ from grok_sweeps.plan.plan import PlannedRun
 
 HOPELESS = 5
 """Attempts in a row without progress of any pack after which all are given up, a worker and a try."""
+
+STARTS = 2
+"""Workers in a row that die while they come up after which all packs are given up, a worker."""
 
 BAD_NODE = 3
 
@@ -73,6 +78,7 @@ class PackQueue:
         self._max_failures = max_failures
         self.workers = workers
         self._fruitless = 0
+        self._not_up = 0
         self._fruitless_on: Counter[str] = Counter()
         self._closed = False
         self.given_up: list[str] = []
@@ -110,9 +116,14 @@ class PackQueue:
         self._waiting.extend(Attempt(pack) for pack in packs)
         return len(packs) - len(fresh)
 
+    def began(self) -> None:
+        """A worker came up."""
+        self._not_up = 0
+
     def got_on(self, node: str | None) -> None:
         """An attempt on this node has written a row or a newer state."""
         self._fruitless = 0
+        self._not_up = 0
         self._fruitless_on.pop(node or "", None)
 
     def abandoned(self, pack_id: str) -> None:
@@ -142,6 +153,7 @@ class PackQueue:
         progressed: bool,
         node: str | None = None,
         stalled: bool = False,
+        came_up: bool = True,
     ) -> Next:
         """An attempt lost its worker.
 
@@ -152,12 +164,17 @@ class PackQueue:
             progressed: whether it wrote a row or a newer state.
             node: id of the node where it was, if known.
             stalled: whether it stood still there; it is tried on another whatever it wrote before.
+            came_up: False where the worker died of itself before it could take the pack.
         """
+        self._not_up += not came_up
         attempt = self._failed(pack_id, progressed, node)
         if stalled and node is not None:
             attempt = replace(attempt, avoid=attempt.avoid | {node})
         attempt = replace(attempt, lost=0 if progressed else attempt.lost + 1)
-        why = f"its worker was lost {attempt.lost} times in a row without progress: {why}"
+        if came_up:
+            why = f"its worker was lost {attempt.lost} times in a row without progress: {why}"
+        else:
+            why = f"the last one died before its first step and said: {why}"
         return self._next(attempt, why, left, enough=attempt.lost > self._max_failures)
 
     def raised(
@@ -189,10 +206,14 @@ class PackQueue:
             return Next.OVER
         if self._closed:
             return Next.LEFT
-        hopeless = self._fruitless >= HOPELESS * self.workers * (self._max_failures + 1)
+        no_worker = self._not_up >= STARTS * self.workers
+        hopeless = no_worker or self._fruitless >= HOPELESS * self.workers * (self._max_failures + 1)
+        if no_worker:
+            why = f"no worker comes up, {self._not_up} were tried; {why}"
+        elif hopeless:
+            why = f"no pack got on in {self._fruitless} attempts in a row, the last because {why}"
         if hopeless:
             self.close()
-            why = f"no pack got on in {self._fruitless} attempts in a row, the last because {why}"
         if hopeless or (enough and len(runs) == 1):
             self.given_up.append(why)
             return Next.GIVEN_UP

@@ -12,6 +12,7 @@ from typing import Any
 from grok_sweeps.cluster.device_hours import DeviceHours
 from grok_sweeps.cluster.monitor import Monitor
 from grok_sweeps.cluster.pack_queue import PackQueue
+from grok_sweeps.cluster.ray_private import moved
 from grok_sweeps.cluster.ray_session import RaySession
 from grok_sweeps.cluster.resources import Resources, stage_packs
 from grok_sweeps.cluster.stopping import StopOnSignal
@@ -84,6 +85,8 @@ class PackRunner:
             prepared = self._session.prepare(self._execution, self._store, self._monitor.event, self._stopped.is_set)
             if prepared is None:
                 return False
+            for line in moved():
+                self._monitor.event(line)
             self._chosen = prepared
             self._hours.hold_each(prepared.bundle)
             self._monitor.check_budget()

@@ -1,13 +1,12 @@
-"""Asks and tells the Ray that this process is connected to, where Ray has no public call for it: the one place."""
+"""Asks the Ray that this process is connected to."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from grok_sweeps.cluster.nodes import Node
-from grok_sweeps.errors import ClusterError
+from grok_sweeps.cluster.ray_private import actors, draining_nodes
 
 
 class Demand:
@@ -34,7 +33,7 @@ def alive_nodes() -> list[Node]:
     """The nodes of the cluster that this process is connected to."""
     import ray
 
-    draining = ray._private.state.state.get_draining_nodes()
+    draining = draining_nodes()
     return [
         Node(entry["NodeID"], entry["NodeManagerHostname"], entry["Resources"], entry["NodeID"] in draining)
         for entry in ray.nodes()
@@ -49,43 +48,18 @@ def this_node() -> str:
     return str(ray.get_runtime_context().get_node_id())
 
 
-def node_of(actor: Any) -> str | None:
-    """The id of the node that an actor is on, or None where Ray does not know."""
-    import ray
-
-    return ray._private.state.actors(actor._actor_id.hex()).get("Address", {}).get("NodeID") or None
-
-
 def drains(node_id: str) -> bool:
     """Whether a node was told to go: it is preempted, or scaled down."""
-    import ray
-
-    return node_id in ray._private.state.state.get_draining_nodes()
-
-
-def drain(node_id: str, seconds: float) -> None:
-    """Tell Ray that a node is preempted in so many seconds.
-
-    Raises:
-        ClusterError: Ray refuses.
-    """
-    import ray
-    from ray._raylet import GcsClient  # type: ignore[attr-defined, unused-ignore]
-    from ray.core.generated import autoscaler_pb2
-
-    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
-    deadline_ms = int((time.time() + seconds) * 1000)
-    client = GcsClient(address=ray.get_runtime_context().gcs_address)
-    accepted, why = client.drain_node(node_id, reason, "about to go", deadline_ms)
-    if not accepted:
-        raise ClusterError(f"Ray does not drain node {node_id}: {why}")
+    return node_id in draining_nodes()
 
 
 def trials_on(node_id: str) -> int:
-    """How many packs' workers a node has."""
-    import ray
+    """How many packs' workers a node has.
 
+    Raises:
+        ClusterError: Ray does not tell.
+    """
     return sum(
         actor["State"] == "ALIVE" and actor["Address"]["NodeID"] == node_id and "PackTrial" in actor["ActorClassName"]
-        for actor in ray._private.state.actors().values()
+        for actor in actors().values()
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from grok_sweeps.cluster.doctor.check import Level
 from grok_sweeps.cluster.doctor.jobs import NOT_REACHED, check_jobs_server
 from grok_sweeps.cluster.nodes import Node
+from grok_sweeps.cluster.ray_private import bounded_jobs_client, jobs_get
 from grok_sweeps.errors import ClusterError, ClusterGoneError
 from grok_sweeps.provenance import package_version
 from grok_sweeps.train.failed import one_line
@@ -55,16 +55,15 @@ class JobsServer:
         self.address = address.rstrip("/")
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         with _told(self.address):
-            self._client = _client(self.address, headers)
+            self._client = bounded_jobs_client(self.address, headers, (CONNECT_S, ANSWER_S))
 
     def nodes(self) -> list[Node]:
         """The nodes that are alive, with their total resources."""
         with _told(self.address):
-            answer = self._client._do_request("GET", f"/api/v0/nodes?detail=1&limit={MOST_NODES}")
-            answer.raise_for_status()
+            answer = jobs_get(self._client, f"/api/v0/nodes?detail=1&limit={MOST_NODES}")
             return [
                 Node(node["node_id"], node["node_name"], node["resources_total"])
-                for node in answer.json()["data"]["result"]["result"]
+                for node in answer["data"]["result"]["result"]
                 if node["state"] == "ALIVE"
             ]
 
@@ -104,21 +103,6 @@ class JobsServer:
         """Send a job SIGTERM, and SIGKILL if it takes too long."""
         with _told(self.address):
             self._client.stop_job(submission_id)
-
-
-def _client(address: str, headers: Mapping[str, str]) -> Any:
-    from ray.job_submission import JobSubmissionClient
-
-    for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # every package that is uploaded
-
-    class Bounded(JobSubmissionClient):
-        """Ray's own waits for an answer without end."""
-
-        def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
-            return super()._do_request(method, endpoint, **{"timeout": (CONNECT_S, ANSWER_S), **options})
-
-    return Bounded(address, headers=dict(headers))
 
 
 def _job(details: Any) -> Job:

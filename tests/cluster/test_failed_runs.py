@@ -112,3 +112,16 @@ def test_what_waits_for_a_failed_run_is_named(kind: str, tmp_path: Path, small_p
     healed = cli("resume", "waits", "--failed", "--store", "store", cwd=tmp_path)
     assert healed.returncode == 0, healed.stderr
     assert len(open_store(str(tmp_path / "store")).runs("waits")) == len(plan.runs)
+
+
+def test_workers_that_die_before_their_first_step_say_why_and_are_tried_twice(
+    tmp_path: Path, small_plan: SmallPlan
+) -> None:
+    (tmp_path / "dying.yaml").write_text(small_plan("dying", {"workers": 1, "pack_runs": 1}, seeds=3)[0])
+    program = (str(Path(__file__).with_name("dying_driver.py")),)
+    done = cli("run", "dying.yaml", "--store", "store", cwd=tmp_path, program=program)
+    assert done.returncode == 1
+    assert "no worker comes up, 2 were tried" in done.stderr
+    assert "libnothing.so: undefined symbol: nothing" in done.stderr
+    assert done.stdout.count("lost its worker") == 2
+    assert "Traceback" not in done.stdout + done.stderr

@@ -312,3 +312,20 @@ def test_losses_are_not_hopeless_while_another_pack_gets_on() -> None:
         queue.lost(attempt.pack.pack_id, "gone", None, progressed=True)
     assert steady is not None
     assert not queue.given_up
+
+
+def test_workers_that_do_not_come_up_are_tried_twice_each() -> None:
+    queue = queue_of(8, workers=2)
+
+    def dies(*, came_up: bool) -> Next:
+        attempt = queue.take()
+        assert attempt is not None
+        return queue.lost(attempt.pack.pack_id, "no libnothing", None, progressed=False, came_up=came_up)
+
+    assert [dies(came_up=False) for _ in range(3)] == [Next.AGAIN] * 3
+    queue.began()
+    assert dies(came_up=True) is not Next.GIVEN_UP
+    assert [dies(came_up=False) for _ in range(3)][-1] is not Next.GIVEN_UP
+    assert dies(came_up=False) is Next.GIVEN_UP
+    assert queue.is_over
+    assert queue.given_up[0].endswith("no libnothing")
