@@ -18,6 +18,7 @@ from s3_servers import MotoServer, S3Server, SeaweedServer, running, seaweed_bin
 from grok_sweeps.config import RunConfig
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.plan import Plan
+from grok_sweeps.provenance import cpu_name
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 
@@ -41,6 +42,11 @@ SMALL = {
     "clamp_from_step": 50,
 }
 """A network that memorises at about step 100 and groks at about step 300, in under a second."""
+
+
+def pytest_report_header() -> str:
+    """What numbers may depend on."""
+    return f"vector instructions: {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}, {cpu_name()}"
 
 
 @pytest.fixture(autouse=True)
