@@ -51,7 +51,7 @@ def cli(
 
 def here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command that starts no Ray in this process, where a process of its own is not what is tested."""
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
     with (
         pytest.MonkeyPatch.context() as patch,
         warnings.catch_warnings(),  # which puts back how warnings are shown, too
@@ -66,7 +66,8 @@ def here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             code = 0
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+    printed, said = (stream.buffer.getvalue().decode() for stream in (out, err))
+    return subprocess.CompletedProcess(arguments, code, printed, said)
 
 
 class Sweeping:
