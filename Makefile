@@ -5,14 +5,20 @@ BIN := $(VENV)/bin
 STORE ?= ./sweeps
 BENCH ?= .bench
 
-.PHONY: demo test lint check docs bench faults clean
+# Tests beside each other: one process a core, at most four. Those that start Ray are one group, in one of the processes.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup
+
+.PHONY: demo test test-all lint check docs bench faults clean
 
 demo: $(VENV)/.installed  ## run the quickstart sweep and analyse it
 	$(BIN)/grok-sweeps run quickstart --store $(STORE)
 	$(BIN)/grok-sweeps analyze quickstart --store $(STORE)
 
-test: $(VENV)/.installed-dev  ## run every test
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-dev  ## the tests to run before a commit: every package, a few minutes
+	$(PYTEST) -m "not slow"
+
+test-all: $(VENV)/.installed-dev  ## and real kills, fault campaigns, clusters of several nodes, statistics of many tables
+	$(PYTEST)
 
 lint: $(VENV)/.installed-dev  ## formatting, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -20,7 +26,7 @@ lint: $(VENV)/.installed-dev  ## formatting, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint test  ## what CI runs
+check: lint test-all  ## what CI runs
 
 docs: $(VENV)/.installed  ## write grok_sweeps/COLUMNS.md anew from the schema; a test fails where it is stale
 	@$(BIN)/python -m grok_sweeps.columns

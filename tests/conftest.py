@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiers
 import torch
 from backends import BACKENDS
 from hypothesis import HealthCheck, settings
@@ -18,8 +20,12 @@ from s3_servers import MotoServer, S3Server, SeaweedServer, running, seaweed_bin
 from grok_sweeps.config import RunConfig
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.plan import Plan
+from grok_sweeps.provenance import cpu_name
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore, open_objects
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores; torch has one thread in each test anyway
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if not torch.cuda.is_available():  # on a GPU the kernels are compiled: test_cuda.py
     with contextlib.suppress(ImportError):
@@ -41,6 +47,24 @@ SMALL = {
     "clamp_from_step": 50,
 }
 """A network that memorises at about step 100 and groks at about step 300, in under a second."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put each test in its tier, and those that start Ray into one group, which never runs beside itself.
+
+    What a test asks for decides, so that a new one needs no entry anywhere: see `tiers`.
+    """
+    for item in items:
+        if tiers.starts_ray(item):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        if tiers.is_slow(item):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_report_header() -> str:
+    """What numbers may depend on."""
+    return f"vector instructions: {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}, {cpu_name()}"
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,8 @@ class HookThread:
                     hook.progress(progress)
             except Exception as error:  # a tool that fails costs the sweep nothing
                 if not self._is_left and (not has_failed or ending is not None):
-                    self.tell(f"{one_line(error)}; the sweep does without")
+                    plain = one_line(error.with_traceback(None))  # where we called the tool says nothing of it
+                    self.tell(f"{plain}; the sweep does without")
                 has_failed = True
             if ending is not None:
                 return

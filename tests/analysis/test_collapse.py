@@ -75,6 +75,7 @@ def test_where_steps_follow_the_logit_scale_the_dose_adds_nothing(make_runs, gri
     assert fit["partial_r2_rho_given_logit_scale"].interval[0] < 0.02
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say(make_runs, grid, no_curves):
     """A 95 % interval misses once in 20, so one data set proves nothing: 40 are made, under 34 covered is a defect."""
     truth = {"slope_logit_scale": 0.12, "slope_rho_given_logit_scale": 0.0}

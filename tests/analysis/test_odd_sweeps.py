@@ -205,6 +205,7 @@ def test_the_whole_sweep_supports_every_analysis(sweep):
     assert {c.kind for c in analysis.comparisons} == {"dissociation", "precision", "same_state", "shared_law"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["one run a cell grokked", "all censored", "two seeds"])
 def test_the_report_and_figures_of_a_damaged_sweep_are_made(what, sweep):
     runs, curves = sweep

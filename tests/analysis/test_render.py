@@ -341,13 +341,14 @@ def test_the_heat_map_calls_a_cell_without_median_what_its_runs_are(odd):
 def test_rows_that_no_estimate_uses_are_counted_wherever_the_outcomes_are(odd):
     assert odd.counts.n_unknown == 1
     assert cell_rows.n_unused(cells_by_dose(odd)[1.2]) == 1
-    assert re.search(r"<dt>unused</dt><dd>1</dd>", report_html(odd))
-    assert 'href="#repairs"' in report_html(odd)
-    assert 'id="repairs"' in report_html(odd)
+    page = report_html(odd)
+    assert re.search(r"<dt>unused</dt><dd>1</dd>", page)
+    assert 'href="#repairs"' in page
+    assert 'id="repairs"' in page
     c = odd.counts
     outcomes = f"{c.n_grokked} | {c.n_censored} | {c.n_diverged} | 1 | 1"
     assert f"| – | {c.n_rows} | {outcomes} | – |" in report_markdown(odd)
-    for report in (report_html(odd), report_markdown(odd)):
+    for report in (page, report_markdown(odd)):
         assert "1 row of the table is in no estimate" in _plain(report)
     text = printed(odd)
     assert re.search(r"failed . unused . missing", text)

@@ -24,6 +24,7 @@ from grok_sweeps.analysis.methods.resampled import Kind, interval_of
 from grok_sweeps.analysis.methods.spline import spline_check
 from tests.analysis.simulated import N_SEEDS, cell, coverage, grid, slack
 
+pytestmark = pytest.mark.slow
 DOSES = np.linspace(0.85, 1.15, 7)
 RECOVERY_GRID = {"rhos": (1.0, 1.15), "taus": (1.0, 1.3, 1.6, 2.0), "direct": 2.0}
 

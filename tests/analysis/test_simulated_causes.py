@@ -14,6 +14,7 @@ from grok_sweeps.analysis.estimators.survival import survival
 from tests.analysis.simulated import slack
 from tests.analysis.simulated_causes import censored, with_rivals
 
+pytestmark = pytest.mark.slow
 OF_MANY_SEEDS = {
     "r2_all": 0.9355,
     "partial_r2_logit_scale_given_grad_norm": 0.9303,

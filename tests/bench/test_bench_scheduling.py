@@ -31,6 +31,8 @@ def test_the_parts_of_a_sweep_sum_to_its_time() -> None:
     assert (whole, overhead) == (12.0, 7.5)
 
 
+@pytest.mark.slow
+@pytest.mark.ray
 def test_a_driver_completes_sweeps_that_train_nothing() -> None:
     table = driving((20, 40))
     for row in table.rows:

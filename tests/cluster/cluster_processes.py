@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
+import pytest
+
+from grok_sweeps.cluster.cli import main
 
 WAIT_S = 240.0
 """Bound on every wait for a condition; a slow machine needs a fraction of it."""
+
+
+SHARED_RAY = "GROK_SWEEPS_TEST_RAY"
+"""The variable with the address of a Ray that is up."""
 
 
 def wait_until(condition: Callable[[], object], what: str, of: Sweeping | None = None) -> None:
@@ -27,15 +37,37 @@ def wait_until(condition: Callable[[], object], what: str, of: Sweeping | None =
 def cli(
     *arguments: str, cwd: Path, program: Sequence[str] = ("-m", "grok_sweeps.cluster.cli")
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; `program` is that of `Sweeping`."""
+    """Run a command to its end, on the Ray of `on_one_ray` where a test has that; `program` is that of `Sweeping`."""
+    shared = os.environ.get(SHARED_RAY) if arguments[0] in ("run", "resume") else None
     return subprocess.run(
-        [sys.executable, *program, *arguments],
+        [sys.executable, *program, *arguments, *(("--address", shared) if shared else ())],
         cwd=cwd,
         capture_output=True,
         text=True,
         timeout=WAIT_S * 2,
         check=False,
     )
+
+
+def here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command that starts no Ray in this process, where a process of its own is not what is tested."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),  # which puts back how warnings are shown, too
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        warnings.simplefilter("default")
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["grok-sweeps", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    printed, said = (stream.buffer.getvalue().decode() for stream in (out, err))
+    return subprocess.CompletedProcess(arguments, code, printed, said)
 
 
 class Sweeping:

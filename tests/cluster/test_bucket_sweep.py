@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cluster_processes import Sweeping, cli, wait_until
+from cluster_processes import Sweeping, cli, here, wait_until
 from s3_servers import SeaweedServer
 
 from grok_sweeps.plan.plan import Plan
@@ -41,9 +41,9 @@ def test_a_sweep_on_a_bucket_survives_a_kill_and_is_all_there(
     assert sorted(runs.run_id) == sorted(plan.run_ids())
     assert set(runs.outcome) == {"grokked"}
 
-    asked = cli("query", "SELECT count(*) AS n FROM curves", "--format", "csv", "--store", seaweed_uri, cwd=tmp_path)
+    asked = here("query", "SELECT count(*) AS n FROM curves", "--format", "csv", "--store", seaweed_uri, cwd=tmp_path)
     assert pd.read_csv(io.StringIO(asked.stdout)).n.tolist() == [len(open_store(seaweed_uri).curves("bucket"))]
-    status = cli("status", "bucket", "--store", seaweed_uri, cwd=tmp_path).stdout
+    status = here("status", "bucket", "--store", seaweed_uri, cwd=tmp_path).stdout
     assert "bucket · finished" in status
     assert " curves " in next(line for line in status.splitlines() if "stored" in line)
     again = cli("resume", "bucket", "--store", seaweed_uri, cwd=tmp_path)
@@ -65,12 +65,12 @@ def test_what_a_killed_sweep_leaves_is_listed_and_deleted_when_asked_to(
     kept = {info.name for info in store.objects.list("small")}
     foreign = store.layout.state("0123456789abcdef", 5)
     store.objects.put(foreign, b"12345")
-    listed = cli("gc", "small", "--store", "store", cwd=tmp_path)
+    listed = here("gc", "small", "--store", "store", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert "of runs that the plan does not have" in listed.stdout
     assert "1 objects, 5 B; delete them with --delete" in listed.stdout
     assert store.objects.get(foreign) is not None
-    deleted = cli("gc", "--delete", "--store", "store", cwd=tmp_path)
+    deleted = here("gc", "--delete", "--store", "store", cwd=tmp_path)
     assert "deleted 1 objects, 5 B" in deleted.stdout
     assert {info.name for info in store.objects.list("small")} == kept
-    assert "nothing to delete" in cli("gc", "--store", "store", cwd=tmp_path).stdout
+    assert "nothing to delete" in here("gc", "--store", "store", cwd=tmp_path).stdout

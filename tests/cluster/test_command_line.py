@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from cluster_processes import WAIT_S, Sweeping, cli, wait_until
+from cluster_processes import WAIT_S, Sweeping, cli, here, wait_until
 
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import open_store
@@ -30,7 +30,7 @@ def test_a_sweep_with_a_control_stage_from_spec_to_report(tmp_path: Path, small_
     text, plan = small_plan("whole", w_c="control", rho=[0.95, 1.0, 1.05], tau=[1.0, 1.4], seeds=3)
     (tmp_path / "whole.yaml").write_text(text)
 
-    shown = cli("plan", "whole.yaml", cwd=tmp_path)
+    shown = here("plan", "whole.yaml", cwd=tmp_path)
     assert shown.returncode == 0
     assert re.search(r"runs\W+21 \(3 control runs added\)", shown.stdout)
     assert list(written(tmp_path)) == ["whole.yaml"], "plan writes nothing"
@@ -62,19 +62,19 @@ def test_a_sweep_with_a_control_stage_from_spec_to_report(tmp_path: Path, small_
         k: v for k, v in before.items() if "status.json" not in k
     }
 
-    status = cli("status", "whole", "--store", "store", cwd=tmp_path)
+    status = here("status", "whole", "--store", "store", cwd=tmp_path)
     assert "whole · finished" in status.stdout
     assert "21 of 21 runs" in status.stdout
-    assert "whole: finished, 21/21 runs, 21 grokked" in cli("status", "--store", "store", cwd=tmp_path).stdout
+    assert "whole: finished, 21/21 runs, 21 grokked" in here("status", "--store", "store", cwd=tmp_path).stdout
 
     sql = "SELECT rho, tau, median(grokked_step) AS step FROM runs WHERE arm = 'clamp' GROUP BY ALL ORDER BY ALL"
-    as_csv = cli("query", sql, "--store", "store", "--format", "csv", cwd=tmp_path).stdout
-    as_json = cli("query", sql, "--store", "store", "--format", "json", cwd=tmp_path).stdout
+    as_csv = here("query", sql, "--store", "store", "--format", "csv", cwd=tmp_path).stdout
+    as_json = here("query", sql, "--store", "store", "--format", "json", cwd=tmp_path).stdout
     expected = dose.groupby(["rho", "tau"]).grokked_step.median()
     assert pd.read_csv(io.StringIO(as_csv)).step.tolist() == expected.tolist()
     assert [row["step"] for row in json.loads(as_json)] == expected.tolist()
 
-    analysed = cli("analyze", "whole", "--store", "store", "--resamples", "200", cwd=tmp_path)
+    analysed = here("analyze", "whole", "--store", "store", "--resamples", "200", cwd=tmp_path)
     assert analysed.returncode == 0, analysed.stderr
     folder = tmp_path / "store" / "whole" / "analysis"
     report = (folder / "report.html").read_text()
@@ -85,7 +85,10 @@ def test_a_sweep_with_a_control_stage_from_spec_to_report(tmp_path: Path, small_
         assert (folder / "figures" / f"{figure}.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signum",
+    [pytest.param(signal.SIGINT, marks=pytest.mark.slow), pytest.param(signal.SIGTERM, marks=pytest.mark.quick)],
+)
 def test_a_request_to_stop_writes_the_states_and_the_sweep_goes_on_from_them(
     signum: signal.Signals,
     tmp_path: Path,
@@ -144,7 +147,7 @@ def test_plan_for_a_cluster_prints_what_is_known_of_its_cost(tmp_path: Path, sma
     (tmp_path / "dear.yaml").write_text(small_plan("dear", rho=[1.0, 1.3], seeds=3)[0])
 
     def planned(*options: str) -> str:
-        done = cli("plan", "dear.yaml", "--store", "store", *options, cwd=tmp_path)
+        done = here("plan", "dear.yaml", "--store", "store", *options, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -158,6 +161,6 @@ def test_plan_for_a_cluster_prints_what_is_known_of_its_cost(tmp_path: Path, sma
     assert "$" not in gpus
     assert "as given" in planned("--cluster", "8xH100", "--step-rate", "5000")
     assert not (tmp_path / "store").exists(), "plan writes nothing"
-    wrong = cli("plan", "dear.yaml", "--cluster", "8H100", cwd=tmp_path)
+    wrong = here("plan", "dear.yaml", "--cluster", "8H100", cwd=tmp_path)
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: --cluster: '8H100' is not a number of devices and their kind")

@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from cluster_processes import cli, wait_until
+from cluster_processes import cli, here, wait_until
 
 from grok_sweeps.cluster.device_hours import DeviceHours
 from grok_sweeps.cluster.monitor import Monitor, View
@@ -149,6 +149,7 @@ def test_status_says_what_was_used_of_how_much_and_what_it_comes_to(small_plan: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("on_one_ray")
 def test_a_spent_budget_stops_the_sweep_and_a_larger_one_finishes_it_with_the_same_rows(
     tmp_path: Path, small_plan: SmallPlan, steps: CountedSteps
 ) -> None:
@@ -168,7 +169,7 @@ def test_a_spent_budget_stops_the_sweep_and_a_larger_one_finishes_it_with_the_sa
     assert status["state"] == "interrupted"
     first = status["core_hours"]
     assert first >= 0.001
-    shown = cli("status", "dear", "--store", "store", cwd=tmp_path).stdout
+    shown = here("status", "dear", "--store", "store", cwd=tmp_path).stdout
     assert "of 0.001" in shown
     assert "budget of 0.001 core-hours is spent" in shown
 

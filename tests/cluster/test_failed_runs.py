@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from cluster_processes import cli
+from cluster_processes import cli, here
 
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.plan import Plan
@@ -18,6 +18,7 @@ from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.checkpoints import LaneState, keep_state
 
+pytestmark = pytest.mark.usefixtures("on_one_ray")
 SmallPlan = Callable[..., tuple[str, Plan]]
 
 
@@ -65,10 +66,10 @@ def test_a_run_that_raises_fails_alone_and_is_trained_again_on_request(tmp_path:
             assert pd.isna(row[column.name]), column.name
 
     for view in (("status", "partly"), ("status",)):
-        shown = cli(*view, "--store", "store", cwd=tmp_path).stdout
+        shown = here(*view, "--store", "store", cwd=tmp_path).stdout
         assert "7 grokked" in shown
         assert "1 failed" in shown
-    assert row.error[:40] in cli("status", "partly", "--store", "store", cwd=tmp_path).stdout
+    assert row.error[:40] in here("status", "partly", "--store", "store", cwd=tmp_path).stdout
 
     again = cli("resume", "partly", "--store", "store", cwd=tmp_path)
     assert again.returncode == 1

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cluster_processes import cli
+from cluster_processes import cli, here
 
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import open_store
 
+pytestmark = pytest.mark.usefixtures("on_one_ray")
 SmallPlan = Callable[..., tuple[str, Plan]]
 FORK = "{of: control, at_step: 60}"
 
@@ -43,7 +44,7 @@ def test_same_state_arms_and_then_a_fork_of_one_of_them(tmp_path: Path, small_pl
 
     reference = f"arms/{held.index[0]}"
     write(tmp_path, "later", f"name: later\nruns: {{tau: 1.5, fork: {{of: {reference}, at_step: 100}}}}\n")
-    shown = cli("plan", "later.yaml", "--store", "store", cwd=tmp_path)
+    shown = here("plan", "later.yaml", "--store", "store", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "3 (2 parents of forks added)" in shown.stdout
     assert cli("run", "later.yaml", "--store", "store", cwd=tmp_path).returncode == 0
@@ -51,7 +52,7 @@ def test_same_state_arms_and_then_a_fork_of_one_of_them(tmp_path: Path, small_pl
     (last,) = later[later.fork_step == 100].itertuples()
     assert (last.tau, last.seed, last.rho) == (1.5, held.iloc[0].seed, held.iloc[0].rho)
     assert len(later) == 3, "the parent's own parent comes along"
-    analysed = cli("analyze", "arms", "--store", "store", cwd=tmp_path)
+    analysed = here("analyze", "arms", "--store", "store", cwd=tmp_path)
     assert analysed.returncode == 0, analysed.stderr
 
 

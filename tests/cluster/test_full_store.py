@@ -40,6 +40,7 @@ def one_error(text: str) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_keeps_finished_rows_and_the_sweep_goes_on(
     tmp_path: Path, small_disk: Path, small_plan: SmallPlan
 ) -> None:

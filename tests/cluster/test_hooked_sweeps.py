@@ -87,6 +87,8 @@ def test_metrics_are_scraped_while_a_sweep_runs_and_its_end_is_told(
     assert webhook.events() == ["interrupted", "done"], "there was nothing to do"
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_one_ray")
 def test_trackers_hold_what_the_table_holds_once_and_after_a_resume_too(
     tmp_path: Path,
     small_plan: SmallPlan,
@@ -124,6 +126,7 @@ def test_trackers_hold_what_the_table_holds_once_and_after_a_resume_too(
     assert webhook.events() == ["run_failed", "done", "done"]
 
 
+@pytest.mark.usefixtures("on_one_ray")
 def test_tools_that_are_down_cost_a_sweep_nothing_and_hear_of_it_later(
     tmp_path: Path, small_plan: SmallPlan, mlflow_server: MlflowServer
 ) -> None:

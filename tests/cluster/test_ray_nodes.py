@@ -14,6 +14,7 @@ import psutil
 import pytest
 from ray_nodes import RayCluster, running, running_cluster, wait_until
 
+pytestmark = pytest.mark.slow
 HOLD = """
 import ray, time
 ray.init(address="auto")

@@ -16,6 +16,7 @@ SHORT = ("--kinds", "mixed", "--faults", "8", "--seeds-a-cell", "1", "--minutes"
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_short_campaign_loses_nothing_and_leaves_nothing_behind(tmp_path: Path) -> None:
     found = tmp_path / "found.json"
     command = [sys.executable, "-m", "tests.faults", *SHORT, "--json", str(found)]

@@ -8,16 +8,29 @@ from typing import Any
 
 import pytest
 import torch
-from packs import CPU, a_little, after, complete, held_of, relative, rows, stack_of
+from packs import (
+    CPU,
+    a_little,
+    after,
+    assert_readings_near,
+    assert_states_near,
+    complete,
+    continued,
+    exactly,
+    filled,
+    held_of,
+    rows,
+    stack_of,
+)
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.engines import ENGINES
-from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.store import SweepStore
 from grok_sweeps.train.engine import Engine, choose_engine
 from grok_sweeps.train.lanes import STATE_TENSORS, Joining, LaneStack, LaneTensors
 from grok_sweeps.train.memory import CudaMeter
 from grok_sweeps.train.pack import PackTrainer
+from tests.rounding import assert_near, relative
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; torch finds none here")
 
@@ -69,29 +82,24 @@ def trained(configs: list[RunConfig], engine: Engine, calls: tuple[int, ...]) ->
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
-def test_steps_and_readings_are_those_of_plain_torch_on_the_cpu(
+def test_steps_and_readings_are_as_near_to_float64_as_plain_torchs_on_the_cpu(
     small_config: Make, engine: Engine, kind: dict[str, Any]
 ) -> None:
     configs = lanes_of(small_config, kind)
-    ours, theirs = trained(configs, engine, (2, 2, 2)), trained(configs, Engine("eager", CPU), (2, 2, 2))
+    states = filled(configs)
+    ours, plain = (continued(configs, states, e, 2, 2, 2) for e in (engine, Engine("eager", CPU)))
+    exact = exactly(configs, states, 6)
     assert ours.engine is engine, ours.engine.note
-    for name in ("weights", "moment1"):
-        assert relative(after(ours, name), after(theirs, name)) < 3e-5, name
-    every = range(len(configs))
-    for mine, other in zip(ours.read(every), theirs.read(every), strict=True):
-        for reading in READING_NAMES:
-            assert mine[reading] == pytest.approx(other[reading], rel=1e-3, abs=1e-6, nan_ok=True), reading
+    assert_states_near(ours, plain, exact, ("weights", "moment1"), floor=3e-5)
+    assert_readings_near(configs, ours, plain, exact, floor=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["the paper's, p = 59", "the paper's, p = 97"])
 def test_the_gradient_is_as_near_to_float64_as_plain_torchs(small_config: Make, engine: Engine, kind: str) -> None:
     configs = lanes_of(small_config, KINDS[kind])
-    exact = trained([replace(c, dtype="float64") for c in configs], Engine("eager", CPU), (1,))
-    plain, ours = (
-        relative(after(trained(configs, e, (1,)), "moment1"), after(exact, "moment1"))
-        for e in (Engine("eager", CPU), engine)
-    )
-    assert ours < max(3 * plain, 1e-6)
+    begun = [LaneTensors.fresh(c) for c in configs]
+    ours, plain = (continued(configs, begun, e, 1) for e in (engine, Engine("eager", CPU)))
+    assert_states_near(ours, plain, exactly(configs, begun, 1), ["moment1"])
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "mini-batches"])
@@ -125,10 +133,12 @@ def test_a_graph_goes_on_right_after_a_lane_was_replaced_and_after_the_stack_shr
 def test_lanes_of_the_fused_engine_do_not_touch_each_other(small_config: Make, kind: str) -> None:
     engine = choose_engine("fused", torch.device("cuda"))
     configs = lanes_of(small_config, KINDS[kind])
-    together = trained(configs, engine, (3, 3, 3))
-    for lane, config in enumerate(configs):
-        alone = trained([config], engine, (3, 3, 3))
-        assert relative(after(alone, "weights"), after(together, "weights")[lane : lane + 1]) < 1e-5
+    states = filled(configs)
+    together = continued(configs, states, engine, 3, 3, 3)
+    for lane, (config, state) in enumerate(zip(configs, states, strict=True)):
+        alone, exact = continued([config], [state], engine, 3, 3, 3), exactly([config], [state], 9)
+        among = after(together, "weights")[lane : lane + 1]
+        assert_near(among, after(alone, "weights"), after(exact, "weights"), str(lane), floor=1e-5)
 
 
 def test_runs_grok_at_the_step_at_which_they_do_on_the_cpu(
