@@ -202,15 +202,16 @@ class PackTrainer:
         """Train for about `seconds`, write what finished and what is due, and sum up.
 
         `stop` is asked between readings; when it says yes the lanes' states are written and the call returns, with
-        `stopped` in the summary. It is not asked again, so that it cannot say anything else meanwhile.
+        `stopped` in the summary. It is not asked again after that, so that nothing comes in between.
         """
-        began, before = self.clock(), self._run_steps
-        while not (stopped := stop()) and self._lanes and self.clock() - began < seconds:
+        began, before, stopped = self.clock(), self._run_steps, False
+        while self._lanes and self.clock() - began < seconds and not (stopped := stop()):
             if not self._fits(self._to_next_reading):
                 self._halve()
             if self.clock() - self._last_checkpoint >= self.work.checkpoint_every_s:
                 self._checkpoint()
         elapsed = max(self.clock() - began, 1e-9)
+        stopped = stopped or stop()
         self._write_ended()
         if stopped:
             self._checkpoint()

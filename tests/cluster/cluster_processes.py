@@ -102,7 +102,7 @@ class Sweeping:
                 stdout=log,
                 stderr=log,
                 start_new_session=leads or terminal is not None,
-                preexec_fn=take_terminal,
+                preexec_fn=take_terminal,  # noqa: PLW1509
             )
 
     def descendants(self) -> list[psutil.Process]:

@@ -35,7 +35,7 @@ def under_way(tmp_path: Path, sweeping: Start, steps: CountedSteps) -> Iterator[
 
     def start(**options: object) -> Sweeping:
         sweep = sweeping("run", "spec.yaml", "--store", "store", **options)
-        wait_until(lambda: steps.total(), "training", sweep)
+        wait_until(steps.total, "training", sweep)
         return sweep
 
     with steps.slowed(0.1):
@@ -115,7 +115,7 @@ def test_nothing_outlives_a_driver_that_is_killed(under_way: Start) -> None:
     sweep = under_way()
     below = sweep.descendants()
     sweep.process.kill()
-    psutil.wait_procs([psutil.Process(sweep.process.pid)], timeout=WAIT_S)
+    sweep.process.wait(timeout=WAIT_S)
     wait_until(lambda: not alive(below), f"the end of {below}")
 
 
