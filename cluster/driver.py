@@ -7,6 +7,9 @@ store what is missing, packs that, and hands the packs to Tune by id; what becom
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
@@ -33,6 +36,9 @@ from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.store.todo import Todo
 from grok_sweeps.train.failed import one_line
 
+RAY_DIED = 3
+"""Exit code of a driver whose Ray has died: the sweep is interrupted, to be gone on with."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
@@ -48,7 +54,7 @@ class RunReport:
     reason: str | None = None
 
 
-def run_sweep(
+def run_sweep(  # noqa: PLR0915
     store: SweepStore,
     spec_text: str,
     plan: Plan,
@@ -87,55 +93,71 @@ def run_sweep(
         CalibrationError: a control did not grok.
     """
     hooks = open_hooks(execution)
-    store.create(spec_text, plan)
-    n_again = delete_failed(store) if failed_again else 0
     stopped, hours = StopOnSignal(), DeviceHours(most=max_device_hours)
-    monitor = Monitor(store, plan, hooks.watching(view), extend_to, hours, submission_id=submission_id)
-    monitor.start()
-    hooks.begin(monitor, store.objects.uri, store.sweep)
+    with stopped:
+        store.create(spec_text, plan)
+        n_again = delete_failed(store) if failed_again else 0
+        monitor = Monitor(store, plan, hooks.watching(view), extend_to, hours, submission_id=submission_id)
+        monitor.start()
+        hooks.begin(monitor, store.objects.uri, store.sweep)
 
-    def todo() -> Todo:
-        return Todo(plan, extend_to, kept_steps(store) if plan.parents else {})
+        def todo() -> Todo:
+            return Todo(plan, extend_to, kept_steps(store) if plan.parents else {})
 
-    def left() -> frozenset[str]:
-        monitor.log.refresh()
-        return frozenset(run.run_id for run in todo().runs(monitor.log.rows))
+        def left() -> frozenset[str]:
+            monitor.log.refresh()
+            return frozenset(run.run_id for run in todo().runs(monitor.log.rows))
 
-    if n_again:
-        monitor.event(f"{n_again} failed runs are trained again")
-    errors: list[str] = []
-    trials = 0
-    state = "failed"
-    try:
-        _delete_finished(store, monitor)
-        with stopped, closing(session):
-            monitor.stop_with(stopped.ask)
-            runner = PackRunner(store, plan, execution, session, monitor, stopped, hours, commit, trainable)
-            for stage in range(plan.n_stages):
-                if stage:
-                    _calibrate(store, plan, monitor)
-                trials += runner.run_stage(stage, todo().runs(monitor.log.rows, stage), left, extend_to)
-                monitor.log.refresh()
-                _delete_finished(store, monitor)
-                if stopped.is_set() or todo().runs(monitor.log.rows, stage):
-                    break
-            blocked = todo().blocked(monitor.log.rows)
-            errors = [*monitor.sweep_errors, *runner.errors, *_blocked_errors(blocked, monitor.log.rows)]
-            unfinished = bool(blocked or todo().runs(monitor.log.rows))
-            state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
-            if state == "finished":
-                _compact(store, monitor)
-    except (CalibrationError, ClusterError) as error:
-        errors = [str(error)]
-        monitor.event(str(error))
-        raise
-    except Exception as error:
-        errors = [one_line(error)]
-        raise
-    finally:
-        progress = monitor.finish(state)
-        if hooks.end(state, progress, errors, idle=state == "finished" and not trials):
-            progress = monitor.finish(state)  # with what they said
+        ending = threading.Lock()
+
+        def ray_died(reason: str) -> None:
+            with ending:  # held to the end: what the main thread makes of it meanwhile is not said
+                stopped.ask(reason)
+                monitor.event(f"{reason}; the driver ends, run the same command again to go on")
+                monitor.finish("interrupted", reason)
+                print(f"error: sweep '{store.sweep}' was stopped: {reason}.", file=sys.stderr, flush=True)
+                os._exit(RAY_DIED)
+
+        if n_again:
+            monitor.event(f"{n_again} failed runs are trained again")
+        errors: list[str] = []
+        trials = 0
+        state = "failed"
+        try:
+            _delete_finished(store, monitor)
+            session.on_loss(ray_died)
+            with closing(session):
+                monitor.stop_with(stopped.ask)
+                runner = PackRunner(store, plan, execution, session, monitor, stopped, hours, commit, trainable)
+                for stage in range(plan.n_stages):
+                    if stage:
+                        _calibrate(store, plan, monitor)
+                    trials += runner.run_stage(stage, todo().runs(monitor.log.rows, stage), left, extend_to)
+                    monitor.log.refresh()
+                    _delete_finished(store, monitor)
+                    if stopped.is_set() or todo().runs(monitor.log.rows, stage):
+                        break
+                blocked = todo().blocked(monitor.log.rows)
+                errors = [*monitor.sweep_errors, *runner.errors, *_blocked_errors(blocked, monitor.log.rows)]
+                unfinished = bool(blocked or todo().runs(monitor.log.rows))
+                state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
+                if state == "finished":
+                    _compact(store, monitor)
+        except (CalibrationError, ClusterError) as error:
+            errors = [str(error)]
+            monitor.event(str(error))
+            raise
+        except BaseException as error:
+            errors = [one_line(error)]
+            state = "failed" if isinstance(error, Exception) else "interrupted"
+            raise
+        finally:
+            with ending:
+                reason = f"it got {stopped.signal}" if state == "interrupted" and stopped.signal else None
+                reason = errors[0] if state == "failed" and errors else reason
+                progress = monitor.finish(state, reason)
+                if hooks.end(state, progress, errors, idle=state == "finished" and not trials):
+                    progress = monitor.finish(state, reason)  # with what they said
     return RunReport(state, progress, tuple(errors), trials, stopped.reason if state == "interrupted" else None)
 
 

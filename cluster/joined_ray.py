@@ -17,6 +17,7 @@ from typing import Any
 
 from grok_sweeps.cluster.node_probes import NodeProbes
 from grok_sweeps.cluster.nodes import Node, describe_bundle, packs_that_fit
+from grok_sweeps.cluster.ray_processes import own_sigterm
 from grok_sweeps.cluster.ray_session import Tell
 from grok_sweeps.cluster.ray_state import alive_nodes, ask_for
 from grok_sweeps.cluster.resources import Resources, choose_cluster_resources, wanted_resources
@@ -101,12 +102,13 @@ class JoinedRay:
 
         _reachable(self._address)
         try:
-            ray.init(
-                address=self._address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                runtime_env=dict(self._runtime_env),
-            )
+            with own_sigterm():
+                ray.init(
+                    address=self._address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env=dict(self._runtime_env),
+                )
         except AuthenticationError as error:
             raise ClusterError(
                 f"the cluster at {self._address} refuses the token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or "
@@ -127,6 +129,9 @@ class JoinedRay:
             ray.shutdown()
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.scratch = ""
+
+    def on_loss(self, end: Callable[[str], None]) -> None:
+        """A cluster's head may come back; Ray waits for it."""
 
     def nodes(self) -> list[Node]:
         """The nodes that are alive, as of some seconds ago at most."""

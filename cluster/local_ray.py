@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 
 from grok_sweeps.cluster.nodes import packs_a_gpu
+from grok_sweeps.cluster.ray_processes import OwnSession
 from grok_sweeps.cluster.ray_session import Tell
 from grok_sweeps.cluster.resources import Resources
 from grok_sweeps.cluster.settings import prepare_ray
+from grok_sweeps.cluster.stopping import STATES_WAIT_S
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
+
+LOOK_EVERY_S = 0.2
+"""Between two looks at whether Ray's processes are there."""
 
 
 class LocalRay:
@@ -22,6 +28,9 @@ class LocalRay:
         self._resources = resources
         self.scratch = ""
         self.bad_nodes: frozenset[str] = frozenset()
+        self._processes = OwnSession()
+        self._closing = threading.Event()
+        self._end: Callable[[str], None] = lambda reason: None  # noqa: ARG005
 
     def prepare(
         self,
@@ -41,15 +50,30 @@ class LocalRay:
         import ray
 
         self.scratch = tempfile.mkdtemp(prefix="grok-sweeps-")
-        ray.init(
-            address="local",
-            num_cpus=self._resources.workers * self._resources.threads,
-            num_gpus=self._gpus(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=100 << 20,
-        )
+        with self._processes.starting():
+            ray.init(
+                address="local",
+                num_cpus=self._resources.workers * self._resources.threads,
+                num_gpus=self._gpus(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=100 << 20,
+            )
+        threading.Thread(target=self._watch, name="ray-watch", daemon=True).start()
+
+    def on_loss(self, end: Callable[[str], None]) -> None:
+        """Call `end` with the reason once Ray has died and its workers have written what they could."""
+        self._end = end
+
+    def _watch(self) -> None:
+        """Ray itself hangs for a minute where its GCS has died, and then aborts this process."""
+        while not self._closing.wait(LOOK_EVERY_S):
+            if lost := self._processes.lost():
+                self._processes.end_workers("PackTrial", STATES_WAIT_S)
+                if not self._closing.is_set():
+                    self._end(f"Ray's {lost} has ended")
+                return
 
     def _gpus(self) -> int:
         if self._resources.device != "cuda":
@@ -58,10 +82,12 @@ class LocalRay:
 
     def close(self) -> None:
         """End Ray."""
+        self._closing.set()
         if self.scratch:
             import ray
 
             ray.shutdown()
+            self._processes.kill()
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.scratch = ""
 

@@ -110,11 +110,12 @@ class Monitor:
             self.event(f"stopping: {reason}")
             self._ask_to_stop(reason)
 
-    def finish(self, state: str) -> Progress:
-        """Stop watching, write the last heartbeat with `state` and return the final progress."""
+    def finish(self, state: str, reason: str | None = None) -> Progress:
+        """Stop watching, write the last heartbeat with `state`, and why, and return the final progress."""
         self._stop.set()
         self._thread.join()
         self._state = state
+        self.reason = self.reason or reason
         return self._refresh(force=True)
 
     def event(self, text: str) -> None:
@@ -242,7 +243,7 @@ class Monitor:
                 "events": list(self._events),
                 "idle_share": self._idle_steps / lane_steps if lane_steps else None,
                 "extend_to": self._extend_to,
-                "reason": self.reason if self._state == "interrupted" else None,
+                "reason": self.reason if self._state in ("interrupted", "failed") else None,
                 **self._hours.to_status(),
                 "worker_losses": sum(self._losses.values()),
             }

@@ -71,7 +71,8 @@ class PackRunner:
             f"{self._resources.device} workers"
         )
         self._session.start()
-        self._stopped.listen()  # Ray takes SIGTERM for itself
+        if self._stopped.is_set():  # meanwhile: starting takes seconds
+            return 0
         queue = PackQueue(packs, self._execution.max_failures, max(1, self._session.workers()))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"ray\.")  # its own deprecations

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +33,8 @@ ACTOR_ID = "ray.actor:ActorHandle._actor_id"
 TRIAL_ACTOR = "ray.tune.experiment.trial:_TemporaryTrialState"
 GCS_CLIENT = "ray._raylet:GcsClient"
 DRAIN_REASON = "ray.core.generated.autoscaler_pb2:DrainNodeReason.Value"
+TAKE_SIGTERM = "ray._private.utils:set_sigterm_handler"
+START_PROCESS = "ray._private.services:ConsolePopen"
 JOBS_REQUEST = "ray.job_submission:JobSubmissionClient._do_request"
 USES = {
     DRAINING: "to have packs leave a node that is about to go",
@@ -42,6 +44,8 @@ USES = {
     TRIAL_ACTOR: "to end a worker that stands still",
     GCS_CLIENT: "to tell Ray that a node is about to go",
     DRAIN_REASON: "to tell Ray that a node is about to go",
+    TAKE_SIGTERM: "to keep SIGTERM while Ray starts",
+    START_PROCESS: "to keep a driver's signals from Ray's processes",
     JOBS_REQUEST: "to bound the wait for a jobs server's answers",
 }
 """Each private part by `module:name`, and what it is for."""
@@ -50,6 +54,21 @@ USES = {
 def moved() -> list[str]:
     """One line for each private part that this version of Ray does not have."""
     return [_moved(use) for use in USES if not _has(use)]
+
+
+@contextlib.contextmanager
+def replaced(use: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """Meanwhile a private part is what `make` makes of it; nothing where this Ray does not have it."""
+    if not _has(use):
+        yield
+        return
+    module, _, name = use.partition(":")
+    before = _part(use)
+    setattr(import_module(module), name, make(before))
+    try:
+        yield
+    finally:
+        setattr(import_module(module), name, before)
 
 
 def draining_nodes() -> frozenset[str]:

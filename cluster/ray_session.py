@@ -31,6 +31,9 @@ class RaySession(Protocol):
     def start(self) -> None:
         """Be connected; again is nothing."""
 
+    def on_loss(self, end: Callable[[str], None]) -> None:
+        """`end` is called, from a thread, with the reason once Ray has died under the driver and hangs."""
+
     def close(self) -> None:
         """Leave, and clean up."""
 

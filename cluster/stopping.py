@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from threading import Event
 from typing import Any
 
@@ -10,22 +11,37 @@ STATES_WAIT_S = 90.0
 """Longest wait of a driver that stops for the packs under way to write their states."""
 
 
+AGAIN_S = 1.0
+"""A second SIGINT within this time comes from the same hand: `timeout` sends its signal twice."""
+
+
 class StopOnSignal:
-    """The first SIGINT or SIGTERM asks for an orderly stop; the second acts as it would without us."""
+    """SIGINT, SIGTERM or SIGHUP asks for an orderly stop.
+
+    A second SIGINT, from a person who does not want to wait, acts as it would without us; the others are sent several
+    times by those who send them. SIGHUP stays ignored where it is, as under nohup.
+    """
 
     def __init__(self) -> None:
         self._asked = Event()
         self.reason: str | None = None
         """Why the sweep stops early, where more is known than that a signal came."""
+        self.signal: str | None = None
+        """The signal that came first, by its name."""
         self._previous: dict[signal.Signals, Any] = {}
+        self._interrupted_at: float | None = None
 
     def __enter__(self) -> StopOnSignal:
-        self._previous = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
-        self.listen()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            previous = signal.getsignal(number)
+            if number != signal.SIGHUP or previous != signal.SIG_IGN:
+                self._previous[number] = previous
+                signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._give_back()
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
     def is_set(self) -> bool:
         """Whether a stop was asked for."""
@@ -37,15 +53,13 @@ class StopOnSignal:
             self.reason = reason
             self._asked.set()
 
-    def listen(self) -> None:
-        """Take the signals; to be called again after `ray.init`, which takes SIGTERM for itself."""
-        for number in self._previous:
-            signal.signal(number, self._on_signal)
-
     def _on_signal(self, signum: int, frame: Any) -> None:  # noqa: ARG002
+        self.signal = self.signal or signal.Signals(signum).name
         self._asked.set()
-        self._give_back()
-
-    def _give_back(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        if signum != signal.SIGINT:
+            return
+        if self._interrupted_at is None:
+            self._interrupted_at = time.monotonic()
+        elif time.monotonic() - self._interrupted_at > AGAIN_S:
+            signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
+            signal.raise_signal(signal.SIGINT)

@@ -1,8 +1,9 @@
 """One Ray Tune trial is one attempt at a pack: a class Trainable around `PackTrainer`.
 
 The trial is started with the pack's id alone and finds everything else in the store, also after its worker was killed,
-so Tune's own checkpoints are not used. SIGTERM leads to a checkpoint before the end; without the handler it would be a
-kill. So does a node that Ray drains, since it is about to be preempted: the pack is handed back.
+so Tune's own checkpoints are not used. SIGTERM, SIGINT and SIGHUP lead to a checkpoint before the end; without the
+handler they would be a kill. So does a node that Ray drains, since it is about to be preempted: the pack is handed
+back.
 
 What can go wrong is told to the driver as a value: a store that cannot be written, or an engine that does not work
 here, is the machine's; any other exception is the pack's own. Either way the worker is not used again, since what has
@@ -12,12 +13,15 @@ failed once may fail the next pack too.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import signal
 import sys
+import threading
 import warnings
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ray import tune
 
@@ -33,6 +37,14 @@ if TYPE_CHECKING:
     from grok_sweeps.train.pack import PackTrainer
 
 REPORT_EVERY_S = 1.0
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals on which the states are written before the end."""
+ANSWER_S = 2.0
+"""Longest wait for Ray to say whether a stop was requested."""
+UNCALLED_S = 2.0
+"""How long a worker whose states are written waits to be called for its end."""
+MOST_TOLD = 4
+"""Runs that a message names."""
 
 
 class PackTrial(tune.Trainable):
@@ -63,7 +75,10 @@ class PackTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:  # noqa: ARG002
         """Take on a pack; the first step begins it, so that what takes long there is seen to take long."""
-        self._previous_handler = signal.signal(signal.SIGTERM, self._on_sigterm)
+        self._previous_handlers = {number: signal.signal(number, self._on_signal) for number in STOPS}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+        self._requests = ThreadPoolExecutor(1, "requests")
+        self._asking: Future[tuple[bool, bool]] | None = None
         self._notes = []
         self._node = this_node()
 
@@ -80,10 +95,10 @@ class PackTrial(tune.Trainable):
             RuntimeError: an exception was reported; Tune is to end this worker.
         """
         if self._stopping:
-            sys.exit(128 + signal.SIGTERM)
+            self._end()
         if self._spent:
             raise RuntimeError("this worker is not used again")
-        asked, leaving = is_requested(self.config["stop_request"]), drains(self._node)
+        asked, leaving = self._ask()
         try:
             if not self._begun and not asked:
                 self._begin()
@@ -99,8 +114,10 @@ class PackTrial(tune.Trainable):
             self._stepping = False
         notes, self._notes = self._notes + self._trainer.notes, []
         self._trainer.notes.clear()
-        if asked or leaving or self._stopping:  # the states are written; after a SIGTERM the next call is the end
+        if summary.stopped:  # the states are written; after a signal the next call is the end
             self._trainer = None
+            if self._stopping:
+                _end_soon()
         self._spent = leaving and not summary.done and not asked
         return {
             **summary.to_dict(),
@@ -113,8 +130,11 @@ class PackTrial(tune.Trainable):
 
     def cleanup(self) -> None:
         """Write the lanes' states and give the signal handler back: it would swallow Ray's own stop."""
-        self._leave()
-        signal.signal(signal.SIGTERM, self._previous_handler or signal.SIG_DFL)
+        for note in self._leave():
+            print(note, file=sys.stderr)  # nobody asks this worker again
+        self._requests.shutdown(wait=False, cancel_futures=True)
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: states are in the store."""
@@ -190,21 +210,52 @@ class PackTrial(tune.Trainable):
             self._objects = open_objects(self.config["store"])
         return SweepStore(self._objects, self.config["sweep"])
 
+    def _ask(self) -> tuple[bool, bool]:
+        """Whether a stop was requested, and whether the node is about to go; no to both where nobody answers.
+
+        Ray may wait for a minute where its GCS has died, and no signal would be heeded meanwhile.
+        """
+        if self._asking is None:
+            request, node = self.config["stop_request"], self._node
+            self._asking = self._requests.submit(lambda: (is_requested(request), drains(node)))
+        try:
+            answer = self._asking.result(ANSWER_S)
+        except TimeoutError:
+            return False, False
+        self._asking = None
+        return answer
+
     def _leave(self) -> list[str]:
         """Write the lanes' states; return what is to be told. No failure is the next pack's: the older state stays."""
         trainer, self._trainer = self._trainer, None
         try:
             if trainer is not None and not trainer.done:
                 trainer.checkpoint()
-        except StoreError:
-            pass
         except Exception as error:
-            return [f"no state was written at the end of an attempt: {one_line(error)}"]
+            assert trainer is not None
+            lost = [f"run {run_id} {steps:,}" for run_id, steps in trainer.unwritten().items()]
+            more = f" and {len(lost) - MOST_TOLD} runs more" if len(lost) > MOST_TOLD else ""
+            return [
+                f"no state was written at the end of an attempt: {one_line(error)}; "
+                f"steps that are trained again: {', '.join(lost[:MOST_TOLD]) or 'none'}{more}"
+            ]
         return []
 
-    def _on_sigterm(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self._stepping:
-            self._stopping = True
-            return
-        self._leave()
-        sys.exit(128 + signum)
+    def _end(self) -> NoReturn:
+        """Leave after a signal."""
+        for note in self._leave():
+            print(note, file=sys.stderr)
+        _end_soon()
+        sys.exit(128 + signal.SIGTERM)
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._stopping = True
+        if not self._stepping:
+            self._end()
+
+
+def _end_soon() -> None:
+    """End this process, also where nobody calls it any more, or Ray hangs: nothing is left to do."""
+    timer = threading.Timer(UNCALLED_S, os._exit, [128 + signal.SIGTERM])
+    timer.daemon = True
+    timer.start()

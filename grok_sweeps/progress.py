@@ -66,7 +66,8 @@ class Progress:
 
     `accuracy` says how well finished cells were foreseen, `idle_share` is the share of the last driver's lane-steps
     that were done in lanes whose run had ended, `first_error` what is said of the first failed run in the plan's order,
-    `reason` why the sweep was stopped; `worker_losses` are those that the driver has seen.
+    `reason` why it was stopped or failed, or when its driver was heard of last; `worker_losses` are those that the
+    driver has seen.
     """
 
     sweep: str
@@ -146,9 +147,21 @@ def measure_progress(
         heartbeat_age_s=age,
         first_error=_first_error(plan, rows),
         spent=_spent(status, outlook.steps_done + under_way, outlook.steps_done + left if rate else None),
-        reason=reason if state == "interrupted" else None,
+        reason=reason or _reason(state, status),
         worker_losses=status.get("worker_losses", 0),
     )
+
+
+def _reason(state: str, status: Mapping[str, Any]) -> str | None:
+    """Why a sweep stands still: what its driver wrote or, where it could not, since when it says nothing."""
+    if state not in ("interrupted", "failed"):
+        return None
+    if status.get("state") == "running":
+        return (
+            f"its driver ended without a word; its last heartbeat is of {status.get('heartbeat_at', 'no known time')}"
+        )
+    said: str | None = status.get("reason")
+    return said
 
 
 def heartbeat_age_s(status: Mapping[str, Any] | None, now: datetime | None = None) -> float | None:

@@ -50,7 +50,8 @@ class PackSummary:
 
     `files_written` counts this attempt's files of rows and of states that are in the store.
 
-    `idle_lane_steps` are those of lanes whose run had ended, on top of them.
+    `idle_lane_steps` are those of lanes whose run had ended, on top of them. `stopped` says that a stop was asked for
+    and the lanes' states are written.
     """
 
     pack_id: str
@@ -64,6 +65,7 @@ class PackSummary:
     files_written: int
     steps_per_s: float
     done: bool
+    stopped: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name."""
@@ -134,6 +136,7 @@ class PackTrainer:
     _steps_in_store: int = 0
     _files_written: int = 0
     _steps_at_once: int = FIRST_STEPS
+    _written: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.meter is None and self.engine.device.type == "cuda":
@@ -198,21 +201,23 @@ class PackTrainer:
     def advance(self, seconds: float, stop: Callable[[], bool] = lambda: False) -> PackSummary:
         """Train for about `seconds`, write what finished and what is due, and sum up.
 
-        `stop` is asked between readings; when it says yes the lanes' states are written and the call returns.
+        `stop` is asked between readings; when it says yes the lanes' states are written and the call returns, with
+        `stopped` in the summary. It is not asked again after that, so that nothing comes in between.
         """
-        began, before = self.clock(), self._run_steps
-        while self._lanes and self.clock() - began < seconds and not stop():
+        began, before, stopped = self.clock(), self._run_steps, False
+        while self._lanes and self.clock() - began < seconds and not (stopped := stop()):
             if not self._fits(self._to_next_reading):
                 self._halve()
             if self.clock() - self._last_checkpoint >= self.work.checkpoint_every_s:
                 self._checkpoint()
         elapsed = max(self.clock() - began, 1e-9)
+        stopped = stopped or stop()
         self._write_ended()
-        if stop():
+        if stopped:
             self._checkpoint()
         if self.done:
             self._drop_checkpoint()
-        if self.done or stop():
+        if self.done or stopped:
             self._writer.finish()
         return PackSummary(
             self.work.pack_id,
@@ -226,6 +231,7 @@ class PackTrainer:
             self.files_written,
             (self._run_steps - before) / elapsed,
             self.done,
+            stopped,
         )
 
     def _write_ended(self) -> None:
@@ -285,8 +291,18 @@ class PackTrainer:
     def _put_checkpoint(self, name: str, states: Sequence[LaneState], older: str | None) -> None:
         self.store.objects.put(name, encode_states(states))
         self._files_written += 1
+        self._written = {state.run_id: state.step for state in states}
         if older:
             self.store.objects.delete(older)
+
+    def unwritten(self) -> dict[str, int]:
+        """Steps of each run under way that are in no state of this attempt: what an end without a state would lose."""
+        lost = {
+            lane.run.run_id: step - self._written.get(lane.run.run_id, lane.start.tensors.step)
+            for lane, step in self._placed()
+            if not lane.idle
+        }
+        return {run_id: steps for run_id, steps in lost.items() if steps}
 
     def lane_states(self) -> list[LaneState]:
         """The whole state of every run under way."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import subprocess
 import sys
+import termios
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -73,7 +75,8 @@ def here(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 class Sweeping:
     """A `grok-sweeps run` under way, with the environment of this process unless another is given.
 
-    `program` is what Python runs: the command line, or a test's own around it.
+    `program` is what Python runs: the command line, or a test's own around it. With `terminal`, the file descriptor of
+    one, the command leads a session there; else it leads its own process group and session with `leads`.
     """
 
     def __init__(
@@ -82,10 +85,24 @@ class Sweeping:
         cwd: Path,
         environment: Mapping[str, str] | None = None,
         program: Sequence[str] = ("-m", "grok_sweeps.cluster.cli"),
+        *,
+        leads: bool = False,
+        terminal: int | None = None,
     ) -> None:
+        def take_terminal() -> None:
+            if terminal is not None:
+                fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
         with (cwd / "run.log").open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, *program, *arguments], cwd=cwd, env=environment, stdout=log, stderr=log
+                [sys.executable, *program, *arguments],
+                cwd=cwd,
+                env=environment,
+                stdin=terminal,
+                stdout=log,
+                stderr=log,
+                start_new_session=leads or terminal is not None,
+                preexec_fn=take_terminal,  # noqa: PLW1509
             )
 
     def descendants(self) -> list[psutil.Process]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from ray import tune
 
 import grok_sweeps.cluster.trial
 from grok_sweeps.cluster.trial import PackTrial
+from grok_sweeps.errors import StoreError
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import cpu_name
 from grok_sweeps.store import SweepStore, open_objects
@@ -28,6 +30,7 @@ def _no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grok_sweeps.cluster.trial, "is_requested", lambda _: False)
     monkeypatch.setattr(grok_sweeps.cluster.trial, "this_node", lambda: "node")
     monkeypatch.setattr(grok_sweeps.cluster.trial, "drains", lambda _: False)
+    monkeypatch.setattr(grok_sweeps.cluster.trial, "_end_soon", lambda: None)
     monkeypatch.setattr(grok_sweeps.cluster.trial, "REPORT_EVERY_S", 1e-6)  # a step ends at the next reading
 
 
@@ -128,6 +131,47 @@ def test_a_write_that_failed_does_not_touch_the_next_pack_and_is_told(begin: Cal
     trial.cleanup()
     (note,) = [note for note in said["notes"] if "a lost write" in note]
     assert note.startswith("no state was written at the end of an attempt: RuntimeError: a lost write")
+
+
+def test_states_that_a_full_store_refuses_are_told_with_the_steps_that_are_lost(
+    begin: Callable[..., PackTrial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(name: str, data: bytes) -> None:
+        raise StoreError(f"{name}: no space left")
+
+    trial = begin()
+    steps = trial.step()["run_steps"]
+    assert trial._trainer is not None
+    monkeypatch.setattr(trial._trainer.store.objects, "put", full)
+    (note,) = trial._leave()
+    trial.cleanup()
+    assert "no space left" in note
+    assert f" {steps:,}" in note.split("trained again: run ")[1]
+
+
+def test_a_signal_in_the_middle_of_a_checkpoint_leaves_it_whole(
+    begin: Callable[..., PackTrial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = begin()
+    trial.step()
+    assert trial._trainer is not None
+    objects, asked = trial._trainer.store.objects, trial._trainer.advance
+    put = objects.put
+
+    def signalled_put(name: str, data: bytes) -> None:
+        trial._on_signal(signal.SIGTERM, None)
+        put(name, data)
+
+    monkeypatch.setattr(objects, "put", signalled_put)
+    monkeypatch.setattr(trial._trainer, "advance", lambda seconds, stop: asked(seconds, lambda: True))
+    said = trial.step()
+    assert said["stopped"]
+    with pytest.raises(SystemExit):
+        trial.step()
+    trial.cleanup()
+    store = SweepStore(open_objects(str(tmp_path / "store")), "tried")
+    (state,) = load_newest(store, [run["run_id"] for run in store.load_pack("pack")["runs"]]).values()
+    assert state.step == said["run_steps"]
 
 
 @pytest.mark.parametrize(("bundle", "share"), [({"CPU": 1.0}, None), ({"CPU": 1.0, "GPU": 0.25}, 0.25)])

@@ -145,6 +145,25 @@ def test_a_stop_request_writes_the_states_before_the_call_returns(
     assert list(sweep_store.objects.list(sweep_store.layout.checkpoints))
 
 
+def test_a_stop_that_comes_last_is_either_heeded_or_not_said(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore
+) -> None:
+    pack = trainer([small_config(0)], lanes=1)
+    while pack.run_steps == 0:
+        a_little(pack)
+    answers = [False] * 3
+
+    def stop() -> bool:
+        return answers.pop() if answers else True
+
+    while True:
+        said = pack.advance(0.0, stop)
+        states = list(sweep_store.objects.list(sweep_store.layout.checkpoints))
+        assert bool(states) == said.stopped
+        if said.stopped:
+            break
+
+
 def test_a_far_reading_keeps_nobody_waiting_and_changes_no_number(
     small_config: Make, trainer: Trainer, new_sweep: NewSweep, monkeypatch: pytest.MonkeyPatch
 ) -> None:
