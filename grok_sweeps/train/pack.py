@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from grok_sweeps.errors import LostParentError
 from grok_sweeps.store.checkpoints import keep_state
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog, write_results
 from grok_sweeps.store.states import LaneState, encode_states
@@ -187,7 +188,7 @@ class PackTrainer:
 
     @property
     def done(self) -> bool:
-        """Whether every run of the pack has its row."""
+        """Whether every run of the pack has its row, but for forks whose parent has to be trained again."""
         return not self._lanes and not self._waiting and not self._ended
 
     @property
@@ -402,10 +403,18 @@ class PackTrainer:
         self._runs_grokked += lane.record.outcome == "grokked"
 
     def _next_waiting(self) -> _Lane | None:
-        """The next run that has steps to do, or none; those found at their end only lack their row."""
+        """The next run that has steps to do, or none; those found at their end only lack their row.
+
+        A fork whose parent's state is lost is left out: the driver has the parent trained again, and then the fork.
+        """
         while self._waiting:
             run = self._waiting.pop(0)
-            start = self._starts.start(run)
+            try:
+                start = self._starts.start(run)
+            except LostParentError as error:
+                if str(error) not in self.notes:
+                    self.notes.append(str(error))
+                continue
             lane = _Lane(run, start, start.record)
             if not lane.idle:
                 return lane
