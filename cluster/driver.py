@@ -27,7 +27,7 @@ from grok_sweeps.plan import Plan, PlannedRun
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.checkpoints import delete_finished, kept_steps
+from grok_sweeps.store.checkpoints import delete_finished, kept, kept_steps, look_for_checkpoints
 from grok_sweeps.store.compact import compact
 from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.store.todo import Todo
@@ -104,8 +104,7 @@ def run_sweep(
         monitor.log.refresh()
         return frozenset(run.run_id for run in todo().runs(monitor.log.rows))
 
-    if n_again:
-        monitor.event(f"{n_again} failed runs are trained again")
+    _say_what_is_again(store, monitor, n_again, todo().runs(monitor.log.rows))
     errors: list[str] = []
     trials = 0
     state = "failed"
@@ -141,6 +140,22 @@ def run_sweep(
         if hooks.end(state, progress, errors, idle=state == "finished" and not trials):
             progress = monitor.finish(state)  # with what they said
     return RunReport(state, progress, tuple(errors), trials, stopped.reason if state == "interrupted" else None)
+
+
+def _say_what_is_again(store: SweepStore, monitor: Monitor, n_failed: int, todo: Sequence[PlannedRun]) -> None:
+    """Say what is trained again from its first step, though it has been trained before."""
+    if n_failed:
+        monitor.event(f"{n_failed} failed runs are trained again")
+    rows = monitor.log.rows
+    longer = [run.run_id for run in todo if run.run_id in rows and rows[run.run_id]["outcome"] == "censored"]
+    if not longer:
+        return
+    states = {ref.run_id for ref in (*kept(store), *look_for_checkpoints(store)[0])}
+    if anew := sum(run_id not in states for run_id in longer):
+        monitor.event(
+            f"{anew} of {len(longer)} censored runs are trained again from their first step: their final states were "
+            "not kept (execution.keep_states)"
+        )
 
 
 class _StageOrder:

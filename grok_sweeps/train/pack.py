@@ -24,6 +24,7 @@ import pyarrow as pa
 import torch
 
 from grok_sweeps.errors import LostParentError
+from grok_sweeps.plan.kept import keeps_state
 from grok_sweeps.store.checkpoints import keep_state
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog, write_results
 from grok_sweeps.store.states import LaneState, encode_states
@@ -245,7 +246,7 @@ class PackTrainer:
         self, ended: Sequence[_Ended], number: int, rows: Sequence[Mapping[str, Any]], curves: Sequence[pa.Table]
     ) -> None:
         for item in ended:
-            if item.lane.record.spent_its_budget:
+            if item.lane.record.spent_its_budget and self._keeps(item.lane):
                 keep_state(self.store, lane_state(item.lane.run.run_id, item.tensors, item.lane.record))
         write_results(self.store, self.work.pack_id, self.attempt, number, rows, curves)
         self._files_written += 1
@@ -253,6 +254,11 @@ class PackTrainer:
             if item.lane.start.extends_step is not None:
                 name = self.store.layout.state(item.lane.run.run_id, item.lane.start.extends_step)
                 self.store.objects.delete(name)
+
+    def _keeps(self, lane: _Lane) -> bool:
+        """Whether the state of a run that has spent its budget is kept."""
+        censored = lane.record.outcome == "censored"
+        return keeps_state(self.work.keep_states, lane.run.config, is_parent=lane.run.is_parent, censored=censored)
 
     def checkpoint(self) -> None:
         """Write ended runs and every lane's whole state, and wait until it is done."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any
 from unittest.mock import Mock
@@ -47,7 +48,7 @@ class TrainedHere:
         self._store.put_pack("pack", pack_content(runs, self._plan.parents, horizons, lanes=4, **HOW))
         work, _ = load_work(self._store, "pack")
         engine = choose_engine("eager", torch.device("cpu"))
-        trainer = PackTrainer(self._store, work, f"a{len(self.stages)}", engine, provenance(None))
+        trainer = PackTrainer(self._store, work, secrets.token_hex(4), engine, provenance(None))
         while not trainer.advance(1.0).done:
             pass
         return 1
@@ -124,6 +125,29 @@ def test_a_state_that_is_lost_however_often_it_is_made_ends_the_sweep_and_is_nam
     assert TrainedHere.last.stages.count([broken]) == MOST_TIMES_AGAIN
     finished = rows(str(tmp_path / "store"))
     assert set(finished) == {broken, whole, *(r for r, parent in plan.parents.items() if parent == whole)}
+
+
+@pytest.mark.parametrize("keep", ["all", "forks"])
+def test_a_longer_budget_says_which_runs_begin_again_since_their_states_were_not_kept(keep: str, tmp_path: Any) -> None:
+    text = "name: forks\nruns: {p: 11, d_model: 8, hidden: 16, seeds: 2, max_steps: 75}\n"
+    plan = make_plan(parse_spec(text))
+    store = SweepStore(open_objects(str(tmp_path)), "forks")
+    driven(text, plan, str(tmp_path), lambda *_: None)
+    if keep == "forks":
+        for run in plan.runs:
+            store.objects.delete(store.layout.state(run.run_id, 75))
+    view = Mock()
+    report = run_sweep(store, text, plan, parse_spec(text).execution, Mock(), view, extend_to=100)
+    assert report.state == "finished"
+    said = [call.args[0] for call in view.event.call_args_list if "first step" in call.args[0]]
+    assert (
+        said
+        == [
+            "2 of 2 censored runs are trained again from their first step: their final states were not kept "
+            "(execution.keep_states)"
+        ][: keep == "forks"]
+    )
+    assert {found[:2] for found in rows(str(tmp_path)).values()} == {("censored", 100)}
 
 
 def rows(uri: str) -> dict[str, tuple[Any, ...]]:
