@@ -104,11 +104,11 @@ def run_sweep(
         monitor.log.refresh()
         return frozenset(run.run_id for run in todo().runs(monitor.log.rows))
 
-    _say_what_is_again(store, monitor, n_again, todo().runs(monitor.log.rows))
     errors: list[str] = []
     trials = 0
     state = "failed"
     try:
+        _say_what_is_again(store, monitor, n_again, todo().runs(monitor.log.rows))
         _delete_finished(store, monitor)
         with stopped, closing(session):
             monitor.stop_with(stopped.ask)
@@ -154,7 +154,7 @@ def _say_what_is_again(store: SweepStore, monitor: Monitor, n_failed: int, todo:
     if anew := sum(run_id not in states for run_id in longer):
         monitor.event(
             f"{anew} of {len(longer)} censored runs are trained again from their first step: their final states were "
-            "not kept (execution.keep_states)"
+            "not kept (execution.keep_states) or are lost"
         )
 
 

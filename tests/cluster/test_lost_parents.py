@@ -144,7 +144,7 @@ def test_a_longer_budget_says_which_runs_begin_again_since_their_states_were_not
         said
         == [
             "2 of 2 censored runs are trained again from their first step: their final states were not kept "
-            "(execution.keep_states)"
+            "(execution.keep_states) or are lost"
         ][: keep == "forks"]
     )
     assert {found[:2] for found in rows(str(tmp_path)).values()} == {("censored", 100)}
