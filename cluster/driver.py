@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +26,11 @@ from grok_sweeps.cluster.pack_runner import PackRunner
 from grok_sweeps.cluster.ray_session import RaySession
 from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.errors import CalibrationError, ClusterError, StoreError
-from grok_sweeps.plan import Plan
+from grok_sweeps.plan import Plan, PlannedRun
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.checkpoints import delete_finished, kept_steps
+from grok_sweeps.store.checkpoints import delete_finished, kept, kept_steps, look_for_checkpoints
 from grok_sweeps.store.compact import compact
 from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.store.todo import Todo
@@ -38,6 +38,8 @@ from grok_sweeps.train.failed import one_line
 
 RAY_DIED = 3
 """Exit code of a driver whose Ray has died: the sweep is interrupted, to be gone on with."""
+MOST_TIMES_AGAIN = 3
+"""How often one driver has a fork's parent trained again whose state is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,27 +120,28 @@ def run_sweep(  # noqa: PLR0915
                 print(f"error: sweep '{store.sweep}' was stopped: {reason}.", file=sys.stderr, flush=True)
                 os._exit(RAY_DIED)
 
-        if n_again:
-            monitor.event(f"{n_again} failed runs are trained again")
         errors: list[str] = []
         trials = 0
         state = "failed"
         try:
+            _say_what_is_again(store, monitor, n_again, todo().runs(monitor.log.rows))
             _delete_finished(store, monitor)
             session.on_loss(ray_died)
             with closing(session):
                 monitor.stop_with(stopped.ask)
                 runner = PackRunner(store, plan, execution, session, monitor, stopped, hours, commit, trainable)
-                for stage in range(plan.n_stages):
+                order, stage = _StageOrder(store, plan, monitor), 0
+                while stage < plan.n_stages and not stopped.is_set():
                     if stage:
                         _calibrate(store, plan, monitor)
                     trials += runner.run_stage(stage, todo().runs(monitor.log.rows, stage), left, extend_to)
                     monitor.log.refresh()
                     _delete_finished(store, monitor)
-                    if stopped.is_set() or todo().runs(monitor.log.rows, stage):
-                        break
+                    gave_up = bool(stopped.is_set() or runner.errors or monitor.sweep_errors)
+                    stage = order.after(stage, todo().runs(monitor.log.rows), gave_up=gave_up)
                 blocked = todo().blocked(monitor.log.rows)
                 errors = [*monitor.sweep_errors, *runner.errors, *_blocked_errors(blocked, monitor.log.rows)]
+                errors += order.errors
                 unfinished = bool(blocked or todo().runs(monitor.log.rows))
                 state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
                 if state == "finished":
@@ -159,6 +162,55 @@ def run_sweep(  # noqa: PLR0915
                 if hooks.end(state, progress, errors, idle=state == "finished" and not trials):
                     progress = monitor.finish(state, reason)  # with what they said
     return RunReport(state, progress, tuple(errors), trials, stopped.reason if state == "interrupted" else None)
+
+
+def _say_what_is_again(store: SweepStore, monitor: Monitor, n_failed: int, todo: Sequence[PlannedRun]) -> None:
+    """Say what is trained again from its first step, though it has been trained before."""
+    if n_failed:
+        monitor.event(f"{n_failed} failed runs are trained again")
+    rows = monitor.log.rows
+    longer = [run.run_id for run in todo if run.run_id in rows and rows[run.run_id]["outcome"] == "censored"]
+    if not longer:
+        return
+    states = {ref.run_id for ref in (*kept(store), *look_for_checkpoints(store)[0])}
+    if anew := sum(run_id not in states for run_id in longer):
+        monitor.event(
+            f"{anew} of {len(longer)} censored runs are trained again from their first step: their final states were "
+            "not kept (execution.keep_states) or are lost"
+        )
+
+
+class _StageOrder:
+    """One stage after the other, and back to an earlier one for parents whose state, from which forks start, is lost.
+
+    `errors` say which states are lost however often they are made, one line each.
+    """
+
+    def __init__(self, store: SweepStore, plan: Plan, monitor: Monitor) -> None:
+        self._store, self._plan, self._monitor = store, plan, monitor
+        self._times: Counter[str] = Counter()
+        self.errors: list[str] = []
+
+    def after(self, stage: int, todo: Sequence[PlannedRun], *, gave_up: bool) -> int:
+        """The stage to train after this one, given what is to do by now; past the last where none can be trained."""
+        lost = [run for run in todo if run.stage < stage]
+        if lost and not gave_up and self._train_again(lost):
+            return min(run.stage for run in lost)
+        return self._plan.n_stages if any(run.stage == stage for run in todo) else stage + 1
+
+    def _train_again(self, parents: Sequence[PlannedRun]) -> bool:
+        """Whether these runs of earlier stages, which have their rows, are to be trained again."""
+        self._times.update(run.run_id for run in parents)
+        for run in parents:
+            if self._times[run.run_id] > MOST_TIMES_AGAIN:
+                name = self._store.layout.state(run.run_id, run.config.max_steps)
+                self.errors.append(
+                    f"{name}: damaged or missing however often it is made ({MOST_TIMES_AGAIN} times), and forks start "
+                    "from it; see what deletes or damages the store's files."
+                )
+        if not self.errors:
+            self._monitor.event(f"{len(parents)} runs are trained again: the states that forks start from are lost")
+        return not self.errors
 
 
 def _blocked_errors(blocked: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -115,6 +115,7 @@ class PackRunner:
             engine=self._resources.engine,
             threads=self._resources.threads,
             checkpoint_every_s=self._execution.checkpoint_every_s,
+            keep_states=self._execution.keep_states,
             git_sha=self._commit,
         )
         self._store.put_pack(pack.pack_id, content)

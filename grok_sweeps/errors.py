@@ -47,6 +47,10 @@ class NewerSchemaError(CorruptObjectError):
         return f"{name}: written with schema {written}, this version reads up to {read}; upgrade grok-sweeps."
 
 
+class LostParentError(StoreError):
+    """The state that forks start from is missing or damaged; their parent has to be trained again."""
+
+
 class ObjectGoneError(StoreError):
     """An object was deleted or replaced while it was read."""
 

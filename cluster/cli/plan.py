@@ -11,6 +11,7 @@ from grok_sweeps.cluster.cli.common import SetOption, SpecArgument, StoreOption,
 from grok_sweeps.cluster.costs import PlanCost, plan_cost
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.plan.estimate import ASSUMPTIONS, checkpoint_bytes
+from grok_sweeps.plan.kept import kept_bytes
 from grok_sweeps.plan.rates import parse_pool
 from grok_sweeps.spec import load_spec, preset_names, with_execution
 from grok_sweeps.store.ancestry import stored_ancestry
@@ -44,7 +45,7 @@ def plan(
     opened = store_at(store)
     planned = make_plan(sweep, stored_ancestry(opened.objects))
     costs = plan_cost(planned, sweep.execution, opened, pool, step_rate)
-    console().print(_plan_table(planned, costs, price))
+    console().print(_plan_table(planned, costs, price, sweep.execution.keep_states))
     console().print(f"The estimate assumes that {ASSUMPTIONS}.", highlight=False, style="dim")
 
 
@@ -58,7 +59,7 @@ def presets() -> None:
     console().print(table)
 
 
-def _plan_table(planned: Plan, costs: PlanCost, price: float | None) -> Table:
+def _plan_table(planned: Plan, costs: PlanCost, price: float | None, keep_states: str) -> Table:
     resources = costs.resources
     packs = [pack for stage in costs.stages for pack in stage]
     widths = sorted({pack.lanes for pack in packs})
@@ -81,4 +82,7 @@ def _plan_table(planned: Plan, costs: PlanCost, price: float | None) -> Table:
         table.add_row(label, text)
     n_bytes = checkpoint_bytes(planned, costs.foreseen.steps, workers=resources.workers, lanes=resources.lanes_of)
     table.add_row("checkpoints", f"about {n_bytes / 1e6:,.1f} MB at any time")
+    expected, most = kept_bytes(planned, costs.foreseen.steps, keep_states)
+    kept = f"about {expected / 1e6:,.1f} MB are kept, {most / 1e6:,.1f} MB if no run groks"
+    table.add_row("final states", f"{kept} (execution.keep_states={keep_states})")
     return table

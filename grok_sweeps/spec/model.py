@@ -197,6 +197,7 @@ class Execution(_Frozen):
     accelerator_type: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] | None = None
     memory_gb: Annotated[_Float, Field(gt=0, le=100_000)] | None = None
     checkpoint_every_s: Annotated[_Float, Field(gt=0, le=86_400)] = 60.0
+    keep_states: Literal["all", "needed", "forks"] = "all"
     stall_after_s: Annotated[_Float, Field(gt=0, le=86_400)] = 300.0
     max_failures: Annotated[int, Field(strict=True, ge=0, le=1000)] = 3
     webhook: Annotated[str, _tool("webhook")] | None = None

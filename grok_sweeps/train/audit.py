@@ -20,9 +20,11 @@ import torch
 
 from grok_sweeps.config import run_config_from_dict
 from grok_sweeps.engines import ENGINES
+from grok_sweeps.errors import CorruptObjectError
 from grok_sweeps.provenance import provenance
 from grok_sweeps.schema import AT_GROK_NAMES
 from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.checkpoints import keep_state, kept_state
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.engine import Engine, choose_engine
 from grok_sweeps.train.native import NativeBuildError
@@ -96,11 +98,14 @@ def audit_run(uri: str, sweep: str, run_id: str, seed: int, folder: str | None =
     with tempfile.TemporaryDirectory(prefix="grok-sweeps-audit-", dir=folder) as own:
         scratch = SweepStore(open_objects(str(Path(own))), sweep)
         if work.fork_of is not None:
-            state = store.layout.state(work.fork_of, config.fork_step or 0)
-            data = store.objects.get(state)
-            if data is None:
-                return Audited(run_id, skipped=f"{state} is gone, from which it was forked")
-            scratch.objects.put(state, data)
+            try:
+                state = kept_state(store, work.fork_of, config.fork_step or 0)
+            except CorruptObjectError as error:
+                return Audited(run_id, skipped=f"{error} It was forked from there")
+            if state is None:
+                name = store.layout.state(work.fork_of, config.fork_step or 0)
+                return Audited(run_id, skipped=f"{name} is gone, from which it was forked")
+            keep_state(scratch, state)
         again = _trained(scratch, work, at - (config.fork_step or 0), _engine(row))
     return _compared(row, again, at)
 

@@ -23,6 +23,8 @@ from typing import Any
 import pyarrow as pa
 import torch
 
+from grok_sweeps.errors import LostParentError
+from grok_sweeps.plan.kept import keeps_state
 from grok_sweeps.store.checkpoints import keep_state
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog, write_results
 from grok_sweeps.store.states import LaneState, encode_states
@@ -190,7 +192,7 @@ class PackTrainer:
 
     @property
     def done(self) -> bool:
-        """Whether every run of the pack has its row."""
+        """Whether every run of the pack has its row, but for forks whose parent has to be trained again."""
         return not self._lanes and not self._waiting and not self._ended
 
     @property
@@ -250,7 +252,7 @@ class PackTrainer:
         self, ended: Sequence[_Ended], number: int, rows: Sequence[Mapping[str, Any]], curves: Sequence[pa.Table]
     ) -> None:
         for item in ended:
-            if item.lane.record.spent_its_budget:
+            if item.lane.record.spent_its_budget and self._keeps(item.lane):
                 keep_state(self.store, lane_state(item.lane.run.run_id, item.tensors, item.lane.record))
         write_results(self.store, self.work.pack_id, self.attempt, number, rows, curves)
         self._files_written += 1
@@ -258,6 +260,11 @@ class PackTrainer:
             if item.lane.start.extends_step is not None:
                 name = self.store.layout.state(item.lane.run.run_id, item.lane.start.extends_step)
                 self.store.objects.delete(name)
+
+    def _keeps(self, lane: _Lane) -> bool:
+        """Whether the state of a run that has spent its budget is kept."""
+        censored = lane.record.outcome == "censored"
+        return keeps_state(self.work.keep_states, lane.run.config, is_parent=lane.run.is_parent, censored=censored)
 
     def checkpoint(self) -> None:
         """Write ended runs and every lane's whole state, and wait until it is done."""
@@ -418,10 +425,18 @@ class PackTrainer:
         self._runs_grokked += lane.record.outcome == "grokked"
 
     def _next_waiting(self) -> _Lane | None:
-        """The next run that has steps to do, or none; those found at their end only lack their row."""
+        """The next run that has steps to do, or none; those found at their end only lack their row.
+
+        A fork whose parent's state is lost is left out: the driver has the parent trained again, and then the fork.
+        """
         while self._waiting:
             run = self._waiting.pop(0)
-            start = self._starts.start(run)
+            try:
+                start = self._starts.start(run)
+            except LostParentError as error:
+                if str(error) not in self.notes:
+                    self.notes.append(str(error))
+                continue
             lane = _Lane(run, start, start.record)
             if not lane.idle:
                 return lane

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from grok_sweeps.arms import ARMS, Held
-from grok_sweeps.errors import CorruptObjectError, StoreError
+from grok_sweeps.errors import CorruptObjectError, LostParentError, NewerSchemaError
 from grok_sweeps.store.checkpoints import kept_state, kept_steps, load_newest
 from grok_sweeps.store.states import LaneState
 from grok_sweeps.store.sweep import SweepStore
@@ -72,7 +72,7 @@ class Starts:
         """The run as it starts now.
 
         Raises:
-            StoreError: it is a fork and its parent's state is missing or damaged.
+            LostParentError: it is a fork and its parent's state is missing or damaged.
         """
         parent = None if run.fork_of is None else self._parent(run)
         reference = run.reference
@@ -105,17 +105,20 @@ class Starts:
         )
 
     def _parent(self, run: RunWork) -> LaneState:
-        """The state a fork starts from."""
+        """The state a fork starts from; a damaged one is deleted, so that its run counts as one to train again."""
         assert run.fork_of is not None
         assert run.config.fork_step is not None
         if run.fork_of not in self._parents:
+            name = self._store.layout.state(run.fork_of, run.config.fork_step)
             try:
                 state = kept_state(self._store, run.fork_of, run.config.fork_step)
+            except NewerSchemaError:
+                raise
             except CorruptObjectError as error:
-                raise StoreError(f"{error} Forks start from it: delete it and run the sweep again.") from error
+                self._store.objects.delete(name)
+                raise LostParentError(f"{error} Forks start from it: run {run.fork_of} is trained again.") from error
             if state is None:
-                name = self._store.layout.state(run.fork_of, run.config.fork_step)
-                raise StoreError(f"{name}: missing, and run {run.run_id} starts from it; run the sweep again.")
+                raise LostParentError(f"{name}: missing. Forks start from it: run {run.fork_of} is trained again.")
             self._parents[run.fork_of] = state
         return self._parents[run.fork_of]
 

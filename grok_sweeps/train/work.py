@@ -9,6 +9,7 @@ from typing import Any
 from grok_sweeps.arms import SHARES, Reference
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import CalibrationError
+from grok_sweeps.plan.kept import KEEP_ALL
 from grok_sweeps.plan.plan import PlannedRun
 from grok_sweeps.store.sweep import SweepStore
 
@@ -35,6 +36,7 @@ class PackWork:
     runs: tuple[RunWork, ...]
     lanes: int
     checkpoint_every_s: float
+    keep_states: str = KEEP_ALL
 
 
 def pack_content(
@@ -47,6 +49,7 @@ def pack_content(
     engine: str,
     threads: int,
     checkpoint_every_s: float,
+    keep_states: str = KEEP_ALL,
     gpus_per_pack: float = 1.0,
     git_sha: str | None,
 ) -> dict[str, Any]:
@@ -62,6 +65,7 @@ def pack_content(
         "threads": threads,
         "gpus_per_pack": gpus_per_pack,
         "checkpoint_every_s": checkpoint_every_s,
+        "keep_states": keep_states,
         "git_sha": git_sha,
         "runs": [
             {
@@ -86,7 +90,8 @@ def load_work(store: SweepStore, pack_id: str) -> tuple[PackWork, dict[str, Any]
     for entry in content["runs"]:
         config = RunConfig(**entry["config"])
         runs.append(RunWork(**{**entry, "config": config, "reference": reference_of(config, controls)}))
-    return PackWork(pack_id, tuple(runs), content["lanes"], content["checkpoint_every_s"]), content
+    keep = content.get("keep_states", KEEP_ALL)  # packs of earlier versions do not say
+    return PackWork(pack_id, tuple(runs), content["lanes"], content["checkpoint_every_s"], keep), content
 
 
 def reference_of(config: RunConfig, controls: Mapping[str, Any]) -> Reference:

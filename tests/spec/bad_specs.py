@@ -63,6 +63,7 @@ BAD_SPECS: dict[str, BadSpec] = {
     "no seeds": _runs("seeds: 0", "runs.seeds", "at least 1"),
     "lanes is a fraction": _execution("lanes: 1.5", "execution.lanes", "1.5", "'auto'", "whole number"),
     "lanes is zero": _execution("lanes: 0", "execution.lanes", "0", "at least 1"),
+    "unknown states to keep": _execution("keep_states: none", "execution.keep_states", "'all'", "'needed'", "'forks'"),
     "unknown device": _execution("device: tpu", "execution.device", "'tpu'", "'cpu'", "'cuda'"),
     "checkpoint time is quoted": _execution("checkpoint_every_s: '60'", "execution.checkpoint_every_s", "number"),
     "checkpoint time is a boolean": _execution("checkpoint_every_s: true", "execution.checkpoint_every_s", "number"),

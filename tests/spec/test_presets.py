@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from math import prod
 
 import pytest
@@ -38,6 +39,31 @@ PAPER_RUNS = {
     "paper/mediation-ce-control": MODULI * (1 + MEDIATION_CLAMPED_CELLS) * SEEDS,
     "paper/all": sum(JOINED.values()) - SHARED,
 }
+
+RUN_IDS = {
+    "paper/all": (1604, "e7f6c022bfe51646"),
+    "paper/allocation": (120, "494d21357551254a"),
+    "paper/collapse": (288, "0c2697f3379562dc"),
+    "paper/collapse-control": (312, "7c591964a228e690"),
+    "paper/dose": (720, "6a97c98bd04e200b"),
+    "paper/float64-audit": (32, "fe1a230d97897318"),
+    "paper/mediation-ce": (168, "3d4d559d26193b67"),
+    "paper/mediation-ce-control": (168, "bda8391b1f623f82"),
+    "paper/mediation-mse": (168, "ea5bb9e15231f833"),
+    "paper/same-state": (120, "179ba27a5f5b3797"),
+    "paper/transformer": (84, "c8d4fb5756d5bb53"),
+    "quickstart": (21, "1c79dc4e0815a3aa"),
+}
+"""Number of runs, and hash of their sorted run ids: whoever trained a preset must find its runs again.
+
+An id is of the spec alone, and a change here makes every store of that preset a sweep of other runs.
+"""
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_the_run_ids_of_a_preset_never_move(name: str) -> None:
+    run_ids = sorted(make_plan(load_spec(name)[0]).run_ids())
+    assert (len(run_ids), hashlib.sha256("\n".join(run_ids).encode()).hexdigest()[:16]) == RUN_IDS[name]
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -61,7 +61,7 @@ def test_a_row_that_does_not_hold_is_found_with_both_values(
     assert found.differences == {"grokked_step": (true + 25, true)}
 
 
-def test_a_fork_whose_parents_state_is_gone_is_skipped_with_the_reason(
+def test_a_fork_whose_parents_state_is_lost_is_skipped_with_the_reason(
     small_config: Make, trainer: Trainer, sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small_config(0)
@@ -77,6 +77,13 @@ def test_a_fork_whose_parents_state_is_gone_is_skipped_with_the_reason(
     found = audited(sweep_store, config.run_id)
     assert not found.agrees
     assert "states/0123456789abcdef@50.safetensors is gone" in found.skipped
+
+    name = sweep_store.layout.state("0123456789abcdef", 50)
+    sweep_store.objects.put(name, b"damaged")
+    found = audited(sweep_store, config.run_id)
+    assert not found.agrees
+    assert f"{name}: not a checkpoint of this project" in found.skipped
+    assert sweep_store.objects.get(name) == b"damaged", "an audit only reads"
 
 
 def test_the_sample_is_a_share_of_what_finished_and_the_same_for_a_seed() -> None:

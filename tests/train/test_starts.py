@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from packs import a_little, complete, rows, stack_of, work_of
 
 from grok_sweeps.config import RunConfig
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import NewerSchemaError, UnreadableObjectWarning
 from grok_sweeps.results import Store
 from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.store import SweepStore
@@ -183,14 +184,35 @@ class TestForks:
         for name in ("final_state_sha256", "fork_norm", "fork_state_sha256", "held_norm", "grokked_step"):
             assert ours[name] == expected[name]
 
-    def test_a_fork_without_its_parents_state_says_which_object_is_missing(
-        self, small_config: Make, trainer: Trainer
+    @pytest.mark.parametrize("loss", ["missing", "one bit", "64 bytes of its header", "cut off", "empty"])
+    def test_a_lost_parents_state_concerns_its_forks_alone_and_the_parent_is_trained_again(
+        self, small_config: Make, trainer: Trainer, new_sweep: NewSweep, loss: str
     ) -> None:
-        parent, fork = forked(small_config(), 60)
-        with pytest.raises(StoreError, match=rf"states/{parent.run_id}@60\.safetensors: missing"):
-            trainer([fork], lanes=1)
+        works = [forked(small_config(seed, arm="fork", rho=1.0), 60) for seed in (0, 1)]
+        parents, forks = [parent for parent, _ in works], [fork for _, fork in works]
+        other = work_of(small_config(2, max_steps=75))
+        whole, hurt = new_sweep("whole"), new_sweep("hurt")
+        for store in (whole, hurt):
+            complete(trainer(parents, lanes=2, store=store))
+        complete(trainer(forks, lanes=1, pack_id="forks", store=whole))
+        damage(hurt, hurt.layout.state(parents[0].run_id, 60), loss)
 
-    def test_a_damaged_parents_state_is_refused(
+        pack = trainer([*forks, other], lanes=2, pack_id="forks", store=hurt)
+        complete(pack)
+        assert set(rows(hurt)) == {parents[0].run_id, parents[1].run_id, forks[1].run_id, other.run_id}
+        (note,) = pack.notes
+        assert f"states/{parents[0].run_id}@60.safetensors" in note
+        assert f"run {parents[0].run_id} is trained again" in note
+        assert kept_steps(hurt).keys() == {parents[1].run_id, other.run_id}, "the parent counts as one to train again"
+
+        complete(trainer(parents, lanes=2, attempt="again", store=hurt))
+        complete(trainer([*forks, other], lanes=2, pack_id="forks", attempt="again", store=hurt))
+        found, expected = rows(hurt), rows(whole)
+        for run in (*parents, *forks):
+            for name in ("final_state_sha256", "fork_state_sha256", "grokked_step"):
+                assert found[run.run_id][name] == expected[run.run_id][name]
+
+    def test_a_parents_state_of_a_newer_version_is_neither_deleted_nor_made_again(
         self, small_config: Make, trainer: Trainer, sweep_store: SweepStore
     ) -> None:
         parent, fork = forked(small_config(), 60)
@@ -198,9 +220,30 @@ class TestForks:
         name = sweep_store.layout.state(parent.run_id, 60)
         data = sweep_store.objects.get(name)
         assert data is not None
-        sweep_store.objects.put(name, data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
-        with pytest.raises(StoreError, match=rf"states/{parent.run_id}@60"):
+        newer = data.replace(b'"schema":"1"', b'"schema":"9"')
+        assert newer != data
+        sweep_store.objects.put(name, newer)
+        with pytest.raises(NewerSchemaError, match="upgrade grok-sweeps"):
             trainer([fork], lanes=1, pack_id="fork")
+        assert sweep_store.objects.get(name) == newer
+
+    @pytest.mark.parametrize("loss", ["missing", "one bit", "cut off"])
+    def test_a_lost_state_in_another_sweep_only_costs_the_steps_to_the_fork(
+        self, small_config: Make, trainer: Trainer, new_sweep: NewSweep, loss: str
+    ) -> None:
+        old, new = new_sweep("old"), new_sweep("new")
+        original = small_config(max_steps=60)
+        complete(trainer([original], lanes=1, store=old))
+        damage(old, old.layout.state(original.run_id, 60), loss)
+        left = {info.name for info in old.objects.list(old.layout.states)}
+        parent = work_of(original.prefix(60), is_parent=True, origin=f"old/{original.run_id}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnreadableObjectWarning)
+            pack = trainer([parent], lanes=1, store=new)
+        assert pack.lane_states()[0].step == 0
+        complete(pack)
+        assert rows(new)[parent.run_id]["final_state_sha256"] == rows(old)[original.run_id]["final_state_sha256"]
+        assert {info.name for info in old.objects.list(old.layout.states)} == left, "the other sweep is left as it was"
 
     def test_a_parent_whose_state_is_gone_is_trained_again_although_it_has_its_row(
         self, small_config: Make, trainer: Trainer, sweep_store: SweepStore
@@ -237,6 +280,22 @@ class TestForks:
         pack = trainer([same], lanes=1, pack_id="same", store=new)
         assert pack.advance(0.1).run_steps == 0, "the very state is there: nothing to train"
         assert kept_steps(new)[same.run_id] == {80}
+
+
+def damage(store: SweepStore, name: str, loss: str) -> None:
+    data = store.objects.get(name)
+    assert data is not None
+    middle = len(data) // 2
+    if loss == "missing":
+        store.objects.delete(name)
+        return
+    damaged = {
+        "one bit": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :],
+        "64 bytes of its header": data[:100] + bytes(byte ^ 0xFF for byte in data[100:164]) + data[164:],
+        "cut off": data[:middle],
+        "empty": b"",
+    }
+    store.objects.put(name, damaged[loss])
 
 
 def parent_norm(store: SweepStore, parent: RunWork, n: int) -> float:
