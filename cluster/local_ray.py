@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 from grok_sweeps.cluster.nodes import packs_a_gpu
+from grok_sweeps.cluster.ray_folder import ALSO, OBJECT_STORE_BYTES, RayFolder, plasma_folder
 from grok_sweeps.cluster.ray_session import Tell
+from grok_sweeps.cluster.ray_state import read_authentication
 from grok_sweeps.cluster.resources import Resources
-from grok_sweeps.cluster.settings import prepare_ray
+from grok_sweeps.cluster.settings import own_token, prepare_ray, temporary_folders
+from grok_sweeps.errors import ClusterError
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
+from grok_sweeps.train.failed import one_line
 
 
 class LocalRay:
@@ -21,6 +25,7 @@ class LocalRay:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self.scratch = ""
+        self._after = ExitStack()
         self.bad_nodes: frozenset[str] = frozenset()
 
     def prepare(
@@ -34,22 +39,46 @@ class LocalRay:
         return self._resources
 
     def start(self) -> None:
-        """Start Ray with as many CPUs and GPUs as the workers take."""
+        """Start Ray with as many CPUs and GPUs as the workers take.
+
+        Raises:
+            ClusterError: it does not start here.
+        """
         if self.scratch:
             return
         prepare_ray()
+        with ExitStack() as undo:
+            folder = RayFolder([*temporary_folders(), *ALSO])
+            undo.callback(folder.remove)
+            undo.callback(read_authentication)
+            undo.enter_context(own_token())
+            read_authentication()
+            self._init(folder.path)
+            scratch = folder.path / "tune"
+            scratch.mkdir()
+            self.scratch = str(scratch)
+            self._after = undo.pop_all()
+
+    def _init(self, folder: Path) -> None:
         import ray
 
-        self.scratch = tempfile.mkdtemp(prefix="grok-sweeps-")
-        ray.init(
-            address="local",
-            num_cpus=self._resources.workers * self._resources.threads,
-            num_gpus=self._gpus(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=100 << 20,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=self._resources.workers * self._resources.threads,
+                num_gpus=self._gpus(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+                _plasma_directory=plasma_folder(folder),
+            )
+        except Exception as error:  # whatever is amiss with the machine: Ray raises what it comes upon
+            ray.shutdown()
+            raise ClusterError(
+                f"Ray does not start on this machine: {one_line(error)} `grok-sweeps doctor` looks for the reason."
+            ) from error
 
     def _gpus(self) -> int:
         if self._resources.device != "cuda":
@@ -62,7 +91,7 @@ class LocalRay:
             import ray
 
             ray.shutdown()
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            self._after.close()
             self.scratch = ""
 
     def workers(self) -> int:
