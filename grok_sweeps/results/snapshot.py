@@ -39,7 +39,10 @@ class Reader:
     def __init__(self, objects: ObjectStore, threads: int | None = None) -> None:
         self.objects, self.files = objects, Files(objects)
         self.database = duckdb.connect(config={} if threads is None else {"threads": threads})
-        spill = Path(tempfile.gettempdir(), "grok-sweeps-duckdb").as_posix().replace("'", "''")
+        try:
+            spill = Path(tempfile.gettempdir(), "grok-sweeps-duckdb").as_posix().replace("'", "''")
+        except OSError:  # no folder can be written: what fits in memory is read nevertheless
+            spill = ""
         self.database.execute(f"SET temp_directory = '{spill}'")
         self._winners, self._merger = Winners(self.session()), Merger(self.session())
         self._cells: dict[frozenset[str], tuple[frozenset[File], pa.Table]] = {}
