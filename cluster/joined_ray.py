@@ -10,18 +10,18 @@ from __future__ import annotations
 import logging
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from grok_sweeps.cluster.node_probes import NodeProbes
 from grok_sweeps.cluster.nodes import Node, describe_bundle, packs_that_fit
+from grok_sweeps.cluster.ray_folder import ALSO, scratch_folder
 from grok_sweeps.cluster.ray_processes import own_sigterm
 from grok_sweeps.cluster.ray_session import Tell
 from grok_sweeps.cluster.ray_state import alive_nodes, ask_for
 from grok_sweeps.cluster.resources import Resources, choose_cluster_resources, wanted_resources
-from grok_sweeps.cluster.settings import prepare_ray
+from grok_sweeps.cluster.settings import prepare_ray, temporary_folders
 from grok_sweeps.errors import ClusterError
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
@@ -114,12 +114,16 @@ class JoinedRay:
                 f"the cluster at {self._address} refuses the token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or "
                 "RAY_AUTH_TOKEN_PATH to the cluster's."
             ) from error
-        except (ConnectionError, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:
             raise ClusterError(
                 f"the cluster at '{self._address}' is not joined: {' '.join(str(error).split())} Give `auto` on one of "
                 "its nodes, or http://HOST:8265 to submit from outside."
             ) from error
-        self.scratch = tempfile.mkdtemp(prefix="grok-sweeps-")
+        try:
+            self.scratch = scratch_folder([*temporary_folders(), *ALSO])
+        except ClusterError:
+            ray.shutdown()
+            raise
 
     def close(self) -> None:
         """Leave."""

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 from grok_sweeps.cluster.nodes import packs_a_gpu
+from grok_sweeps.cluster.ray_folder import ALSO, OBJECT_STORE_BYTES, RayFolder, plasma_folder
 from grok_sweeps.cluster.ray_processes import OwnSession
 from grok_sweeps.cluster.ray_session import Tell
+from grok_sweeps.cluster.ray_state import read_authentication
 from grok_sweeps.cluster.resources import Resources
-from grok_sweeps.cluster.settings import prepare_ray
+from grok_sweeps.cluster.settings import own_token, prepare_ray, temporary_folders
 from grok_sweeps.cluster.stopping import STATES_WAIT_S
+from grok_sweeps.errors import ClusterError
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
+from grok_sweeps.train.failed import one_line
 
 LOOK_EVERY_S = 0.2
 """Between two looks at whether Ray's processes are there."""
@@ -27,6 +31,7 @@ class LocalRay:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
         self.scratch = ""
+        self._after = ExitStack()
         self.bad_nodes: frozenset[str] = frozenset()
         self._processes = OwnSession()
         self._closing = threading.Event()
@@ -43,23 +48,48 @@ class LocalRay:
         return self._resources
 
     def start(self) -> None:
-        """Start Ray with as many CPUs and GPUs as the workers take."""
+        """Start Ray with as many CPUs and GPUs as the workers take.
+
+        Raises:
+            ClusterError: it does not start here.
+        """
         if self.scratch:
             return
         prepare_ray()
+        with ExitStack() as undo:
+            folder = RayFolder([*temporary_folders(), *ALSO])
+            undo.callback(folder.remove)
+            undo.callback(read_authentication)
+            undo.enter_context(own_token())
+            read_authentication()
+            self._init(folder.path)
+            scratch = folder.path / "tune"
+            scratch.mkdir()
+            self.scratch = str(scratch)
+            self._after = undo.pop_all()
+
+    def _init(self, folder: Path) -> None:
         import ray
 
-        self.scratch = tempfile.mkdtemp(prefix="grok-sweeps-")
-        with self._processes.starting():
-            ray.init(
-                address="local",
-                num_cpus=self._resources.workers * self._resources.threads,
-                num_gpus=self._gpus(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=100 << 20,
-            )
+        try:
+            with self._processes.starting():
+                ray.init(
+                    address="local",
+                    num_cpus=self._resources.workers * self._resources.threads,
+                    num_gpus=self._gpus(),
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _temp_dir=str(folder),
+                    _plasma_directory=plasma_folder(folder),
+                )
+        except Exception as error:  # whatever is amiss with the machine: Ray raises what it comes upon
+            ray.shutdown()
+            self._processes.kill()
+            raise ClusterError(
+                f"Ray does not start on this machine: {one_line(error)} `grok-sweeps doctor` looks for the reason."
+            ) from error
         threading.Thread(target=self._watch, name="ray-watch", daemon=True).start()
 
     def on_loss(self, end: Callable[[str], None]) -> None:
@@ -88,7 +118,7 @@ class LocalRay:
 
             ray.shutdown()
             self._processes.kill()
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            self._after.close()
             self.scratch = ""
 
     def workers(self) -> int:

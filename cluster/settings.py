@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,9 @@ DEFAULT_STORE = "./sweeps"
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 """Keeps glibc from giving every large array back to the system at once, to be zeroed anew for the next: that was a
 third of the readings' time (`tests/bench/README.md`)."""
+
+
+_AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,30 @@ def use_token(token: str | None) -> None:
     """Have Ray in this process show this token to the cluster it joins."""
     if token is not None:
         os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token})
+
+
+@contextmanager
+def own_token() -> Iterator[None]:
+    """A token for a Ray of this process alone, made here and written nowhere; else Ray writes one to HOME.
+
+    Where the environment says how Ray is to authenticate, or with which token, that stays.
+    """
+    before = {name: os.environ.get(name) for name in _AUTHENTICATION}
+    if (before["RAY_AUTH_MODE"] or "token").lower() == "token" and not before["RAY_AUTH_TOKEN"]:
+        use_token(secrets.token_hex(32))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def temporary_folders() -> tuple[str, ...]:
+    """Folders for temporary files as the environment names them, Ray's own variable first."""
+    return tuple(filter(None, map(os.environ.get, ("RAY_TMPDIR", "TMPDIR", "TEMP", "TMP"))))
 
 
 def environment_value(name: str) -> str | None:

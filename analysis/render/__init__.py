@@ -3,6 +3,7 @@
 Matplotlib is used through its objects (`Figure`, `FigureCanvasAgg`): no pyplot, no global state.
 """
 
+from grok_sweeps.analysis.render import backend  # noqa: F401 (imports matplotlib, before another module does)
 from grok_sweeps.analysis.render.document import estimates_json
 from grok_sweeps.analysis.render.drawings import figures
 from grok_sweeps.analysis.render.report import report_html, report_markdown

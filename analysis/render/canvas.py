@@ -59,6 +59,8 @@ _STYLE = {
     "text.hinting": "none",  # words as wide in pixels as in the SVG, which has the same layout; and faster
 }
 _ROUNDING = 1e-9
+_OF_THE_PROCESS = ("backend", "backend_fallback", "interactive", "timezone")
+"""Settings of matplotlib that say nothing of how a figure looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,19 @@ def encoded(pixels: memoryview) -> bytes:
     return buffer.getvalue()
 
 
+def why_not(error: Exception) -> str:
+    """Why a figure could not be drawn, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":.")
+
+
 @contextmanager
 def _laid_out(drawing: Drawing) -> Iterator[Figure]:
-    """Paint and lay out once: `savefig` would lay out anew, and draw once more for it, for every format."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": drawing.name}):
+    """Paint and lay out once: `savefig` would lay out anew, and draw once more for it, for every format.
+
+    The user's style and rc have no part in it.
+    """
+    plain = {name: value for name, value in mpl.rcParamsDefault.items() if name not in _OF_THE_PROCESS}
+    with mpl.rc_context({**plain, **_STYLE, "svg.hashsalt": drawing.name}):
         figure = drawing.paint()
         layout = figure.get_layout_engine()
         if layout is not None and figure.axes:

@@ -6,11 +6,14 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+
+from matplotlib.figure import Figure
 
 from grok_sweeps.analysis.comparisons import FORKS, LOSSES, MODULI, PRECISIONS, Comparison
 from grok_sweeps.analysis.render.accuracy import ARMS, accuracy
 from grok_sweeps.analysis.render.allocation_plot import allocation_plot
-from grok_sweeps.analysis.render.canvas import Drawing, both, encoded
+from grok_sweeps.analysis.render.canvas import Drawing, both, encoded, why_not
 from grok_sweeps.analysis.render.collapse_plot import collapse_plot
 from grok_sweeps.analysis.render.dissociation_plot import dissociation_plot
 from grok_sweeps.analysis.render.equivalence_plot import equivalence_plot
@@ -59,13 +62,15 @@ def of_cells(family: Family) -> tuple[Drawing, ...]:
     """What the cells of one family are; none of a family of forks alone."""
     if not any(c.arm in ARMS for c in family.cells):
         return ()
-    return tuple(draw(family, _named(kind, family)) for kind, draw in OF_CELLS.items())
+    return tuple(_made(partial(draw, family), _named(kind, family)) for kind, draw in OF_CELLS.items())
 
 
 def of_section(family: Family, section: Section) -> tuple[Drawing, ...]:
     """The figure of one analysis within a family; none where the table does not support it."""
     draw = OF_SECTIONS.get(section.name)
-    return () if draw is None or section.missing else (draw(family, _named(section.name, family)),)
+    if draw is None or section.missing:
+        return ()
+    return (_made(partial(draw, family), _named(section.name, family)),)
 
 
 def of_comparison(a: Analysis, comparison: Comparison) -> tuple[Drawing, ...]:
@@ -74,7 +79,7 @@ def of_comparison(a: Analysis, comparison: Comparison) -> tuple[Drawing, ...]:
     if draw is None:
         return ()
     compared = [family for family in a.families if family.key in comparison.families]
-    return (draw(comparison, compared, comparison.slug),)
+    return (_made(partial(draw, comparison, compared), comparison.slug),)
 
 
 def drawings(a: Analysis) -> Iterator[Drawing]:
@@ -87,17 +92,37 @@ def drawings(a: Analysis) -> Iterator[Drawing]:
         yield from of_comparison(a, comparison)
 
 
-def figures(a: Analysis) -> dict[str, bytes]:
-    """Bytes by file name, PNG at 200 dpi and SVG: `heatmap.png`, or `heatmap-p59.png` where families differ."""
+class Figures(dict[str, bytes]):
+    """Bytes by file name; `missing` says why a figure is not among them, by its name without `.png` and `.svg`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missing: dict[str, str] = {}
+
+
+def figures(a: Analysis) -> Figures:
+    """Bytes by file name, PNG at 200 dpi and SVG: `heatmap.png`, or `heatmap-p59.png` where families differ.
+
+    A figure that cannot be drawn is left out, and costs no other: `missing` has the reason.
+    """
+    made = Figures()
     as_svg: dict[str, bytes] = {}
     as_png: dict[str, Future[bytes]] = {}
     with _few_collections(), ThreadPoolExecutor(1) as beside:
         for drawing in drawings(a):
-            pixels, as_svg[drawing.name] = both(drawing)
-            as_png[drawing.name] = beside.submit(encoded, pixels)
-    return {f"{name}.png": future.result() for name, future in as_png.items()} | {
-        f"{name}.svg": content for name, content in as_svg.items()
-    }
+            try:
+                pixels, as_svg[drawing.name] = both(drawing)
+            except Exception as error:  # numbers are not lost for a picture, whatever is wrong with it
+                made.missing[drawing.name] = why_not(error)
+            else:
+                as_png[drawing.name] = beside.submit(encoded, pixels)
+    for name, future in as_png.items():
+        try:
+            made[f"{name}.png"] = future.result()
+        except Exception as error:
+            made.missing[name] = why_not(error)
+    made.update({f"{name}.svg": content for name, content in as_svg.items() if name not in made.missing})
+    return made
 
 
 @contextmanager
@@ -111,6 +136,18 @@ def _few_collections() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def _made(draw: Callable[[str], Drawing], name: str) -> Drawing:
+    """The drawing, or, where already its words fail, one that fails to be painted."""
+    try:
+        return draw(name)
+    except Exception as error:
+        return Drawing(name, name, "", "", partial(_fails, error))
+
+
+def _fails(error: Exception) -> Figure:
+    raise error
 
 
 def _named(kind: str, family: Family) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from grok_sweeps.analysis.render import cell_rows, numbers
-from grok_sweeps.analysis.render.canvas import Drawing, svg
+from grok_sweeps.analysis.render.canvas import Drawing, svg, why_not
+from grok_sweeps.analysis.render.drawings import Figures
 from grok_sweeps.analysis.render.page import VERDICTS, page_of
 from grok_sweeps.analysis.result import SOURCE, Analysis
 
@@ -20,21 +21,34 @@ FIGURES = "figures"
 
 
 def report_html(a: Analysis, *, figures: Mapping[str, bytes] | None = None) -> str:
-    """The report as one HTML document; `figures` are those of the same analysis, painted anew where not given."""
+    """The report as one HTML document; `figures` are those of the same analysis, painted anew where not given.
 
-    def picture(drawing: Drawing) -> str:
-        painted = (figures or {}).get(f"{drawing.name}.svg") or svg(drawing)
-        return "data:image/svg+xml;base64," + b64encode(painted).decode("ascii")
+    In place of one that cannot be drawn stands the reason.
+    """
+
+    def picture(drawing: Drawing) -> tuple[str, str]:
+        lack = _lack(figures, drawing)
+        if lack:
+            return "", lack
+        try:
+            painted = (figures or {}).get(f"{drawing.name}.svg") or svg(drawing)
+        except Exception as error:
+            return "", why_not(error)
+        return "data:image/svg+xml;base64," + b64encode(painted).decode("ascii"), ""
 
     return _written("report.html", a, picture)
 
 
-def report_markdown(a: Analysis) -> str:
-    """The report as Markdown, with links to the pictures in `figures/`."""
-    return _written("report.md", a, lambda drawing: f"{FIGURES}/{drawing.name}.svg")
+def report_markdown(a: Analysis, *, figures: Mapping[str, bytes] | None = None) -> str:
+    """The report as Markdown, with links to the pictures in `figures/`, or the reason why one of `figures` is not."""
+    return _written("report.md", a, lambda drawing: (f"{FIGURES}/{drawing.name}.svg", _lack(figures, drawing)))
 
 
-def _written(template: str, a: Analysis, picture: Callable[[Drawing], str]) -> str:
+def _lack(figures: Mapping[str, bytes] | None, drawing: Drawing) -> str:
+    return figures.missing.get(drawing.name, "") if isinstance(figures, Figures) else ""
+
+
+def _written(template: str, a: Analysis, picture: Callable[[Drawing], tuple[str, str]]) -> str:
     environment = Environment(
         loader=PackageLoader("grok_sweeps.analysis.render", "templates"),
         autoescape=select_autoescape(["html"]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import pandas as pd
 import typer
 
-from grok_sweeps.cluster.cli.common import StoreOption, app, console, print_tables, store_at
+from grok_sweeps.cluster.cli.common import StoreOption, app, console, print_tables, store_at, warning_line
 from grok_sweeps.store import open_objects
 from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 
@@ -52,10 +52,12 @@ def analyze(
         seed=seed,
     )
     figures = render.figures(result)
+    for name, reason in figures.missing.items():
+        warning_line(f"the figure {name} could not be drawn: {reason}; its numbers are in the report.")
     files = {
         "estimates.json": render.estimates_json(result).encode(),
         "report.html": render.report_html(result, figures=figures).encode(),
-        "report.md": render.report_markdown(result).encode(),
+        "report.md": render.report_markdown(result, figures=figures).encode(),
         **{f"figures/{name}": data for name, data in figures.items()},
     }
     # What is written is made anew from the rows at any time, so a report of before is overwritten.

@@ -381,7 +381,43 @@ def test_painting_leaves_the_garbage_collector_as_it_was(analysis, monkeypatch):
     before = gc.get_freeze_count()
     figures(analysis)
     assert gc.get_freeze_count() == before
-    monkeypatch.setattr("grok_sweeps.analysis.render.drawings.both", lambda _: 1 / 0)
+    monkeypatch.setattr("grok_sweeps.analysis.render.drawings.drawings", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         figures(analysis)
     assert gc.get_freeze_count() == before
+
+
+def _raise(*_: object) -> None:
+    raise ValueError("no such\ncolour <here>")
+
+
+@pytest.mark.parametrize("where", ["as it is made", "as it is painted"])
+def test_figures_that_cannot_be_drawn_cost_no_number(analysis, monkeypatch, where):
+    names = [d.name for d in drawings(analysis)]
+    for table in (OF_CELLS, OF_SECTIONS, OF_COMPARISONS):
+        for kind, draw in table.items():
+            monkeypatch.setitem(table, kind, _raise if where == "as it is made" else _painted_by(draw, _raise))
+    made = figures(analysis)
+    assert dict(made) == {}
+    assert made.missing == dict.fromkeys(names, "ValueError: no such colour <here>")
+    markdown = report_markdown(analysis, figures=made)
+    assert "![" not in markdown
+    for document in (report_html(analysis, figures=made), report_html(analysis), markdown):
+        shown = _plain(document)
+        for name in names:
+            assert f"The figure {_plain(name)} could not be drawn: ValueError: no such colour <here>." in shown
+        for estimate in page_of(analysis).families[0].parts[0].section.estimates:
+            assert estimate.value is None or numbers.value(estimate) in shown
+
+
+def _painted_by(draw, paint):
+    return lambda *given: replace(draw(*given), paint=paint)
+
+
+def test_a_figure_that_cannot_be_encoded_is_left_out_whole(analysis, monkeypatch):
+    two = list(drawings(analysis))[:2]
+    monkeypatch.setattr("grok_sweeps.analysis.render.drawings.drawings", lambda _: iter(two))
+    monkeypatch.setattr("grok_sweeps.analysis.render.drawings.encoded", _raise)
+    made = figures(analysis)
+    assert dict(made) == {}
+    assert set(made.missing) == {d.name for d in two}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -99,3 +101,80 @@ def test_a_sweep_that_is_not_there_is_one_line(
     assert "no sweep 'on'" in error
     assert "Did you mean 'one'?" in error
     assert "Traceback" not in error
+
+
+def _by_itself(folder: Path, store: Path, output: Path, **variables: str) -> dict[str, bytes]:
+    """`analyze` in a process of its own, working in `folder`; the files it wrote. It says nothing on standard error."""
+    command = [sys.executable, "-m", "grok_sweeps.cluster.cli", "analyze", "one", "--store", str(store)]
+    ended = subprocess.run(
+        [*command, "--resamples", "100", "--output", str(output)],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return {path.relative_to(output).as_posix(): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+
+
+ODD_RC = """
+lines.linewidth: 9
+axes.grid: True
+font.family: monospace
+font.size: 31
+axes.prop_cycle: cycler('color', ['r'])
+figure.constrained_layout.h_pad: 0.9
+path.simplify: False
+image.lut: 4
+savefig.bbox: tight
+text.usetex: True
+xtick.minor.visible: True
+path.sketch: 3, 100, 2
+no.such.setting: what
+"""
+
+
+def test_no_setting_of_matplotlib_changes_or_stops_the_figures(tmp_path: Path) -> None:
+    store, plain, odd = tmp_path / "store", tmp_path / "plain", tmp_path / "odd"
+    _fill(store, "one", 59)
+    plain.mkdir()
+    odd.mkdir()
+    expected = _by_itself(plain, store, tmp_path / "out-plain")
+    assert "figures/heatmap.png" in expected
+    (odd / "matplotlibrc").write_text(ODD_RC)
+    inline = "module://matplotlib_inline.no_such_backend"
+    assert _by_itself(odd, store, tmp_path / "out-odd", MPLBACKEND=inline) == expected
+    (odd / "matplotlibrc").write_bytes(b"backend: \xff\xfe")
+    nowhere = {"HOME": "/proc/nowhere", "MPLCONFIGDIR": "/proc/nowhere", "MPLBACKEND": "no such"}
+    assert _by_itself(odd, store, tmp_path / "out-nowhere", **nowhere) == expected
+
+
+def test_a_figure_that_cannot_be_drawn_is_a_line_and_the_report_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from grok_sweeps.analysis.render import drawings
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no ink")
+
+    _fill(tmp_path, "one", 59)
+    monkeypatch.setitem(drawings.OF_CELLS, "heatmap", fails)  # type: ignore[arg-type]
+    assert _analyze(monkeypatch, "one", "--store", str(tmp_path)) == 0
+    line = "warning: the figure heatmap could not be drawn: RuntimeError: no ink; its numbers are in the report.\n"
+    assert capsys.readouterr().err == line
+    folder = tmp_path / "one" / "analysis"
+    assert json.loads((folder / "estimates.json").read_text())["counts"]["n_rows"] == 24
+    for name in ("report.html", "report.md"):
+        assert "The figure heatmap could not be drawn: RuntimeError: no ink." in (folder / name).read_text()
+    assert (folder / "figures" / "accuracy.png").is_file()
+    assert not (folder / "figures" / "heatmap.png").exists()
+
+
+def test_the_users_own_backend_stands_beside_ours(tmp_path: Path) -> None:
+    """In a notebook that imports the analysis before pyplot, pyplot draws where the notebook wants."""
+    code = "import grok_sweeps.analysis.render, matplotlib; print(matplotlib.rcParams['backend'])"
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "MPLBACKEND": "svg"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert ended.stdout.strip() == "svg"
