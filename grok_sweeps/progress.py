@@ -121,11 +121,6 @@ def measure_progress(
     status = status or {}
     finished = sum(counts.values())
     state, age = _state(len(plan.runs), finished, status, now or datetime.now(UTC))
-    reason = status.get("reason")
-    if state == "interrupted" and status["state"] == "finished":
-        reason = (
-            f"the last driver had finished, but {len(plan.runs) - finished:,} runs have no row now; resume trains them"
-        )
     under_way = min(status.get("run_steps_under_way", 0), left) if state == "running" else 0
     rate = status.get("steps_per_s") if state == "running" else None
     return Progress(
@@ -147,15 +142,17 @@ def measure_progress(
         heartbeat_age_s=age,
         first_error=_first_error(plan, rows),
         spent=_spent(status, outlook.steps_done + under_way, outlook.steps_done + left if rate else None),
-        reason=reason or _reason(state, status),
+        reason=_reason(state, status, len(plan.runs) - finished),
         worker_losses=status.get("worker_losses", 0),
     )
 
 
-def _reason(state: str, status: Mapping[str, Any]) -> str | None:
+def _reason(state: str, status: Mapping[str, Any], left: int) -> str | None:
     """Why a sweep stands still: what its driver wrote or, where it could not, since when it says nothing."""
     if state not in ("interrupted", "failed"):
         return None
+    if status.get("state") == "finished":
+        return f"the last driver had finished, but {left:,} runs have no row now; resume trains them"
     if status.get("state") == "running":
         return (
             f"its driver ended without a word; its last heartbeat is of {status.get('heartbeat_at', 'no known time')}"
