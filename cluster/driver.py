@@ -7,6 +7,7 @@ store what is missing, packs that, and hands the packs to Tune by id; what becom
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -14,13 +15,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from grok_sweeps.calibration import resolve_control
 from grok_sweeps.cluster.device_hours import DeviceHours
-from grok_sweeps.cluster.hooks import open_hooks
+from grok_sweeps.cluster.hooks import Hooks, open_hooks
 from grok_sweeps.cluster.monitor import Monitor, View
 from grok_sweeps.cluster.pack_runner import PackRunner
 from grok_sweeps.cluster.ray_session import RaySession
@@ -36,6 +38,7 @@ from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.store.todo import Todo
 from grok_sweeps.train.failed import one_line
 
+SHOW_CURSOR = "\x1b[?25h"
 RAY_DIED = 3
 """Exit code of a driver whose Ray has died: the sweep is interrupted, to be gone on with."""
 MOST_TIMES_AGAIN = 3
@@ -112,21 +115,13 @@ def run_sweep(  # noqa: PLR0915
 
         ending = threading.Lock()
 
-        def ray_died(reason: str) -> None:
-            with ending:  # held to the end: what the main thread makes of it meanwhile is not said
-                stopped.ask(reason)
-                monitor.event(f"{reason}; the driver ends, run the same command again to go on")
-                monitor.finish("interrupted", reason)
-                print(f"error: sweep '{store.sweep}' was stopped: {reason}.", file=sys.stderr, flush=True)
-                os._exit(RAY_DIED)
-
         errors: list[str] = []
         trials = 0
         state = "failed"
         try:
             _say_what_is_again(store, monitor, n_again, todo().runs(monitor.log.rows))
             _delete_finished(store, monitor)
-            session.on_loss(ray_died)
+            session.on_loss(partial(_end_without_ray, monitor, hooks, ending))
             with closing(session):
                 monitor.stop_with(stopped.ask)
                 runner = PackRunner(store, plan, execution, session, monitor, stopped, hours, commit, trainable)
@@ -162,6 +157,23 @@ def run_sweep(  # noqa: PLR0915
                 if hooks.end(state, progress, errors, idle=state == "finished" and not trials):
                     progress = monitor.finish(state, reason)  # with what they said
     return RunReport(state, progress, tuple(errors), trials, stopped.reason if state == "interrupted" else None)
+
+
+def _end_without_ray(monitor: Monitor, hooks: Hooks, ending: threading.Lock, reason: str) -> None:
+    """Write what can be written and end the process: its main thread may wait for Ray for minutes.
+
+    `ending` is held to the end, so that nothing is said of what the main thread makes of it meanwhile.
+    """
+    if not ending.acquire(blocking=False):
+        return
+    monitor.event(f"{reason}; the driver ends, run the same command again to go on")
+    progress = monitor.finish("interrupted", reason)
+    hooks.end("interrupted", progress, [reason], idle=False)
+    if sys.stdout.isatty():
+        sys.stdout.write(SHOW_CURSOR)
+    with contextlib.suppress(OSError):
+        print(f"error: sweep '{progress.sweep}' was stopped: {reason}.", file=sys.stderr, flush=True)
+    os._exit(RAY_DIED)
 
 
 def _say_what_is_again(store: SweepStore, monitor: Monitor, n_failed: int, todo: Sequence[PlannedRun]) -> None:

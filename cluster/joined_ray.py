@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from grok_sweeps.cluster.gcs_watch import GcsWatch
 from grok_sweeps.cluster.node_probes import NodeProbes
 from grok_sweeps.cluster.nodes import Node, describe_bundle, packs_that_fit
 from grok_sweeps.cluster.ray_folder import ALSO, scratch_folder
@@ -31,6 +32,8 @@ PREFLIGHT_PASSED = "preflight passed"
 WAITING = "waiting for room"
 """What is told begins so while the cluster has no room and is given time to make some."""
 CONNECT_S = 5.0
+HEAD_PATIENCE_S = 40.0
+"""How long a head may be away; after a minute Ray aborts the driver's process."""
 LOOK_EVERY_S = 2.0
 
 
@@ -49,6 +52,7 @@ class JoinedRay:
         self._most: int | None = None
         self._nodes: list[Node] = []
         self._probes: NodeProbes | None = None
+        self._watch = GcsWatch(lambda: None, HEAD_PATIENCE_S)
         self._looked_at = float("-inf")
         self.scratch = ""
         self.bad_nodes: frozenset[str] = frozenset()
@@ -124,9 +128,11 @@ class JoinedRay:
         except ClusterError:
             ray.shutdown()
             raise
+        self._watch.begin()
 
     def close(self) -> None:
         """Leave."""
+        self._watch.end()
         if self.scratch:
             import ray
 
@@ -135,7 +141,8 @@ class JoinedRay:
             self.scratch = ""
 
     def on_loss(self, end: Callable[[str], None]) -> None:
-        """A cluster's head may come back; Ray waits for it."""
+        """Call `end` once the cluster's head has been gone for `HEAD_PATIENCE_S`; it may come back before."""
+        self._watch = GcsWatch(lambda: end("the cluster's head (its GCS) cannot be reached"), HEAD_PATIENCE_S)
 
     def nodes(self) -> list[Node]:
         """The nodes that are alive, as of some seconds ago at most."""

@@ -72,7 +72,7 @@ class LocalRay:
         import ray
 
         try:
-            with self._processes.starting():
+            with self._processes.starting(folder):
                 ray.init(
                     address="local",
                     num_cpus=self._resources.workers * self._resources.threads,

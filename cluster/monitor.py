@@ -20,7 +20,7 @@ from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Plan
 from grok_sweeps.plan.forecast import Forecast
-from grok_sweeps.progress import HEARTBEAT_S, Progress, measure_progress
+from grok_sweeps.progress import HEARTBEAT_S, Progress, ended_without_a_word, measure_progress
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 from grok_sweeps.train.failed import one_line
@@ -86,10 +86,13 @@ class Monitor:
 
     def start(self) -> None:
         """Read what is there and begin to watch."""
-        self._hours.go_on_from(self._store.load_status())
+        before = self._store.load_status()
+        self._hours.go_on_from(before)
         self.log.refresh()
         self._rows_reported = len(self.log.rows)
         self._reported_cells = {cell for cell, left in self._cells_left().items() if not left}
+        if silence := ended_without_a_word(before):
+            self.event(f"the last driver {silence}")
         self._thread.start()
 
     def stop_with(self, ask: Callable[[str], None]) -> None:

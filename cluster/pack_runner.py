@@ -16,10 +16,12 @@ from grok_sweeps.cluster.ray_private import moved
 from grok_sweeps.cluster.ray_session import RaySession
 from grok_sweeps.cluster.resources import Resources, stage_packs
 from grok_sweeps.cluster.stopping import StopOnSignal
+from grok_sweeps.errors import ClusterError
 from grok_sweeps.plan import Pack, Plan, PlannedRun
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.todo import horizon
+from grok_sweeps.train.failed import one_line
 from grok_sweeps.train.work import pack_content
 
 
@@ -74,9 +76,15 @@ class PackRunner:
         if self._stopped.is_set():  # meanwhile: starting takes seconds
             return 0
         queue = PackQueue(packs, self._execution.max_failures, max(1, self._session.workers()))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"ray\.")  # its own deprecations
-            results = self._tuner(queue, left, extend_to).fit()
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module=r"ray\.")  # its own deprecations
+                results = self._tuner(queue, left, extend_to).fit()
+        except OSError as error:  # Tune writes its own state there
+            raise ClusterError(
+                f"Ray cannot use its temporary folder {self._session.scratch}: {one_line(error)}; make room, or set "
+                "RAY_TMPDIR to another folder, and run the same command again."
+            ) from error
         self.errors += queue.given_up
         return len(results)
 

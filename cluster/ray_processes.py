@@ -22,6 +22,8 @@ from grok_sweeps.cluster.ray_private import START_PROCESS, TAKE_SIGTERM, replace
 HELD_BACK = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _NEEDED = ("gcs_server", "raylet")
 _WATCH = """
+folder=$1
+shift
 sessions=" $* "
 read -r line && exit
 for process in /proc/[0-9]*; do
@@ -29,8 +31,9 @@ for process in /proc/[0-9]*; do
     set -- ${line##*) }
     case "$sessions" in *" $4 "*) kill -9 "${process#/proc/}" 2>/dev/null ;; esac
 done
+rm -rf -- "$folder"
 """
-"""Waits for a line from the driver; where its end comes first, the driver is gone, and its sessions are ended."""
+"""Waits for a line from the driver; where its end comes first, the driver is gone, and its sessions and folder go."""
 _LOOK_EVERY_S = 0.1
 
 
@@ -54,8 +57,8 @@ class OwnSession:
         self._watcher: subprocess.Popen[bytes] | None = None
 
     @contextlib.contextmanager
-    def starting(self) -> Iterator[None]:
-        """Meanwhile what Ray starts gets a session of its own; afterwards none of it outlives this process."""
+    def starting(self, folder: Path) -> Iterator[None]:
+        """Meanwhile what Ray starts gets a session of its own; afterwards neither it nor `folder` outlives us."""
 
         def in_a_session(popen: Any) -> Any:
             def start(*arguments: Any, preexec_fn: Callable[[], None] | None = None, **options: Any) -> Any:
@@ -75,7 +78,7 @@ class OwnSession:
             yield
         sessions = [str(process.pid) for process in self._started]
         self._watcher = subprocess.Popen(  # noqa: S603
-            ["/bin/sh", "-c", _WATCH, "sh", *sessions],
+            ["/bin/sh", "-c", _WATCH, "sh", str(folder), *sessions],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

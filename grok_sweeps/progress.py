@@ -142,23 +142,29 @@ def measure_progress(
         heartbeat_age_s=age,
         first_error=_first_error(plan, rows),
         spent=_spent(status, outlook.steps_done + under_way, outlook.steps_done + left if rate else None),
-        reason=_reason(state, status, len(plan.runs) - finished),
+        reason=_reason(state, status, len(plan.runs) - finished, now),
         worker_losses=status.get("worker_losses", 0),
     )
 
 
-def _reason(state: str, status: Mapping[str, Any], left: int) -> str | None:
+def _reason(state: str, status: Mapping[str, Any], left: int, now: datetime | None) -> str | None:
     """Why a sweep stands still: what its driver wrote or, where it could not, since when it says nothing."""
     if state not in ("interrupted", "failed"):
         return None
     if status.get("state") == "finished":
         return f"the last driver had finished, but {left:,} runs have no row now; resume trains them"
-    if status.get("state") == "running":
-        return (
-            f"its driver ended without a word; its last heartbeat is of {status.get('heartbeat_at', 'no known time')}"
-        )
+    if silence := ended_without_a_word(status, now):
+        return f"its driver {silence}"
     said: str | None = status.get("reason")
     return said
+
+
+def ended_without_a_word(status: Mapping[str, Any] | None, now: datetime | None = None) -> str | None:
+    """What is said of a driver that is gone and has not written why; None where it is not so."""
+    age = heartbeat_age_s(status, now)
+    if status is None or status.get("state") != "running" or age is None or age <= STALE_S:
+        return None
+    return f"ended without a word; its last heartbeat is of {status['heartbeat_at']}"
 
 
 def heartbeat_age_s(status: Mapping[str, Any] | None, now: datetime | None = None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import psutil
 import pytest
 from cluster_processes import WAIT_S, Sweeping, wait_until
 
+from grok_sweeps.cluster.gcs_watch import GcsWatch
 from grok_sweeps.cluster.stopping import AGAIN_S, StopOnSignal
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.checkpoints import load_newest
@@ -153,3 +155,18 @@ def test_an_ignored_sighup_stays_ignored() -> None:
         assert not stopped.is_set()
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_sigterm_in_the_middle_of_compaction_waits_for_its_end(tmp_path: Path, sweeping: Start) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("4000000", "50"))
+    program = (str(Path(__file__).with_name("stopped_in_compaction.py")),)
+    sweep = sweeping("run", "spec.yaml", "--store", "store", program=program)
+    assert sweep.process.wait(timeout=WAIT_S) == 0, (tmp_path / "run.log").read_text()
+    assert (stored(tmp_path).load_status() or {})["state"] == "finished"
+
+
+def test_a_gcs_that_refuses_connections_is_given_up_once_the_patience_is_over() -> None:
+    gone = threading.Event()
+    watch = GcsWatch(gone.set, 0.0, lambda: "127.0.0.1:9")  # the discard port: nobody listens
+    watch.begin()
+    assert gone.wait(WAIT_S)
