@@ -37,7 +37,7 @@ TAKE_SIGTERM = "ray._private.utils:set_sigterm_handler"
 START_PROCESS = "ray._private.services:ConsolePopen"
 JOBS_REQUEST = "ray.job_submission:JobSubmissionClient._do_request"
 READ_SETTINGS = "ray._raylet:Config.initialize"
-TOKEN_LOADER = "ray._raylet:AuthenticationTokenLoader.instance"
+LOADER = "ray._raylet:AuthenticationTokenLoader.instance"
 USES = {
     DRAINING: "to have packs leave a node that is about to go",
     ACTORS: "to know where a pack's worker is, and why it died",
@@ -45,7 +45,7 @@ USES = {
     ACTOR_ID: "to know where a pack's worker is, and why it died",
     TRIAL_ACTOR: "to end a worker that stands still",
     READ_SETTINGS: "to have a local Ray use the token that is made for it",
-    TOKEN_LOADER: "to have a local Ray use the token that is made for it",
+    LOADER: "to have a local Ray use the token that is made for it",
     GCS_CLIENT: "to tell Ray that a node is about to go",
     DRAIN_REASON: "to tell Ray that a node is about to go",
     TAKE_SIGTERM: "to keep SIGTERM while Ray starts",
@@ -79,7 +79,7 @@ def read_authentication() -> None:
     """Have Ray in this process look again at how it authenticates: it remembers mode and token."""
     with contextlib.suppress(ClusterError):
         _part(READ_SETTINGS)("")
-        _part(TOKEN_LOADER)().reset_cache()
+        _part(LOADER)().reset_cache()
 
 
 def draining_nodes() -> frozenset[str]:
