@@ -10,9 +10,9 @@ from pathlib import Path
 
 from grok_sweeps.cluster.nodes import packs_a_gpu
 from grok_sweeps.cluster.ray_folder import ALSO, OBJECT_STORE_BYTES, RayFolder, plasma_folder
+from grok_sweeps.cluster.ray_private import read_authentication
 from grok_sweeps.cluster.ray_processes import OwnSession
 from grok_sweeps.cluster.ray_session import Tell
-from grok_sweeps.cluster.ray_state import read_authentication
 from grok_sweeps.cluster.resources import Resources
 from grok_sweeps.cluster.settings import own_token, prepare_ray, temporary_folders
 from grok_sweeps.cluster.stopping import STATES_WAIT_S
@@ -62,9 +62,9 @@ class LocalRay:
             undo.callback(read_authentication)
             undo.enter_context(own_token())
             read_authentication()
-            self._init(folder.path)
             scratch = folder.path / "tune"
             scratch.mkdir()
+            self._init(folder.path)
             self.scratch = str(scratch)
             self._after = undo.pop_all()
 

@@ -36,12 +36,16 @@ DRAIN_REASON = "ray.core.generated.autoscaler_pb2:DrainNodeReason.Value"
 TAKE_SIGTERM = "ray._private.utils:set_sigterm_handler"
 START_PROCESS = "ray._private.services:ConsolePopen"
 JOBS_REQUEST = "ray.job_submission:JobSubmissionClient._do_request"
+READ_SETTINGS = "ray._raylet:Config.initialize"
+LOADER = "ray._raylet:AuthenticationTokenLoader.instance"
 USES = {
     DRAINING: "to have packs leave a node that is about to go",
     ACTORS: "to know where a pack's worker is, and why it died",
     SESSION_FOLDER: "to read what a worker wrote before it died",
     ACTOR_ID: "to know where a pack's worker is, and why it died",
     TRIAL_ACTOR: "to end a worker that stands still",
+    READ_SETTINGS: "to have a local Ray use the token that is made for it",
+    LOADER: "to have a local Ray use the token that is made for it",
     GCS_CLIENT: "to tell Ray that a node is about to go",
     DRAIN_REASON: "to tell Ray that a node is about to go",
     TAKE_SIGTERM: "to keep SIGTERM while Ray starts",
@@ -69,6 +73,13 @@ def replaced(use: str, make: Callable[[Any], Any]) -> Iterator[None]:
         yield
     finally:
         setattr(import_module(module), name, before)
+
+
+def read_authentication() -> None:
+    """Have Ray in this process look again at how it authenticates: it remembers mode and token."""
+    with contextlib.suppress(ClusterError):
+        _part(READ_SETTINGS)("")
+        _part(LOADER)().reset_cache()
 
 
 def draining_nodes() -> frozenset[str]:

@@ -9,14 +9,6 @@ from grok_sweeps.cluster.nodes import Node
 from grok_sweeps.cluster.ray_private import actors, draining_nodes
 
 
-def read_authentication() -> None:
-    """Have Ray in this process look again at how it authenticates: it remembers mode and token."""
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined, unused-ignore]
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-
-
 class Demand:
     """A placement group that nothing uses: an autoscaler sees it and adds a node."""
 
