@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from datetime import UTC, datetime
@@ -21,8 +22,10 @@ from grok_sweeps.cluster.local_ray import LocalRay
 from grok_sweeps.cluster.monitor import Monitor
 from grok_sweeps.cluster.pack_progress import PackProgress
 from grok_sweeps.cluster.pack_queue import PackQueue
+from grok_sweeps.cluster.pack_runner import PackRunner
 from grok_sweeps.cluster.resources import Resources
 from grok_sweeps.cluster.stalls import Stalls
+from grok_sweeps.errors import ClusterError
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.packs import pack_of
 from grok_sweeps.spec import parse_spec
@@ -195,3 +198,34 @@ def test_times_in_events_and_in_the_log_say_their_zone(
         told = datetime.fromisoformat(text)
         assert told.tzinfo is not None, text
         assert before <= told <= after, text
+
+
+def test_a_full_temporary_folder_of_ray_is_the_sweep_s_reason(
+    sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Mock(**{"fit.side_effect": OSError(errno.ENOSPC, "No space left on device")})
+    monkeypatch.setattr(PackRunner, "_tuner", lambda *_: full)
+    session = LocalRay(Resources(1, None, "cpu", None))
+    monkeypatch.setattr(session, "start", lambda: None)
+    session.scratch = "/small"
+    monkeypatch.setattr(session, "close", lambda: None)
+    plan, text = sweep_store.load_plan(), sweep_store.load_spec_text()
+    assert plan is not None
+    assert text is not None
+    with pytest.raises(ClusterError, match="temporary folder /small: .*No space left on device.*RAY_TMPDIR"):
+        grok_sweeps.cluster.driver.run_sweep(sweep_store, text, plan, parse_spec(text).execution, session, Mock())
+    status = sweep_store.load_status() or {}
+    assert status["state"] == "failed"
+    assert "No space left on device" in status["reason"]
+    assert "\n" not in status["reason"]
+
+
+def test_a_driver_says_that_the_last_one_ended_without_a_word(sweep_store: SweepStore) -> None:
+    plan = sweep_store.load_plan()
+    assert plan is not None
+    before = {"sweep": sweep_store.sweep, "state": "running", "heartbeat_at": "2026-01-01T00:00:00+00:00"}
+    sweep_store.put_status(before)
+    monitor = Monitor(sweep_store, plan, Mock())
+    monitor.start()
+    events = monitor.finish("finished").events
+    assert any("ended without a word; its last heartbeat is of 2026-01-01T00:00:00" in event for event in events)
