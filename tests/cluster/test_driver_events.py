@@ -212,7 +212,7 @@ def test_a_full_temporary_folder_of_ray_is_the_sweep_s_reason(
     plan, text = sweep_store.load_plan(), sweep_store.load_spec_text()
     assert plan is not None
     assert text is not None
-    with pytest.raises(ClusterError, match="temporary folder /small: .*No space left on device.*RAY_TMPDIR"):
+    with pytest.raises(ClusterError, match=r"temporary folder /small: .*No space left on device.*RAY_TMPDIR"):
         grok_sweeps.cluster.driver.run_sweep(sweep_store, text, plan, parse_spec(text).execution, session, Mock())
     status = sweep_store.load_status() or {}
     assert status["state"] == "failed"
