@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,12 +12,18 @@ import torch
 
 from grok_sweeps.arms import ARMS, Held, Reference
 from grok_sweeps.config import RunConfig
+from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.tasks import n_pairs
 from grok_sweeps.train.engine import Engine, choose_engine
-from grok_sweeps.train.lanes import Joining, LaneStack, LaneTensors
+from grok_sweeps.train.lanes import DTYPES, STATE_TENSORS, Joining, LaneStack, LaneTensors
 from grok_sweeps.train.pack import PackSummary, PackTrainer
 from grok_sweeps.train.work import RunWork
+from tests.rounding import FLOOR, allowed, assert_near
+
+COUNTED = ("train_accuracy", "test_accuracy", "softmax_collapse", "saturation", "saturated_units")
+"""Readings that are shares of things counted."""
 
 CPU = torch.device("cpu")
 
@@ -70,6 +78,54 @@ def after(stack: LaneStack, name: str) -> torch.Tensor:
     return torch.stack([getattr(stack.state(k), name) for k in range(stack.n_lanes)]).double()
 
 
-def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """Largest distance over lanes, relative to the lane's length."""
-    return float(((ours - theirs).norm(dim=1) / theirs.norm(dim=1)).max())
+def continued(configs: Sequence[RunConfig], states: Sequence[LaneTensors], engine: Engine, *calls: int) -> LaneStack:
+    """A stack in the configs' precision that has done the steps of these calls from the states."""
+    dtype = DTYPES[configs[0].dtype]
+    begun = [LaneTensors(s.weights.to(dtype), s.moment1.to(dtype), s.moment2.to(dtype), s.step) for s in states]
+    stack = stack_of(configs, begun, engine)
+    for n_steps in calls:
+        stack.advance(n_steps)
+    return stack
+
+
+def exactly(configs: Sequence[RunConfig], states: Sequence[LaneTensors], n_steps: int) -> LaneStack:
+    """The same in float64, in plain torch on the CPU."""
+    return continued([replace(c, dtype="float64") for c in configs], states, Engine("eager", CPU), n_steps)
+
+
+def filled(configs: Sequence[RunConfig], n_steps: int = 5) -> list[LaneTensors]:
+    """States after a few steps in plain torch: Adam's moments are no longer those of a single gradient."""
+    stack = stack_of(configs, engine=Engine("eager", CPU))
+    stack.advance(n_steps)
+    return [stack.state(lane) for lane in range(stack.n_lanes)]
+
+
+def assert_states_near(
+    ours: LaneStack,
+    plain: LaneStack,
+    exact: LaneStack,
+    names: Sequence[str] = STATE_TENSORS,
+    floor: float = FLOOR,
+) -> None:
+    """Hold tensors of the lanes' states to float64; see `tests.rounding`."""
+    for name in names:
+        assert_near(after(ours, name), after(plain, name), after(exact, name), name, floor)
+
+
+def assert_readings_near(
+    configs: Sequence[RunConfig], ours: LaneStack, plain: LaneStack, exact: LaneStack, floor: float = FLOOR
+) -> None:
+    """Hold the lanes' readings to float64; of what is counted, one pair may fall on the other side of a threshold."""
+    mine, others, truth = (stack.read(range(len(configs))) for stack in (ours, plain, exact))
+    pairs = min(min(c.n_train, n_pairs(c.task, c.p) - c.n_train) for c in configs)
+    for name in READING_NAMES:
+        values = [read[name] for read in truth]
+        if math.isnan(values[0]):
+            assert all(math.isnan(read[name]) for read in mine), name
+            continue
+        error, plains = (
+            max(abs(read[name] - value) / (abs(value) or 1.0) for read, value in zip(reads, values, strict=True))
+            for reads in (mine, others)
+        )
+        bound = allowed(plains, floor) + (1 / pairs if name in COUNTED else 0.0)
+        assert error <= bound, f"{name}: {error:.2g} from float64, {bound:.2g} is allowed"
