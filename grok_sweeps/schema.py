@@ -108,8 +108,8 @@ RESOLVED = (
 READINGS = (
     Column("train_loss", _FLOAT, "nat", "mean loss over the train pairs"),
     Column("test_loss", _FLOAT, "nat", "mean loss over the test pairs"),
-    Column("train_accuracy", _FLOAT, "1", "share of train pairs answered correctly"),
-    Column("test_accuracy", _FLOAT, "1", "share of test pairs answered correctly"),
+    Column("train_accuracy", _FLOAT, "1", "share of train pairs whose class alone has the largest logit"),
+    Column("test_accuracy", _FLOAT, "1", "share of test pairs whose class alone has the largest logit"),
     Column("logit_scale", _FLOAT, "1", "L: mean over all pairs of the L2 norm of logits / tau"),
     Column("softmax_collapse", _FLOAT, "1", "share of train pairs whose correct-class probability rounds to 1"),
     Column("saturation", _FLOAT, "1", "share of all pairs whose largest probability exceeds 0.999"),

@@ -86,7 +86,7 @@ class Mlp(Network):
         n_lanes, device = len(view.inverse_tau), readout[0].device
         tables = torch.empty(n_lanes, 2, self.p, self.h, device=device)
         self.write_tables(weights, tables)
-        of_pairs = torch.empty(n_lanes, 4, n_pairs, device=device)
+        of_pairs = torch.empty(n_lanes, 5, n_pairs, device=device)
         of_units = torch.empty(2, n_lanes, dtype=torch.float64, device=device)
         kernels.mlp_everywhere(
             tables, readout, view.pairs.target.int(), view.inverse_tau, view.limit, of_pairs, of_units

@@ -123,12 +123,16 @@ class Forward(NamedTuple):
 
 
 class Everywhere(NamedTuple):
-    """What the readings need of all K pairs, with x = logits / tau: [L, K] of each pair and [L] of all."""
+    """What the readings need of all K pairs, with x = logits / tau: [L, K] of each pair and [L] of all.
+
+    `ahead` is 1 where the logit of the pair's class is above that of every other class, else 0.
+    """
 
     norm: Tensor
     of_class: Tensor
     log_of_class: Tensor
     log_of_largest: Tensor
+    ahead: Tensor
     mean_square: Tensor
     beyond: Tensor
 
@@ -178,9 +182,11 @@ class Network(ABC):
         """
         a, b = (x.expand(len(weights[self.embedding]), -1) for x in (view.pairs.a, view.pairs.b))
         logits, pre = self.forward(self.tables(weights), a, b)
-        x = logits.mul_(view.inverse_tau[:, None, None])
+        index = view.pairs.target[None, :, None].expand(len(logits), -1, 1)
+        of_class = logits.gather(2, index)
+        ahead = of_class[..., 0] > logits.scatter_(2, index, -torch.inf).amax(-1)
+        x = logits.scatter_(2, index, of_class).mul_(view.inverse_tau[:, None, None])
         log_q = log_probabilities(x, view.normalizer)
-        index = view.pairs.target[None, :, None].expand(len(x), -1, 1)
         mean_square = pre.square_().flatten(1).mean(1)
         torch.gt(pre, view.limit**2, out=pre)  # into floats: comparing into booleans takes five times as long
         return Everywhere(
@@ -188,6 +194,7 @@ class Network(ABC):
             x.gather(2, index)[..., 0],
             log_q.gather(2, index)[..., 0],
             log_q.amax(-1),
+            ahead,
             mean_square,
             pre.flatten(1).mean(1),
         )

@@ -74,8 +74,13 @@ class Probe:
 
     @cached_property
     def correct(self) -> Tensor:
-        """Whether each pair's class has the largest probability, [L, K]."""
-        return self.everywhere.log_of_class >= self.everywhere.log_of_largest
+        """Whether each pair's class has the largest probability, and alone the largest logit: no tie counts, [L, K].
+
+        Logits are compared as the network gives them. Divided by a large tau, or as logarithms of probabilities, those
+        of different classes may round to one number.
+        """
+        largest = self.everywhere.log_of_class >= self.everywhere.log_of_largest  # nowhere, where one is not finite
+        return largest & (self.everywhere.ahead > 0)
 
     @cached_property
     def losses(self) -> Tensor:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from packs import work_of
+from packs import CPU, work_of
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore
-from grok_sweeps.train.engine import choose_engine
+from grok_sweeps.train.engine import Engine, choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork, RunWork
 
@@ -28,7 +28,17 @@ def trainer(sweep_store: SweepStore) -> Callable[..., PackTrainer]:
             lanes=lanes,
             checkpoint_every_s=options.pop("checkpoint_every_s", 1e9),
         )
-        engine = options.pop("engine", None) or choose_engine("auto", torch.device("cpu"))
+        engine = options.pop("engine", None) or choose_engine("auto", CPU)
         return PackTrainer(options.pop("store", sweep_store), work, attempt, engine, provenance(None), **options)
 
     return make
+
+
+@pytest.fixture
+def interpreted(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """The fused engine on a CPU: its programs run in Triton's interpreter."""
+    if torch.cuda.is_available():
+        pytest.skip("the kernels run on the GPU that is here: test_cuda.py")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    fused = pytest.importorskip("interpreted_triton", reason="the fused kernels need Triton (pip install triton)")
+    return Engine("fused", CPU, fused.load())

@@ -56,16 +56,6 @@ LANES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """The fused engine on a CPU: its programs run in Triton's interpreter."""
-    if torch.cuda.is_available():
-        pytest.skip("the kernels run on the GPU that is here: test_cuda.py")
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    fused = pytest.importorskip("interpreted_triton", reason="the fused kernels need Triton (pip install triton)")
-    return Engine("fused", CPU, fused.load())
-
-
 @pytest.fixture(params=["native", "fused"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue("interpreted") if request.param == "fused" else choose_engine("native", CPU)

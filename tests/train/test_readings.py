@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from packs import complete, rows, stack_of
+from packs import CPU, complete, rows, stack_of
 from scipy.special import log_softmax, softmax
 from textbook import textbook_logits
 
@@ -20,6 +20,7 @@ from grok_sweeps.results import Store
 from grok_sweeps.schema import AT_GROK_NAMES, READING_NAMES
 from grok_sweeps.store import SweepStore
 from grok_sweeps.train.data import train_rows
+from grok_sweeps.train.engine import Engine, choose_engine
 from grok_sweeps.train.lanes import LaneTensors
 from grok_sweeps.train.network import network_of
 from grok_sweeps.train.record import RunRecord
@@ -84,7 +85,9 @@ def numpy_readings(config: RunConfig, before: torch.Tensor, after: torch.Tensor)
         loss = -np.log(probability[at, y])
     if config.loss == "mse":
         loss = ((x - np.eye(x.shape[1])[y]) ** 2).sum(1)
-    right = x.argmax(1) == y
+    others = x.copy()
+    others[at, y] = -np.inf
+    right = x[at, y] > others.max(1)
     pre = preactivations(config, parts, a, b)
     power = (np.abs(np.fft.rfft(parts["E"][: config.p].numpy(), axis=0)) ** 2).sum(1)[1:]
     n = network_of(config).layout.n_weights
@@ -131,6 +134,60 @@ def test_readings_equal_an_independent_computation(small_config: Make, variant: 
     gradient = (moments[1] - 0.9 * moments[0]) / 0.1
     lost = EPS * float(moments[0].norm() + moments[1].norm()) / 0.1  # what rounding the moments leaves of it
     assert read["grad_norm"] == pytest.approx(float(gradient.norm()), rel=FLOOR, abs=lost)
+
+
+@pytest.fixture(params=["eager", "native", "fused"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "fused":
+        fused: Engine = request.getfixturevalue("interpreted")
+        return fused
+    return choose_engine(request.param, CPU)
+
+
+def accuracies(config: RunConfig, flat: torch.Tensor, engine: Engine) -> tuple[float, float]:
+    state = LaneTensors(flat, torch.zeros_like(flat), torch.zeros_like(flat), 1)
+    read = stack_of([config], [state], engine).read([0])[0]
+    return read["train_accuracy"], read["test_accuracy"]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_tie_is_not_a_correct_answer(small_config: Make, engine: Engine, variant: str) -> None:
+    config = small_config(**VARIANTS[variant])
+    flat = torch.zeros_like(LaneTensors.fresh(config).weights)
+    assert accuracies(config, flat, engine) == (0.0, 0.0), "all classes alike"
+    if config.arch == "mlp":
+        classes = network_of(config).layout.views(flat[None])["b2"][0]
+        classes[[2, 3]] = 1.0
+        assert accuracies(config, flat, engine) == (0.0, 0.0), "two classes before all others"
+        classes[3] += torch.finfo(flat.dtype).eps
+        train = torch.zeros(config.p**2, dtype=torch.bool)
+        train[train_rows(config)] = True
+        a, b = (torch.from_numpy(x) for x in np.divmod(np.arange(config.p**2), config.p))
+        right = ((a + b) % config.p == 3).double()
+        expected = float(right[train].mean()), float(right[~train].mean())
+        assert accuracies(config, flat, engine) == pytest.approx(expected), "one class before all, as near as can be"
+
+
+@pytest.mark.parametrize("tau", [1e7, 1e30])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_a_network_answers_does_not_depend_on_the_temperature(
+    small_config: Make, engine: Engine, variant: str, tau: float
+) -> None:
+    config = small_config(**VARIANTS[variant])
+    flat = LaneTensors.fresh(config).weights
+    answered = accuracies(config, flat, engine)
+    assert max(answered) < 0.5
+    assert accuracies(replace(config, tau=tau), flat, engine) == answered
+
+
+@pytest.mark.parametrize("name", ["eager", "native"])
+def test_a_run_whose_probabilities_all_round_to_the_same_does_not_grok(
+    small_config: Make, trainer: Callable[..., Any], sweep_store: SweepStore, name: str
+) -> None:
+    config = small_config(p=23, tau=1e7, max_steps=2)
+    complete(trainer([config], lanes=1, engine=choose_engine(name, CPU)))
+    row = rows(sweep_store)[config.run_id]
+    assert (row["outcome"], row["memorized_step"], row["grokked_step"]) == ("censored", None, None)
 
 
 def test_the_turn_of_a_millionth_of_a_radian_is_read_to_a_thousandth_of_it(small_config: Make) -> None:

@@ -93,10 +93,11 @@ class FusedKernels:
         of_pairs: Tensor,
         of_units: Tensor,
     ) -> None:
-        """Of all P * P pairs and their logits / tau what the readings need, [L, 4, P * P].
+        """Of all P * P pairs and their logits / tau what the readings need, [L, 5, P * P].
 
-        They are the norm, the entry of the pair's class (`targets` [P * P]), and the logarithms of its probability and
-        of the largest. `of_units` [2, L] float64 takes the pre-activations' mean square and share beyond `limit`.
+        They are the norm, the entry of the pair's class (`targets` [P * P]), the logarithms of its probability and of
+        the largest, and 1 where its logit is above all others, else 0. `of_units` [2, L] float64 takes the
+        pre-activations' mean square and share beyond `limit`.
         """
         lanes, _, residues, units = tables.shape
         weights, bias = readout
@@ -180,7 +181,7 @@ def try_out(kernels: FusedKernels, device: torch.device) -> None:
         torch.tensor(x, device=device) for x in ([*range(rows)] * 2, [0, *[rows] * residues, *[2 * rows] * residues])
     ]
     targets = torch.zeros(residues**2, dtype=torch.int32, device=device)
-    of_pairs = torch.empty(1, 4, residues**2, device=device)
+    of_pairs = torch.empty(1, 5, residues**2, device=device)
     of_units = torch.empty(2, 1, dtype=torch.float64, device=device)
     kernels.mlp_logit_gradient(tables, readout, pairs, (ones,) * 4, activation, d_logits, normalize=True)
     kernels.mlp_table_gradient(tables, pairs[:2], by_row, activation, d_tables)

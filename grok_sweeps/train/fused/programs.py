@@ -2,7 +2,7 @@
 
 `logit_gradient` goes from the gathered tables through GELU and readout to the loss gradient with respect to the logits,
 and keeps the activations; `table_gradient` goes from their gradient through GELU's slope, computed again, to the sums
-of each residue's pairs; `everywhere` goes forward over all pairs and keeps four numbers of each. Sums have a fixed
+of each residue's pairs; `everywhere` goes forward over all pairs and keeps five numbers of each. Sums have a fixed
 order: no atomics, so a step is reproducible. Products split each float32 into three TF32 parts (`tf32x3`), which keeps
 float32's accuracy on tensor cores.
 
@@ -106,9 +106,11 @@ def everywhere(
     residues, n_units, classes, readout_stride, bias_stride, limit,
     ROWS: tl.constexpr, UNITS: tl.constexpr, CLASSES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Of each pair, x = logits / tau: norm, entry of its class, log-probabilities of that and the largest, [L, 4, K].
+    """What the readings need of each pair, with x = logits / tau.
 
-    Of each pair's pre-activations, [L, 2, K]: the sum of squares, and how many are beyond the limit.
+    [L, 5, K]: norm of x, its entry for the pair's class, log-probabilities of that and of the largest, and 1 where the
+    class's logit is above all others, else 0. [L, 2, K]: of its pre-activations the sum of squares, and how many are
+    beyond the limit.
     """
     lane = tl.program_id(1).to(tl.int64)
     n_pairs = residues * residues
@@ -130,17 +132,21 @@ def everywhere(
             z, pre * _below(pre), readout + lane * readout_stride, units, n_units, column, classes, PRECISION
         )
     z += tl.load(bias + lane * bias_stride + column, mask=real, other=0.0)[None, :]
+    target = tl.load(targets + pair, mask=used, other=0)
+    of_target = column[None, :] == target[:, None]
+    logit = tl.sum(tl.where(of_target, z, 0.0), 1)
+    others = tl.max(tl.where(of_target | (column >= classes)[None, :], float("-inf"), z), 1)
     x = tl.where(real[None, :], z * tl.load(inverse_tau + lane), 0.0)
     x_or_none = tl.where(real[None, :], x, float("-inf"))
     top = tl.max(x_or_none, 1)
     log_total = tl.log(tl.sum(tl.exp(x_or_none - top[:, None]), 1))
-    target = tl.load(targets + pair, mask=used, other=0)
-    of_class = tl.sum(tl.where(column[None, :] == target[:, None], x, 0.0), 1)
-    out = of_pairs + lane * 4 * n_pairs + pair
+    of_class = tl.sum(tl.where(of_target, x, 0.0), 1)
+    out = of_pairs + lane * 5 * n_pairs + pair
     tl.store(out, tl.sqrt(tl.sum(x * x, 1)), mask=used)
     tl.store(out + n_pairs, of_class, mask=used)
     tl.store(out + 2 * n_pairs, (of_class - top) - log_total, mask=used)
     tl.store(out + 3 * n_pairs, -log_total, mask=used)
+    tl.store(out + 4 * n_pairs, tl.where(logit > others, 1.0, 0.0), mask=used)
     tl.store(of_rows + lane * 2 * n_pairs + pair, squares, mask=used)
     tl.store(of_rows + (lane * 2 + 1) * n_pairs + pair, beyond, mask=used)
 

@@ -319,8 +319,10 @@ void mlp_gradient(int64_t lanes, int64_t rows, int64_t residues, int64_t units, 
 
 // What the readings need of all K = P * P pairs in the order a P + b, with x = (logit + bias) / tau.
 //
-// Readout and bias are `stride` and `bias_stride` floats apart from lane to lane. Of each pair, [L, 4, K]: the norm of x, its entry for the pair's class, and the logarithms of the softmax's entry there
-// and of the largest. The mean square of the pre-activations, and the share of them beyond `limit`: [L] each.
+// Readout and bias are `stride` and `bias_stride` floats apart from lane to lane. Of each pair, [L, 5, K]: the norm of
+// x, its entry for the pair's class, the logarithms of the softmax's entry there and of the largest, and 1 where the
+// class's logit is above all others, else 0. The mean square of the pre-activations, and the share of them beyond
+// `limit`: [L] each.
 void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t classes, int64_t stride,
                     int64_t bias_stride, float limit, const float *tables, const float *readout, const float *bias, const int32_t *targets,
                     const float *inverse_tau, float *of_pairs, double *mean_square, double *beyond, float *scratch) {
@@ -335,10 +337,11 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
     for (int64_t lane = 0; lane < lanes; ++lane) {
         const float *first = tables + lane * 2 * residues * units;
         const float *second = first + residues * units;
-        float *norm = of_pairs + lane * 4 * pairs;
+        float *norm = of_pairs + lane * 5 * pairs;
         float *of_class = norm + pairs;
         float *log_of_class = of_class + pairs;
         float *log_of_largest = log_of_class + pairs;
+        float *ahead = log_of_largest + pairs;
         double squares = 0.0;
         int64_t n_beyond = 0;
         const float *weights = readout + lane * stride;
@@ -366,10 +369,14 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
                 const int64_t pair = start + i;
                 float *__restrict x = tile + i * s.columns;
                 const float scale = inverse_tau[lane];
+                const float logit = x[targets[pair]] + shift[targets[pair]];
                 float top = -3.0e38f, square = 0.0f, total = 0.0f;
-#pragma omp simd reduction(max : top) reduction(+ : square)
+                int32_t reach = 0;  // classes whose logit is no less, its own among them
+#pragma omp simd reduction(max : top) reduction(+ : square, reach)
                 for (int64_t c = 0; c < s.columns; ++c) {
-                    x[c] = (x[c] + shift[c]) * scale;
+                    x[c] += shift[c];
+                    reach += x[c] + outside[c] >= logit;
+                    x[c] *= scale;
                     square += x[c] * x[c];
                     const float real = x[c] + outside[c];
                     top = real > top ? real : top;
@@ -381,6 +388,7 @@ void mlp_everywhere(int64_t lanes, int64_t residues, int64_t units, int64_t clas
                 of_class[pair] = x[targets[pair]];
                 log_of_class[pair] = (x[targets[pair]] - top) - log_total;
                 log_of_largest[pair] = -log_total;
+                ahead[pair] = reach == 1 ? 1.0f : 0.0f;
             }
         }
         mean_square[lane] = squares / static_cast<double>(pairs * units);

@@ -75,10 +75,11 @@ class Kernels:
         of_pairs: Tensor,
         of_units: Tensor,
     ) -> None:
-        """Of all P * P pairs and their logits / tau what the readings need, [L, 4, P * P].
+        """Of all P * P pairs and their logits / tau what the readings need, [L, 5, P * P].
 
-        They are the norm, the entry of the pair's class (`targets` [P * P]), and the logarithms of its probability and
-        of the largest. `of_units` [2, L] float64 takes the pre-activations' mean square and share beyond `limit`.
+        They are the norm, the entry of the pair's class (`targets` [P * P]), the logarithms of its probability and of
+        the largest, and 1 where its logit is above all others, else 0. `of_units` [2, L] float64 takes the
+        pre-activations' mean square and share beyond `limit`.
         """
         lanes, _, residues, units = tables.shape
         classes = readout[1].shape[1]
