@@ -6,7 +6,7 @@ and register it here with the axes that it uses; it is then a value of the axis 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from grok_sweeps.config import RunConfig
 
 LAYERS = ("embedding", "hidden", "readout")
-"""Layers among which `allocation` splits the norm."""
+"""Layers whose shares can be pinned, and among which `allocation` splits the norm."""
 THETA_MIN, THETA_MAX = 0.02, 0.98
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The norm of all weights that a run is held at and, where the arm sets them, each layer's own (in `LAYERS`)."""
+    """The norm of all weights that a run is held at and, where the arm sets them, each layer's own by its name."""
 
     norm: float
-    layers: tuple[float, ...] | None = None
+    layers: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What an arm may refer to: w_c, the control's layer shares (their squares sum to 1), the norm at the fork."""
+    """What an arm may refer to: w_c, the control's shares by layer (their squares sum to 1), the norm at the fork."""
 
     w_c: float | None = None
-    shares: tuple[float, float, float] | None = None
+    shares: Mapping[str, float] | None = None
     fork_norm: float | None = None
 
 
@@ -55,17 +55,25 @@ def _allocation(config: RunConfig, reference: Reference) -> Held:
     assert reference.shares is not None
     assert config.gamma is not None
     norm = _dose(config, reference.w_c)
-    f_embedding, f_hidden, f_readout = reference.shares
+    f_embedding, f_hidden, f_readout = (reference.shares[layer] for layer in LAYERS)
     theta = f_readout**2 / (f_embedding**2 + f_readout**2) * (1 + config.gamma)
     theta = min(max(theta, THETA_MIN), THETA_MAX)
     rest = (1 - f_hidden**2) ** 0.5
-    return Held(norm, (norm * rest * (1 - theta) ** 0.5, norm * f_hidden, norm * rest * theta**0.5))
+    layers = {
+        "embedding": norm * rest * (1 - theta) ** 0.5,
+        "hidden": norm * f_hidden,
+        "readout": norm * rest * theta**0.5,
+    }
+    return Held(norm, layers)
 
 
 def _dose(config: RunConfig, reference: float | None) -> float:
     assert config.rho is not None
     assert reference is not None
     return config.rho * reference
+
+
+SHARES = tuple(f"share_{layer}" for layer in LAYERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +83,11 @@ class Arm:
     held: Callable[[RunConfig, Reference], Held | None]
     axes: tuple[str, ...] = ()
 
+    @property
+    def uses_shares(self) -> bool:
+        """Whether it refers to the control's layer shares."""
+        return not set(SHARES).isdisjoint(self.axes)
 
-SHARES = tuple(f"share_{layer}" for layer in LAYERS)
 
 ARMS: dict[str, Arm] = {
     "free": Arm(_free),

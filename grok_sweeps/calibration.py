@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from grok_sweeps.arms import LAYERS
+from grok_sweeps.architectures import ARCHITECTURES
 from grok_sweeps.errors import CalibrationError
 
 
@@ -20,7 +20,8 @@ def resolve_control(
     """Resolve one control from the finished rows of its runs; `n_waiting` runs need it.
 
     Returns:
-        w_c, the layers' shares of the norm (their squares sum to 1), and the counts behind them.
+        w_c, the shares of the norm of the architecture's layers (their squares sum to 1; none where the rows lack a
+        layer's norm), and the counts behind them.
 
     Raises:
         CalibrationError: half of the runs or more did not grok.
@@ -37,15 +38,23 @@ def resolve_control(
             f"{horizon}, and w_c is the median of a majority; {n_waiting:,} runs wait for it. To go on, train "
             f"them on with `resume --max-steps N`, or pin w_c as a number.{also}"
         )
-    shares = {
-        f"share_{layer}": median(row[f"norm_{layer}_at_grok"] / row["weight_norm_at_grok"] for row in grokked)
-        for layer in LAYERS
-    }
-    scale = sum(v * v for v in shares.values()) ** 0.5
     return {
         "w_c": median(row["weight_norm_at_grok"] for row in grokked),
-        **{name: value / scale for name, value in shares.items()},
+        **_shares(grokked),
         "n_runs": len(run_ids),
         "n_grokked": len(grokked),
         "run_ids": sorted(run_ids),
     }
+
+
+def _shares(grokked: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Median share of each layer, by `share_<layer>`; of all layers or, where a norm is not read, of none."""
+    columns = {layer: f"norm_{layer}_at_grok" for layer in ARCHITECTURES[grokked[0]["arch"]].layers}
+    if any(row.get(column) is None for row in grokked for column in columns.values()):
+        return {}
+    shares = {
+        f"share_{layer}": median(row[column] / row["weight_norm_at_grok"] for row in grokked)
+        for layer, column in columns.items()
+    }
+    scale = sum(v * v for v in shares.values()) ** 0.5
+    return {name: value / scale for name, value in shares.items()}

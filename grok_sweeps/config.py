@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
 
+from grok_sweeps.architectures import ARCHITECTURES
 from grok_sweeps.arms import ARM_AXES, SHARES
 from grok_sweeps.tasks import n_pairs
 
@@ -135,11 +136,12 @@ class RunConfig:
         return None if self.stop == STOP_AT_BUDGET else int(self.stop.removeprefix("grokked").removeprefix("+") or 0)
 
     @property
-    def shares(self) -> tuple[float, float, float] | None:
-        """Pinned layer shares of the control: embedding, hidden, readout."""
-        if self.share_embedding is None or self.share_hidden is None or self.share_readout is None:
-            return None
-        return self.share_embedding, self.share_hidden, self.share_readout
+    def shares(self) -> dict[str, float] | None:
+        """Pinned shares of the control by layer, or None where they are not pinned for each of the architecture's."""
+        layers = ARCHITECTURES[self.arch].layers
+        pinned = {layer: getattr(self, f"share_{layer}", None) for layer in layers}
+        shares = {layer: share for layer, share in pinned.items() if share is not None}
+        return shares if len(shares) == len(layers) else None
 
     def control(self) -> RunConfig:
         """The free run at the same task, model, loss, lr and weight decay whose norm at grokking is w_c."""

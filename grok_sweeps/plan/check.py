@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from grok_sweeps.architectures import ARCHITECTURES, HEADS
 from grok_sweeps.arms import ARM_AXES, ARMS, LAYERS, SHARES
 from grok_sweeps.errors import SpecError
+from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.tasks import TASKS, is_prime, n_pairs
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def unused_keys(axes: RunAxes) -> frozenset[str]:
 def _faults(axes: RunAxes, written: frozenset[str], forked: bool) -> Iterator[str]:
     yield from _unused_faults(axes, written)
     yield from _arm_faults(axes, forked)
-    yield from _allocation_faults(axes)
+    yield from _share_faults(axes)
     yield from _network_faults(axes)
     yield from _data_faults(axes)
     yield from _seeding_faults(axes)
@@ -94,28 +95,55 @@ def _arm_faults(axes: RunAxes, forked: bool) -> Iterator[str]:
         yield "arm: 'fork' holds the norm relative to the state it starts from; add fork: {of: control, at_step: 800}."
 
 
-def _allocation_faults(axes: RunAxes) -> Iterator[str]:
-    if "allocation" not in axes.arm:
+def _share_faults(axes: RunAxes) -> Iterator[str]:
+    arms = [arm for arm in axes.arm if ARMS[arm].uses_shares]
+    if not arms:
         return
     for arch in axes.arch:
-        if ARCHITECTURES[arch].layers != LAYERS:
+        if "allocation" in arms and ARCHITECTURES[arch].layers != LAYERS:
             yield (
                 f"arm: 'allocation' splits the norm among {', '.join(LAYERS)}, and arch '{arch}' has "
                 f"{', '.join(ARCHITECTURES[arch].layers)}; use arch mlp."
             )
+        unread = [layer for layer in ARCHITECTURES[arch].layers if f"norm_{layer}" not in READING_NAMES]
+        if unread and "control" in (axes.w_c or ()):
+            yield (
+                f"w_c: arm '{arms[0]}' refers to the control's share of layer '{unread[0]}' of arch '{arch}', whose "
+                f"norm is not read; add a column norm_{unread[0]} to schema.READINGS."
+            )
     pinned = [name for name in SHARES if getattr(axes, name) is not None]
-    if not pinned and axes.w_c is not None and any(w_c != "control" for w_c in axes.w_c):
+    if pinned or any(w_c != "control" for w_c in axes.w_c or ()):
+        for arch in axes.arch:
+            yield from _pinned_share_faults(axes, arms[0], arch, pinned)
+
+
+def _pinned_share_faults(axes: RunAxes, arm: str, arch: str, pinned: list[str]) -> Iterator[str]:
+    """Shares are pinned for each layer of the architecture and no other."""
+    names = [f"share_{layer}" for layer in ARCHITECTURES[arch].layers]
+    unknown = [name for name in names if name not in SHARES]
+    if unknown:
         yield (
-            "share_hidden: with a pinned w_c arm 'allocation' needs the control's layer shares too; add "
-            "share_embedding, share_hidden and share_readout, or set w_c: control."
+            f"w_c: arm '{arm}' refers to all layer shares of arch '{arch}', and {', '.join(unknown)} cannot be pinned; "
+            "set w_c: control and pin no share."
         )
-    if pinned and len(pinned) < len(SHARES):
-        missing = next(name for name in SHARES if name not in pinned)
-        yield f"{missing}: is missing beside {pinned[0]}; pin all three layer shares, or none with w_c: control."
-    for shares in product(*(getattr(axes, name) or () for name in SHARES)):
+    if not pinned:
+        yield (
+            f"{names[0]}: with a pinned w_c arm '{arm}' needs the control's layer shares too; add {', '.join(names)}, "
+            "or set w_c: control."
+        )
+    for name in names:
+        if pinned and name not in pinned:
+            yield (
+                f"{name}: is missing beside {pinned[0]}; pin all layer shares of arch '{arch}', {', '.join(names)}, or "
+                "none with w_c: control."
+            )
+    for name in pinned:
+        if name not in names:
+            yield f"{name}: arch '{arch}' has no layer {name.removeprefix('share_')}; leave it out."
+    for shares in product(*(getattr(axes, name) or () for name in names)):
         if abs(sum(share**2 for share in shares) - 1) > SHARES_TOLERANCE:
             yield (
-                f"share_embedding: the squares of {', '.join(f'{s:g}' for s in shares)} sum to "
+                f"{names[0]}: the squares of {', '.join(f'{s:g}' for s in shares)} sum to "
                 f"{sum(s**2 for s in shares):.4f}; those of the shares of one norm sum to 1."
             )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from grok_sweeps.architectures import ARCHITECTURES
+from grok_sweeps.arms import ARMS, SHARES
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan.expand import Ancestor, Ancestry
@@ -53,6 +55,13 @@ def _resolved(store: SweepStore, config: RunConfig) -> RunConfig:
             "it first."
         )
     pinned = {"control_id": None, "w_c": control["w_c"]}
-    if config.arm == "allocation" and config.shares is None:
-        pinned |= {name: control[name] for name in ("share_embedding", "share_hidden", "share_readout")}
+    if ARMS[config.arm].uses_shares and config.shares is None:
+        names = [f"share_{layer}" for layer in ARCHITECTURES[config.arch].layers]
+        lacking = [name for name in names if name not in control or name not in SHARES]
+        if lacking:
+            raise SpecError(
+                f"fork.of: a run of arm '{config.arm}' and arch '{config.arch}' refers to {', '.join(lacking)} of its "
+                f"control, which cannot be pinned; fork it within its own sweep '{store.sweep}'."
+            )
+        pinned |= {name: control[name] for name in names}
     return replace(config, **pinned)

@@ -170,11 +170,15 @@ class _HeldNorm:
         self._total = column([h.norm if h else 1.0 for h in held])
         by_layer = [h.layers if h else None for h in held]
         self._layers = None
-        if any(by_layer):
+        if any(layers is not None for layers in by_layer):
+            for layers in by_layer:
+                if layers is not None and set(layers) != set(layout.layers):
+                    raise ValueError(
+                        f"Held.layers: an arm gives norms for {', '.join(layers)}, and the layers of the network are "
+                        f"{', '.join(layout.layers)}; give one for each."
+                    )
             self._by_layer = torch.tensor([bool(layers) for layers in by_layer], device=like.device)[:, None]
-            self._layers = [
-                column([layers[k] if layers else 1.0 for layers in by_layer]) for k in range(len(layout.layers))
-            ]
+            self._layers = [column([layers[name] if layers else 1.0 for layers in by_layer]) for name in layout.layers]
 
     def tensors(self) -> list[Tensor]:
         """The values that differ between lanes."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from grok_sweeps.arms import SHARES, Reference
+from grok_sweeps.architectures import ARCHITECTURES
+from grok_sweeps.arms import ARMS, Reference
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import CalibrationError
 from grok_sweeps.plan.kept import KEEP_ALL
@@ -98,7 +99,7 @@ def reference_of(config: RunConfig, controls: Mapping[str, Any]) -> Reference:
     """What a run's held norms refer to: its own w_c and shares, or those of its control in the calibration.
 
     Raises:
-        CalibrationError: the calibration has no such control.
+        CalibrationError: the calibration has no such control, or lacks a layer's share that the run's arm refers to.
     """
     if config.control_id and config.control_id not in controls:
         raise CalibrationError(
@@ -108,6 +109,13 @@ def reference_of(config: RunConfig, controls: Mapping[str, Any]) -> Reference:
     control = controls[config.control_id] if config.control_id else {}
     shares = config.shares
     if shares is None and control:
-        embedding, hidden, readout = (control[name] for name in SHARES)
-        shares = (embedding, hidden, readout)
+        names = {layer: f"share_{layer}" for layer in ARCHITECTURES[config.arch].layers}
+        missing = [name for name in names.values() if name not in control]
+        if missing and ARMS[config.arm].uses_shares:
+            raise CalibrationError(
+                f"control {config.control_id}: the sweep's calibration, written by an earlier version, has no "
+                f"{', '.join(missing)}, to which arm '{config.arm}' of arch '{config.arch}' refers; delete the sweep's "
+                "calibration.json and run the sweep again to make it from the control's rows."
+            )
+        shares = None if missing else {layer: control[name] for layer, name in names.items()}
     return Reference(control.get("w_c", config.w_c), shares)

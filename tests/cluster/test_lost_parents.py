@@ -2,57 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Callable, Sequence
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
-import torch
 
-import grok_sweeps.cluster.driver
-from grok_sweeps.cluster.driver import MOST_TIMES_AGAIN, RunReport, run_sweep
-from grok_sweeps.plan import Plan, PlannedRun, make_plan
-from grok_sweeps.provenance import provenance
+from grok_sweeps.cluster.driver import MOST_TIMES_AGAIN
+from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import RowLog
-from grok_sweeps.store.todo import horizon
-from grok_sweeps.train.engine import choose_engine
-from grok_sweeps.train.pack import PackTrainer
-from grok_sweeps.train.work import load_work, pack_content
+from tests.trained_here import TrainedHere, driven
 
 Forks = tuple[str, Plan]
-HOW: dict[str, Any] = {"device": "cpu", "engine": "eager", "threads": 1, "checkpoint_every_s": 1e9, "git_sha": None}
-
-
-class TrainedHere:
-    """A `PackRunner` without Ray: one pack a stage, in this process; `before` hears of each stage first."""
-
-    errors: Sequence[str] = ()
-    before: Callable[[SweepStore, int], None]
-
-    def __init__(self, store: SweepStore, plan: Plan, *_: Any) -> None:
-        self._store, self._plan = store, plan
-        self.stages: list[list[str]] = []
-        TrainedHere.last = self
-
-    last: TrainedHere
-
-    def run_stage(self, stage: int, runs: Sequence[PlannedRun], left: Any, extend_to: int | None = None) -> int:
-        if not runs:
-            return 0
-        TrainedHere.before(self._store, stage)
-        self.stages.append([run.run_id for run in runs])
-        horizons = {run.run_id: horizon(run.config, extend_to) for run in runs}
-        self._store.put_pack("pack", pack_content(runs, self._plan.parents, horizons, lanes=4, **HOW))
-        work, _ = load_work(self._store, "pack")
-        engine = choose_engine("eager", torch.device("cpu"))
-        trainer = PackTrainer(self._store, work, secrets.token_hex(4), engine, provenance(None))
-        while not trainer.advance(1.0).done:
-            pass
-        return 1
-
 
 SPEC = """
 name: forks
@@ -65,19 +26,6 @@ runs: {p: 11, d_model: 8, hidden: 16, arm: fork, rho: [0.9, 1.0], seeds: 2, max_
 def forks() -> Forks:
     """Two forks each of two parents."""
     return SPEC, make_plan(parse_spec(SPEC))
-
-
-def driven(text: str, plan: Plan, uri: str, before: Callable[[SweepStore, int], None]) -> tuple[RunReport, Mock]:
-    """Drive the sweep to its end; what was said."""
-    TrainedHere.before = staticmethod(before)
-    view = Mock()
-    store = SweepStore(open_objects(uri), "forks")
-    return run_sweep(store, text, plan, parse_spec(text).execution, Mock(), view), view
-
-
-@pytest.fixture(autouse=True)
-def _trained_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grok_sweeps.cluster.driver, "PackRunner", TrainedHere)
 
 
 @pytest.mark.parametrize("loss", ["damaged", "deleted"])
@@ -105,7 +53,7 @@ def test_a_parent_whose_state_is_lost_is_trained_again_and_then_its_forks(
     said = [call.args[0] for call in view.event.call_args_list]
     assert "1 runs are trained again: the states that forks start from are lost" in said
 
-    driven(text, plan, str(tmp_path / "whole"), lambda *_: None)
+    driven(text, plan, str(tmp_path / "whole"))
     found, expected = (rows(str(tmp_path / name)) for name in ("hurt", "whole"))
     assert found == expected
 
@@ -132,12 +80,11 @@ def test_a_longer_budget_says_which_runs_begin_again_since_their_states_were_not
     text = "name: forks\nruns: {p: 11, d_model: 8, hidden: 16, seeds: 2, max_steps: 75}\n"
     plan = make_plan(parse_spec(text))
     store = SweepStore(open_objects(str(tmp_path)), "forks")
-    driven(text, plan, str(tmp_path), lambda *_: None)
+    driven(text, plan, str(tmp_path))
     if keep == "forks":
         for run in plan.runs:
             store.objects.delete(store.layout.state(run.run_id, 75))
-    view = Mock()
-    report = run_sweep(store, text, plan, parse_spec(text).execution, Mock(), view, extend_to=100)
+    report, view = driven(text, plan, str(tmp_path), extend_to=100)
     assert report.state == "finished"
     said = [call.args[0] for call in view.event.call_args_list if "first step" in call.args[0]]
     assert (

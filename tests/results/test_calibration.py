@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from math import sqrt
 
 import pytest
 from results_rows import Row, full_row, grokked
 
+from grok_sweeps.architectures import ARCHITECTURES
 from grok_sweeps.calibration import resolve_control
 from grok_sweeps.errors import CalibrationError
 
 SHARES = {"embedding": 0.4, "hidden": 0.8, "readout": sqrt(1 - 0.16 - 0.64)}
 
 
-def _control(run_id: str, norm: float) -> Row:
-    layers = {f"norm_{layer}_at_grok": share * norm for layer, share in SHARES.items()}
-    return grokked(run_id, 100, weight_norm_at_grok=norm, **layers)
+def _control(run_id: str, norm: float, arch: str = "mlp", shares: Mapping[str, float] = SHARES) -> Row:
+    layers = {f"norm_{layer}_at_grok": share * norm for layer, share in shares.items()}
+    return grokked(run_id, 100, arch=arch, weight_norm_at_grok=norm, **layers)
 
 
 def _rows(norms: list[float], n_censored: int = 0) -> dict[str, Row]:
@@ -76,3 +79,18 @@ def test_the_error_names_the_horizon_and_the_modulus() -> None:
     rows = _rows([], 2)
     with pytest.raises(CalibrationError, match=r"p = 59.*max_steps = 1000"):
         resolve_control("c", list(rows), rows)
+
+
+@pytest.mark.parametrize("shares", [{"embedding": 0.6, "readout": 0.8}, dict.fromkeys("abcd", 0.5)])
+def test_the_shares_are_those_of_the_layers_that_the_architecture_has(
+    shares: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES, "own", replace(ARCHITECTURES["mlp"], layers=tuple(shares)))
+    rows = {f"g{k}": _control(f"g{k}", norm, "own", shares) for k, norm in enumerate((50.0, 52.0, 60.0))}
+    resolved = resolve_control("c", list(rows), rows)
+    found = {name.removeprefix("share_"): value for name, value in resolved.items() if name.startswith("share_")}
+    assert found == pytest.approx(shares)
+    rows["g1"].pop(f"norm_{next(iter(shares))}_at_grok")
+    unread = resolve_control("c", list(rows), rows)
+    assert unread["w_c"] == 52.0
+    assert not [name for name in unread if name.startswith("share_")], "shares of some layers would not sum to 1"

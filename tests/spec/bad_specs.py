@@ -126,7 +126,7 @@ BAD_SPECS: dict[str, BadSpec] = {
     "allocation without w_c": _runs("arm: allocation", "runs.w_c", "'allocation'", "'control'"),
     "allocation without shares": _runs("arm: allocation, w_c: 54.5", "share_", "pinned w_c", "w_c: control"),
     "allocation with one share": _runs(
-        "arm: allocation, w_c: 54.5, share_hidden: 0.8", "share_embedding", "share_hidden", "all three"
+        "arm: allocation, w_c: 54.5, share_hidden: 0.8", "share_embedding", "share_hidden", "pin all layer shares"
     ),
     "shares of more than the whole": _runs(
         "arm: allocation, w_c: 54.5, share_embedding: 0.8, share_hidden: 0.8, share_readout: 0.8", "1.9200", "sum to 1"

@@ -129,7 +129,9 @@ def test_allocation_takes_its_shares_from_the_control_or_from_the_spec() -> None
         "runs: {arm: allocation, w_c: 54.5, share_embedding: 0.385913, share_hidden: 0.803854, seeds: 1, "
         "share_readout: 0.452647}"
     )
-    assert [(c.gamma, c.shares) for c in pinned] == [(0.0, (0.385913, 0.803854, 0.452647))]
+    assert [(c.gamma, c.shares) for c in pinned] == [
+        (0.0, {"embedding": 0.385913, "hidden": 0.803854, "readout": 0.452647})
+    ]
 
 
 @pytest.mark.parametrize(("stop", "after"), [("grokked", 0), ("grokked+500", 500), ("budget", None)])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from grok_sweeps.calibration import resolve_control
 from grok_sweeps.plan import make_plan
 from grok_sweeps.provenance import provenance
 from grok_sweeps.results import Store, open_store
@@ -46,6 +47,13 @@ def test_calibration_packs_and_status_are_read(sweep: SweepStore) -> None:
     assert sum(len(load_work(sweep, pack)[0].runs) for pack in ("control", "ended", "under-way")) == len(plan.runs)
     assert status is not None
     assert status["state"] == "interrupted"
+
+
+def test_a_calibration_made_anew_from_the_rows_is_the_same_to_the_bit(sweep: SweepStore) -> None:
+    plan, log = sweep.load_plan(), RowLog(sweep)
+    log.refresh()
+    assert plan is not None
+    assert {c: resolve_control(c, ids, log.rows) for c, ids in plan.controls.items()} == sweep.load_calibration()
 
 
 def test_rows_and_curves_are_read(store: Store, sweep: SweepStore) -> None:

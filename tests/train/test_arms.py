@@ -40,23 +40,26 @@ def test_an_allocation_moves_norm_between_embedding_and_readout_and_no_more(
 ) -> None:
     length = math.hypot(*parts)
     embedding, hidden, readout = (part / length for part in parts)
-    held = ARMS["allocation"].held(config_of("allocation", rho, gamma), Reference(w_c, (embedding, hidden, readout)))
+    shares = {"embedding": embedding, "hidden": hidden, "readout": readout}
+    held = ARMS["allocation"].held(config_of("allocation", rho, gamma), Reference(w_c, shares))
     assert held is not None
     assert held.layers is not None
     assert held.norm == pytest.approx(rho * w_c)
-    assert math.hypot(*held.layers) == pytest.approx(held.norm)
-    assert held.layers[1] == pytest.approx(hidden * held.norm)
+    assert math.hypot(*held.layers.values()) == pytest.approx(held.norm)
+    assert held.layers["hidden"] == pytest.approx(hidden * held.norm)
     theta0 = readout**2 / (embedding**2 + readout**2)
     theta = sorted((THETA_MIN, theta0 * (1 + gamma), THETA_MAX))[1]
-    assert held.layers[2] ** 2 / (held.layers[0] ** 2 + held.layers[2] ** 2) == pytest.approx(theta)
+    assert held.layers["readout"] ** 2 / (held.layers["embedding"] ** 2 + held.layers["readout"] ** 2) == pytest.approx(
+        theta
+    )
 
 
 def test_published_shares_of_six_digits_still_give_the_whole_norm() -> None:
-    shares = (0.385913, 0.803854, 0.452647)
+    shares = {"embedding": 0.385913, "hidden": 0.803854, "readout": 0.452647}
     held = ARMS["allocation"].held(config_of("allocation", 1.0, 0.3), Reference(54.4893, shares))
     assert held is not None
     assert held.layers is not None
-    assert math.hypot(*held.layers) == pytest.approx(54.4893, rel=1e-12)
+    assert math.hypot(*held.layers.values()) == pytest.approx(54.4893, rel=1e-12)
 
 
 @many
@@ -77,7 +80,7 @@ def test_holding_scales_the_matrices_to_their_norms_and_touches_nothing_else(
 ) -> None:
     before = torch.randn(LAYOUT.n_parameters, generator=torch.Generator().manual_seed(seed))
     after = before.clone()
-    held = Held(norm) if layers is None else Held(math.hypot(*layers), layers)
+    held = Held(norm) if layers is None else Held(math.hypot(*layers), dict(zip(LAYOUT.layers, layers, strict=True)))
     hold(after, held, LAYOUT)
     n = LAYOUT.n_weights
     assert float(after[:n].double().norm()) == pytest.approx(held.norm, rel=1e-6)
@@ -96,12 +99,27 @@ def test_an_allocation_of_the_controls_own_norms_leaves_the_weights_where_they_a
     small_config: Callable[..., RunConfig],
 ) -> None:
     weights = torch.randn(LAYOUT.n_parameters, generator=torch.Generator().manual_seed(1))
-    norms = [float(weights[span].norm()) for span in LAYOUT.layers.values()]
-    w_c = math.hypot(*norms)
-    shares = (norms[0] / w_c, norms[1] / w_c, norms[2] / w_c)
+    norms = {layer: float(weights[span].norm()) for layer, span in LAYOUT.layers.items()}
+    w_c = math.hypot(*norms.values())
+    shares = {layer: norm / w_c for layer, norm in norms.items()}
     config = small_config(arm="allocation", rho=1.0, gamma=0.0, w_c=w_c, clamp_from_step=1)
     held = ARMS["allocation"].held(config, Reference(w_c, shares))
     assert held is not None
     after = weights.clone()
     hold(after, held, LAYOUT)
     torch.testing.assert_close(after, weights, rtol=FLOOR, atol=0)
+
+
+def test_norms_go_to_their_layers_in_whatever_order_they_are_named() -> None:
+    weights = torch.randn(LAYOUT.n_parameters, generator=torch.Generator().manual_seed(1))
+    named = {"readout": 3.0, "embedding": 1.0, "hidden": 2.0}
+    hold(weights, Held(14.0**0.5, named), LAYOUT)
+    assert {layer: float(weights[span].norm()) for layer, span in LAYOUT.layers.items()} == pytest.approx(named)
+
+
+@pytest.mark.parametrize("layers", [("embedding", "readout"), ("embedding", "hidden", "readout", "position"), ()])
+def test_norms_of_other_layers_than_the_networks_are_refused(layers: tuple[str, ...]) -> None:
+    weights = torch.ones(LAYOUT.n_parameters)
+    with pytest.raises(ValueError, match=r"layers of the network are embedding, hidden, readout; give one for each"):
+        hold(weights, Held(1.0, dict.fromkeys(layers, 1.0)), LAYOUT)
+    assert torch.equal(weights, torch.ones(LAYOUT.n_parameters))

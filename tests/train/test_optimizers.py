@@ -96,8 +96,8 @@ def allocation(small_config: Make, gamma: float, seed: int = 1, rho: float = 1.0
     return small_config(seed, arm="allocation", gamma=gamma, rho=rho, w_c=W_C, clamp_from_step=10, **SHARES)
 
 
-def layer_norms(config: RunConfig, weights: torch.Tensor) -> tuple[float, ...]:
-    return tuple(float(weights[span].double().norm()) for span in network_of(config).layout.layers.values())
+def layer_norms(config: RunConfig, weights: torch.Tensor) -> dict[str, float]:
+    return {layer: float(weights[span].double().norm()) for layer, span in network_of(config).layout.layers.items()}
 
 
 @pytest.mark.parametrize("gamma", [-0.6, -0.3, 0.0, 0.3, 0.6])
@@ -105,7 +105,7 @@ def test_an_allocation_splits_one_norm(small_config: Make, gamma: float) -> None
     held = held_of(allocation(small_config, gamma))
     assert held is not None
     assert held.layers is not None
-    embedding, hidden, readout = held.layers
+    embedding, hidden, readout = (held.layers[layer] for layer in ("embedding", "hidden", "readout"))
     norm = 1.05 * W_C
     assert held.norm == pytest.approx(norm)
     assert embedding**2 + hidden**2 + readout**2 == pytest.approx(norm**2)
@@ -120,11 +120,11 @@ def test_no_gamma_keeps_the_controls_shares_and_extreme_ones_are_clipped(small_c
         held = held_of(allocation(small_config, gamma))
         assert isinstance(held, Held)
         assert held.layers is not None
-        return held.layers[2] ** 2 / (held.layers[0] ** 2 + held.layers[2] ** 2)
+        return held.layers["readout"] ** 2 / (held.layers["embedding"] ** 2 + held.layers["readout"] ** 2)
 
     plain = held_of(allocation(small_config, 0.0, rho=1.0))
     assert plain is not None
-    assert plain.layers == pytest.approx([W_C * share for share in SHARES.values()])
+    assert plain.layers == pytest.approx({name.removeprefix("share_"): W_C * share for name, share in SHARES.items()})
     assert (fraction(-1.0), fraction(5.0)) == (pytest.approx(0.02), pytest.approx(0.98))
 
 
@@ -137,7 +137,7 @@ def test_held_norms_are_kept_to_a_millionth_in_lanes_of_every_arm(small_config: 
     together.advance(9)
     for _ in range(50):
         together.advance(1)
-        assert sum(n**2 for n in layer_norms(clamped, together.state(1).weights)) ** 0.5 == pytest.approx(
+        assert sum(n**2 for n in layer_norms(clamped, together.state(1).weights).values()) ** 0.5 == pytest.approx(
             1.1 * W_C, rel=1e-6
         )
         for lane in (2, 3):
