@@ -26,7 +26,7 @@ from grok_sweeps.cluster.hooks import Hooks, open_hooks
 from grok_sweeps.cluster.monitor import Monitor, View
 from grok_sweeps.cluster.pack_runner import PackRunner
 from grok_sweeps.cluster.ray_session import RaySession
-from grok_sweeps.cluster.stopping import StopOnSignal
+from grok_sweeps.cluster.stopping import STOPPED_FOR_A_REASON, StopOnSignal
 from grok_sweeps.errors import CalibrationError, ClusterError, StoreError
 from grok_sweeps.plan import Plan, PlannedRun
 from grok_sweeps.progress import Progress
@@ -39,8 +39,6 @@ from grok_sweeps.store.todo import Todo
 from grok_sweeps.train.failed import one_line
 
 SHOW_CURSOR = "\x1b[?25h"
-RAY_DIED = 3
-"""Exit code of a driver whose Ray has died: the sweep is interrupted, to be gone on with."""
 MOST_TIMES_AGAIN = 3
 """How often one driver has a fork's parent trained again whose state is lost."""
 
@@ -166,14 +164,16 @@ def _end_without_ray(monitor: Monitor, hooks: Hooks, ending: threading.Lock, rea
     """
     if not ending.acquire(blocking=False):
         return
-    monitor.event(f"{reason}; the driver ends, run the same command again to go on")
-    progress = monitor.finish("interrupted", reason)
-    hooks.end("interrupted", progress, [reason], idle=False)
-    if sys.stdout.isatty():
-        sys.stdout.write(SHOW_CURSOR)
-    with contextlib.suppress(OSError):
+    try:
+        with contextlib.suppress(Exception):  # the view may fail, and the status is to be written
+            monitor.event(f"{reason}; the driver ends, run the same command again to go on")
+        progress = monitor.finish("interrupted", reason)
+        hooks.end("interrupted", progress, [reason], idle=False)
+        if sys.stdout.isatty():
+            print(SHOW_CURSOR, end="", flush=True)
         print(f"error: sweep '{progress.sweep}' was stopped: {reason}.", file=sys.stderr, flush=True)
-    os._exit(RAY_DIED)
+    finally:
+        os._exit(STOPPED_FOR_A_REASON)
 
 
 def _say_what_is_again(store: SweepStore, monitor: Monitor, n_failed: int, todo: Sequence[PlannedRun]) -> None:
@@ -217,7 +217,7 @@ class _StageOrder:
             if self._times[run.run_id] > MOST_TIMES_AGAIN:
                 name = self._store.layout.state(run.run_id, run.config.max_steps)
                 self.errors.append(
-                    f"{name}: damaged or missing however often it is made ({MOST_TIMES_AGAIN} times), and forks start "
+                    f"{name}: still damaged or missing after {MOST_TIMES_AGAIN} attempts, and forks start "
                     "from it; see what deletes or damages the store's files."
                 )
         if not self.errors:

@@ -32,8 +32,8 @@ PREFLIGHT_PASSED = "preflight passed"
 WAITING = "waiting for room"
 """What is told begins so while the cluster has no room and is given time to make some."""
 CONNECT_S = 5.0
-HEAD_PATIENCE_S = 40.0
-"""How long a head may be away; after a minute Ray aborts the driver's process."""
+HEAD_PATIENCE_S = 20.0
+"""How long a head may be away: less than the grace of Slurm and Kubernetes, which end it together with the driver."""
 LOOK_EVERY_S = 2.0
 
 
@@ -132,13 +132,13 @@ class JoinedRay:
 
     def close(self) -> None:
         """Leave."""
-        self._watch.end()
         if self.scratch:
             import ray
 
             ray.shutdown()
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.scratch = ""
+        self._watch.end()
 
     def on_loss(self, end: Callable[[str], None]) -> None:
         """Call `end` once the cluster's head has been gone for `HEAD_PATIENCE_S`; it may come back before."""

@@ -35,6 +35,7 @@ class LocalRay:
         self.bad_nodes: frozenset[str] = frozenset()
         self._processes = OwnSession()
         self._closing = threading.Event()
+        self._watching: threading.Thread | None = None
         self._end: Callable[[str], None] = lambda reason: None  # noqa: ARG005
 
     def prepare(
@@ -90,7 +91,8 @@ class LocalRay:
             raise ClusterError(
                 f"Ray does not start on this machine: {one_line(error)} `grok-sweeps doctor` looks for the reason."
             ) from error
-        threading.Thread(target=self._watch, name="ray-watch", daemon=True).start()
+        self._watching = threading.Thread(target=self._watch, name="ray-watch", daemon=True)
+        self._watching.start()
 
     def on_loss(self, end: Callable[[str], None]) -> None:
         """Call `end` with the reason once Ray has died and its workers have written what they could."""
@@ -112,6 +114,8 @@ class LocalRay:
 
     def close(self) -> None:
         """End Ray."""
+        if self._watching is not None and self._processes.lost():  # it ends the process once the states are written
+            self._watching.join()
         self._closing.set()
         if self.scratch:
             import ray

@@ -32,7 +32,7 @@ HOPELESS = 5
 """Attempts in a row without progress of any pack after which all are given up, a worker and a try."""
 
 STARTS = 2
-"""Workers in a row that die while they come up after which all packs are given up, a worker."""
+"""Failed starts in a row, per worker, after which all packs are given up, where no worker has ever come up."""
 
 BAD_NODE = 3
 
@@ -79,6 +79,7 @@ class PackQueue:
         self.workers = workers
         self._fruitless = 0
         self._not_up = 0
+        self._came_up = False
         self._fruitless_on: Counter[str] = Counter()
         self._closed = False
         self.given_up: list[str] = []
@@ -119,6 +120,7 @@ class PackQueue:
     def began(self) -> None:
         """A worker came up."""
         self._not_up = 0
+        self._came_up = True
 
     def got_on(self, node: str | None) -> None:
         """An attempt on this node has written a row or a newer state."""
@@ -174,7 +176,7 @@ class PackQueue:
         if came_up:
             why = f"its worker was lost {attempt.lost} times in a row without progress: {why}"
         else:
-            why = f"the last one died before its first step and said: {why}"
+            why = f"its worker died before its first step: {why}"
         return self._next(attempt, why, left, enough=attempt.lost > self._max_failures)
 
     def raised(
@@ -206,7 +208,7 @@ class PackQueue:
             return Next.OVER
         if self._closed:
             return Next.LEFT
-        no_worker = self._not_up >= STARTS * self.workers
+        no_worker = not self._came_up and self._not_up >= STARTS * self.workers
         hopeless = no_worker or self._fruitless >= HOPELESS * self.workers * (self._max_failures + 1)
         if no_worker:
             why = f"no worker comes up, {self._not_up} were tried; {why}"

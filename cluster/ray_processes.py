@@ -22,18 +22,17 @@ from grok_sweeps.cluster.ray_private import START_PROCESS, TAKE_SIGTERM, replace
 HELD_BACK = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _NEEDED = ("gcs_server", "raylet")
 _WATCH = """
-folder=$1
-shift
-sessions=" $* "
+trap '' TERM INT HUP
+read -r sessions
 read -r line && exit
 for process in /proc/[0-9]*; do
     { read -r line <"$process/stat"; } 2>/dev/null || continue
     set -- ${line##*) }
-    case "$sessions" in *" $4 "*) kill -9 "${process#/proc/}" 2>/dev/null ;; esac
+    case " $sessions " in *" $4 "*) kill -9 "${process#/proc/}" 2>/dev/null ;; esac
 done
-rm -rf -- "$folder"
+rm -rf -- "$0"
 """
-"""Waits for a line from the driver; where its end comes first, the driver is gone, and its sessions and folder go."""
+"""Reads the sessions, then waits. At the end of its input the driver is dead: it kills the sessions and deletes `$0`."""
 _LOOK_EVERY_S = 0.1
 
 
@@ -74,16 +73,23 @@ class OwnSession:
 
             return start
 
-        with own_sigterm(), replaced(START_PROCESS, in_a_session):
-            yield
-        sessions = [str(process.pid) for process in self._started]
         self._watcher = subprocess.Popen(  # noqa: S603
-            ["/bin/sh", "-c", _WATCH, "sh", str(folder), *sessions],
+            ["/bin/sh", "-c", _WATCH, str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        with own_sigterm(), replaced(START_PROCESS, in_a_session):
+            yield
+        self._tell(" ".join(str(process.pid) for process in self._started))
+
+    def _tell(self, line: str) -> None:
+        assert self._watcher is not None
+        assert self._watcher.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._watcher.stdin.write(f"{line}\n".encode())
+            self._watcher.stdin.flush()
 
     def lost(self) -> str | None:
         """The name of a process that Ray cannot do without and that has ended; None while all are there."""
@@ -113,8 +119,8 @@ class OwnSession:
             process.wait()
         self._started.clear()
         if self._watcher is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._watcher.communicate(b"\n")
+            self._tell("\n")  # two lines: it may not have been told the sessions
+            self._watcher.communicate()
             self._watcher = None
 
     def _titled(self, title: str) -> set[int]:

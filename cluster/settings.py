@@ -111,7 +111,7 @@ def use_token(token: str | None) -> None:
 def own_token() -> Iterator[None]:
     """A token for a Ray of this process alone, made here and written nowhere; else Ray writes one to HOME.
 
-    Where the environment says how Ray is to authenticate, or with which token, that stays.
+    A mode or a token in the environment stays.
     """
     before = {name: os.environ.get(name) for name in _AUTHENTICATION}
     if (before["RAY_AUTH_MODE"] or "token").lower() == "token" and not before["RAY_AUTH_TOKEN"]:

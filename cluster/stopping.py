@@ -7,6 +7,8 @@ import time
 from threading import Event
 from typing import Any
 
+STOPPED_FOR_A_REASON = 3
+"""Exit code of a sweep that stopped in good order by itself, or was cancelled, to be gone on with."""
 STATES_WAIT_S = 90.0
 """Longest wait of a driver that stops for the packs under way to write their states."""
 

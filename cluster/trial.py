@@ -62,7 +62,8 @@ class PackTrial(tune.Trainable):
     _attempt: str
     _notes: list[str]
     _stopping = False
-    _stepping = False
+    _busy = False
+    """Whether a signal has to wait: it trains, or writes states."""
     _begun = False
     _spent = False
 
@@ -104,14 +105,16 @@ class PackTrial(tune.Trainable):
                 self._begin()
             if self._trainer is None:
                 return {"stopped": True, "done": True}
-            self._stepping = True
+            self._busy = True
             summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: asked or leaving or self._stopping)
         except GrokSweepsError as error:  # of the store or the machine, not of the pack
             return self._useless(error)
         except Exception as error:
             return self._raised(error)
         finally:
-            self._stepping = False
+            self._busy = False
+        if self._stopping and not (summary.stopped or summary.done):  # it came after the last look
+            self._end()
         notes, self._notes = self._notes + self._trainer.notes, []
         self._trainer.notes.clear()
         if summary.stopped:  # the states are written; after a signal the next call is the end
@@ -227,6 +230,7 @@ class PackTrial(tune.Trainable):
 
     def _leave(self) -> list[str]:
         """Write the lanes' states; return what is to be told. No failure is the next pack's: the older state stays."""
+        busy, self._busy = self._busy, True  # a signal meanwhile must not cut the writing short
         trainer, self._trainer = self._trainer, None
         try:
             if trainer is not None and not trainer.done:
@@ -239,6 +243,8 @@ class PackTrial(tune.Trainable):
                 f"no state was written at the end of an attempt: {one_line(error)}; "
                 f"steps that are trained again: {', '.join(lost[:MOST_TOLD]) or 'none'}{more}"
             ]
+        finally:
+            self._busy = busy
         return []
 
     def _end(self) -> NoReturn:
@@ -250,7 +256,7 @@ class PackTrial(tune.Trainable):
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self._stopping = True
-        if not self._stepping:
+        if not self._busy:
             self._end()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,9 +22,6 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import cpu_name
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore, open_objects
-
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores; torch has one thread in each test anyway
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if not torch.cuda.is_available():  # on a GPU the kernels are compiled: test_cuda.py
     with contextlib.suppress(ImportError):

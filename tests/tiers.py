@@ -13,7 +13,6 @@ import pytest
 TESTS = Path(__file__).parent
 RAY_FOLDERS = ("cluster",)
 RAY_FIXTURES = {"sweeping", "ray_cluster", "nodes", "site"}
-SLOW_FIXTURES = RAY_FIXTURES
 """A sweep in the background, which is there to be killed or stopped, and clusters of several nodes."""
 
 
@@ -25,7 +24,7 @@ def starts_ray(item: pytest.Item) -> bool:
 
 def is_slow(item: pytest.Item) -> bool:
     """Whether `make test` leaves it to `make test-all`."""
-    return _asks_for(item, SLOW_FIXTURES) and item.get_closest_marker("quick") is None
+    return _asks_for(item, RAY_FIXTURES) and item.get_closest_marker("quick") is None
 
 
 def _asks_for(item: pytest.Item, fixtures: set[str]) -> bool:

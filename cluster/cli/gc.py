@@ -51,8 +51,8 @@ def gc(
         for why, group in _by_why(items).items():
             table.add_row(name, why, f"{len(group):,}", size(sum(item.n_bytes for item in group)))
     for one in cut:
-        fix = "it is done now" if delete else f"`grok-sweeps resume {one.sweep}` or gc --delete does the rest"
-        out.print(f"sweep '{one.sweep}': its compaction was cut short; {fix}", highlight=False, soft_wrap=True)
+        fix = "" if delete else f"; `grok-sweeps resume {one.sweep}` or gc --delete does the rest"
+        out.print(f"sweep '{one.sweep}': its compaction was cut short{fix}", highlight=False, soft_wrap=True)
     if table.row_count:
         out.print(table)
     if delete:
@@ -61,7 +61,11 @@ def gc(
             _discard(found[one.sweep])
         _discard(found.get("(doctor)", ()))
         for one in cut:
-            compact(one)
+            done = compact(one)
+            out.print(
+                f"sweep '{one.sweep}': {done.files_before:,} files of rows and curves compacted into {done.files_after:,}",
+                highlight=False,
+            )
     if not table.row_count:
         out.print("nothing to delete", highlight=False)
         return

@@ -34,6 +34,7 @@ from grok_sweeps.cluster.local_ray import LocalRay
 from grok_sweeps.cluster.ray_session import RaySession
 from grok_sweeps.cluster.resources import choose_resources
 from grok_sweeps.cluster.settings import ALLOCATOR, is_ray_job, ray_token, this_machine, use_token
+from grok_sweeps.cluster.stopping import STOPPED_FOR_A_REASON
 from grok_sweeps.cluster.views import duration, failed_runs, open_view, plain_line
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import Plan, make_plan
@@ -42,9 +43,6 @@ from grok_sweeps.spec import SweepSpec, load_spec, with_execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 from grok_sweeps.store.ancestry import stored_ancestry
-
-STOPPED_FOR_A_REASON = 3
-"""Exit code of a sweep that stopped in good order by itself, or was cancelled, to be gone on with."""
 
 DriveAddressOption = Annotated[
     str | None,

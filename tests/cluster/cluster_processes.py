@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import io
 import os
+import signal
 import subprocess
 import sys
 import termios
@@ -90,6 +91,8 @@ class Sweeping:
         terminal: int | None = None,
     ) -> None:
         def take_terminal() -> None:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and would be here
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             if terminal is not None:
                 fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 

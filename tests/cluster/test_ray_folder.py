@@ -153,7 +153,10 @@ execution: {workers: 1, device: cpu}
 def _in_a_namespace(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """A shell script with mounts of its own, in `folder`; `$GS` is the command line."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    command = ["unshare", "--mount", "bash", "-c", f"mount --make-rprivate / && {script}"]
+    kept = folder / "kept"  # this code, in case it lies in a folder that the script hides
+    kept.mkdir(exist_ok=True)
+    script = f"mount --make-rprivate / && mount --bind {ROOT} {kept} && {script}"
+    command = ["unshare", "--mount", "bash", "-c", script]
     return subprocess.run(
         command,
         cwd=folder,
@@ -176,13 +179,21 @@ def no_tmp() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-READ_ONLY = "mount -t tmpfs -o ro none {}"
+def _hidden(folder: str, kept: Path, *, read_only: bool = False) -> str:
+    """Commands that put an empty file system over a folder, with this code in it where that lay there."""
+    commands = [f"mount -t tmpfs none {folder}"]
+    if ROOT.is_relative_to(folder):
+        commands += [f"mkdir -p {ROOT}", f"mount --bind {kept} {ROOT}"]
+    if read_only:
+        commands.append(f"mount -o remount,ro {folder}")
+    return " && ".join(commands)
 
 
 def test_a_sweep_trains_with_a_long_tmpdir_another_users_folder_and_no_home(no_tmp: Path) -> None:
     long = no_tmp / LONG
     long.mkdir()
-    script = "mount -t tmpfs none /tmp && mkdir -m 700 /tmp/ray && chown 12345 /tmp/ray && $GS run tiny.yaml --store S"
+    hidden = _hidden("/tmp", no_tmp / "kept")
+    script = f"{hidden} && mkdir -m 700 /tmp/ray && chown 12345 /tmp/ray && $GS run tiny.yaml --store S"
     ended = _in_a_namespace(f"{script} && ls -A /tmp", no_tmp, HOME="/proc/nowhere", TMPDIR=str(long))
     assert ended.returncode == 0, ended.stderr
     assert "tiny: finished, 1/1 runs" in ended.stdout
@@ -191,13 +202,14 @@ def test_a_sweep_trains_with_a_long_tmpdir_another_users_folder_and_no_home(no_t
 
 
 def test_a_machine_without_any_folder_for_ray_gets_one_line_and_the_store_is_read(no_tmp: Path) -> None:
-    mounts = " && ".join(READ_ONLY.format(folder) for folder in ("/tmp", "/var/tmp", "/dev/shm"))
+    kept = no_tmp / "kept"
+    mounts = " && ".join(_hidden(folder, kept, read_only=True) for folder in ("/tmp", "/var/tmp", "/dev/shm"))
     ended = _in_a_namespace(f"{mounts}; $GS run tiny.yaml --store S", no_tmp, HOME="/proc/nowhere", TMPDIR="/tmp")
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: Ray finds no folder for its temporary files: /tmp cannot be written: Read-only")
     assert "set RAY_TMPDIR to a folder" in line
-    mounts += f" && {READ_ONLY.format('/mnt')} && cd /mnt"
+    mounts += f" && {_hidden('/mnt', kept, read_only=True)} && cd /mnt"
     for command in ("status tiny", "status", "logs tiny", "list"):
         ended = _in_a_namespace(f"{mounts}; $GS {command} --store {no_tmp}/S", no_tmp, HOME="/proc/nowhere")
         assert (ended.returncode, ended.stderr) == (0, ""), command
