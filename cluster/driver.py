@@ -118,7 +118,7 @@ def run_sweep(  # noqa: PLR0915
         state = "failed"
         try:
             _say_what_is_again(store, monitor, n_again, todo().runs(monitor.log.rows))
-            _delete_finished(store, monitor)
+            _delete_finished(store, monitor, todo().runs(monitor.log.rows))
             session.on_loss(partial(_end_without_ray, monitor, hooks, ending))
             with closing(session):
                 monitor.stop_with(stopped.ask)
@@ -129,7 +129,7 @@ def run_sweep(  # noqa: PLR0915
                         _calibrate(store, plan, monitor)
                     trials += runner.run_stage(stage, todo().runs(monitor.log.rows, stage), left, extend_to)
                     monitor.log.refresh()
-                    _delete_finished(store, monitor)
+                    _delete_finished(store, monitor, todo().runs(monitor.log.rows))
                     gave_up = bool(stopped.is_set() or runner.errors or monitor.sweep_errors)
                     stage = order.after(stage, todo().runs(monitor.log.rows), gave_up=gave_up)
                 blocked = todo().blocked(monitor.log.rows)
@@ -233,10 +233,15 @@ def _blocked_errors(blocked: Mapping[str, str], rows: Mapping[str, Mapping[str, 
     ]
 
 
-def _delete_finished(store: SweepStore, monitor: Monitor) -> None:
-    """Delete checkpoints that nothing will go on from: that of a failed run stays, it may be trained again."""
+def _delete_finished(store: SweepStore, monitor: Monitor, todo: Sequence[PlannedRun]) -> None:
+    """Delete checkpoints that nothing will go on from.
+
+    That of a failed run stays, since it may be trained again, and that of a run which is trained again now.
+    """
+    again = {run.run_id for run in todo}
     rows = monitor.log.rows.items()
-    delete_finished(store, {run_id: row["steps_run"] for run_id, row in rows if row["outcome"] != "failed"})
+    finished = {i: row["steps_run"] for i, row in rows if row["outcome"] != "failed" and i not in again}
+    delete_finished(store, finished)
 
 
 def _compact(store: SweepStore, monitor: Monitor) -> None:

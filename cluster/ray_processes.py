@@ -32,7 +32,7 @@ for process in /proc/[0-9]*; do
 done
 rm -rf -- "$0"
 """
-"""Reads the sessions, then waits. At the end of its input the driver is dead: it kills the sessions and deletes `$0`."""
+"""Reads the sessions, then waits. At the end of its input the driver is dead: kills the sessions, deletes `$0`."""
 _LOOK_EVERY_S = 0.1
 
 

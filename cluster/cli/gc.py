@@ -61,11 +61,8 @@ def gc(
             _discard(found[one.sweep])
         _discard(found.get("(doctor)", ()))
         for one in cut:
-            done = compact(one)
-            out.print(
-                f"sweep '{one.sweep}': {done.files_before:,} files of rows and curves compacted into {done.files_after:,}",
-                highlight=False,
-            )
+            compact(one)
+            out.print(f"sweep '{one.sweep}': its compaction is done now", highlight=False, soft_wrap=True)
     if not table.row_count:
         out.print("nothing to delete", highlight=False)
         return

@@ -1,21 +1,25 @@
-"""`grok-sweeps` whose process gets SIGTERM in the middle of compaction."""
+"""`grok-sweeps` whose process gets SIGTERM when it is about to write its first compact file."""
 
 from __future__ import annotations
 
 import os
 import signal
-from typing import Any
 
-import grok_sweeps.cluster.driver
+import grok_sweeps.store.compact
 from grok_sweeps.cluster.cli.app import main
-from grok_sweeps.store import compact
+from grok_sweeps.store.local import LocalObjects
+
+_put = LocalObjects.put
 
 
-def _compact(*arguments: Any) -> compact.Compacted:
-    os.kill(os.getpid(), signal.SIGTERM)
-    return compact.compact(*arguments)
+def put(objects: LocalObjects, name: str, data: bytes) -> None:
+    """Write an object, after the signal where it is a compact file."""
+    if grok_sweeps.store.compact.is_compact(name):
+        os.kill(os.getpid(), signal.SIGTERM)
+    _put(objects, name, data)
 
 
 if __name__ == "__main__":
-    grok_sweeps.cluster.driver.compact = _compact
+    grok_sweeps.store.compact.FEWEST_FILES = 2
+    LocalObjects.put = put  # type: ignore[method-assign]
     main()

@@ -148,7 +148,7 @@ def test_a_compaction_that_was_cut_short_is_named_and_done(sweep: SweepStore, gc
     assert "cut short" not in gc("made"), "it may be at work"
     written_ago(sweep, name, 2 * LOST_S)
     assert "sweep 'made': its compaction was cut short; `grok-sweeps resume made`" in gc("made")
-    assert "it is done now" in gc("made", "--delete")
+    assert "its compaction is done now" in gc("made", "--delete")
     assert "cut short" not in gc("made")
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
+import grok_sweeps.cluster.driver
 from grok_sweeps.cluster.driver import MOST_TIMES_AGAIN
+from grok_sweeps.cluster.monitor import Monitor
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.states import LaneState, encode_states
 from tests.trained_here import TrainedHere, driven
 
 Forks = tuple[str, Plan]
@@ -69,7 +75,7 @@ def test_a_state_that_is_lost_however_often_it_is_made_ends_the_sweep_and_is_nam
     report, _ = driven(text, plan, str(tmp_path / "store"), lose)
     assert report.state == "failed"
     (error,) = report.errors
-    assert error.startswith(f"forks/states/{broken}@50.safetensors: damaged or missing however often it is made")
+    assert error.startswith(f"forks/states/{broken}@50.safetensors: still damaged or missing after")
     assert TrainedHere.last.stages.count([broken]) == MOST_TIMES_AGAIN
     finished = rows(str(tmp_path / "store"))
     assert set(finished) == {broken, whole, *(r for r, parent in plan.parents.items() if parent == whole)}
@@ -103,3 +109,19 @@ def rows(uri: str) -> dict[str, tuple[Any, ...]]:
     log.refresh()
     names = ("outcome", "steps_run", "final_state_sha256", "fork_of", "fork_state_sha256")
     return {run_id: tuple(row[name] for name in names) for run_id, row in log.rows.items()}
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_run_that_is_trained_again_keeps_the_checkpoint_of_its_new_training(
+    again: bool, forks: Forks, tmp_path: Path
+) -> None:
+    text, plan = forks
+    driven(text, plan, str(tmp_path))
+    store = SweepStore(open_objects(str(tmp_path)), "forks")
+    run = plan.runs[0]
+    name = store.layout.checkpoint("pack", "again", 1)
+    store.objects.put(name, encode_states([LaneState(run.run_id, 25, {"weights": np.zeros(1, np.float32)})]))
+    monitor = Monitor(store, plan, Mock())
+    monitor.log.refresh()
+    grok_sweeps.cluster.driver._delete_finished(store, monitor, [run] if again else [])
+    assert (store.objects.get(name) is not None) is again

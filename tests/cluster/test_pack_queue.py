@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grok_sweeps.cluster.pack_queue import BAD_NODE, HOPELESS, Next, PackQueue
+from grok_sweeps.cluster.pack_queue import BAD_NODE, HOPELESS, STARTS, Next, PackQueue
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.packs import Pack, pack_of
 from grok_sweeps.plan.plan import PlannedRun
@@ -323,9 +323,15 @@ def test_workers_that_do_not_come_up_are_tried_twice_each() -> None:
         return queue.lost(attempt.pack.pack_id, "no libnothing", None, progressed=False, came_up=came_up)
 
     assert [dies(came_up=False) for _ in range(3)] == [Next.AGAIN] * 3
-    queue.began()
-    assert dies(came_up=True) is not Next.GIVEN_UP
-    assert [dies(came_up=False) for _ in range(3)][-1] is not Next.GIVEN_UP
     assert dies(came_up=False) is Next.GIVEN_UP
     assert queue.is_over
     assert queue.given_up[0].endswith("no libnothing")
+
+
+def test_where_a_worker_has_come_up_those_that_die_at_their_start_were_killed() -> None:
+    queue = queue_of(8, workers=1)
+    queue.began()
+    for _ in range(2 * STARTS):
+        attempt = queue.take()
+        assert attempt is not None
+        assert queue.lost(attempt.pack.pack_id, "a warning", None, progressed=False, came_up=False) is not Next.GIVEN_UP

@@ -150,6 +150,9 @@ execution: {workers: 1, device: cpu}
 """
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
 def _in_a_namespace(script: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """A shell script with mounts of its own, in `folder`; `$GS` is the command line."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
@@ -18,6 +19,7 @@ from grok_sweeps.cluster.gcs_watch import GcsWatch
 from grok_sweeps.cluster.stopping import AGAIN_S, StopOnSignal
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.checkpoints import load_newest
+from grok_sweeps.store.compact import cut_short, is_compact
 from tests.faults.steps import CountedSteps
 
 Start = Callable[..., Sweeping]
@@ -28,6 +30,17 @@ execution: {checkpoint_every_s: 600, workers: 1, device: cpu}
 """
 SOON_S = 60.0
 """An end sooner than Ray's own, with room for a slow machine; alone it takes two seconds."""
+
+
+@pytest.fixture(autouse=True)
+def _heeded_signals() -> Iterator[None]:
+    """As in a terminal's foreground: under nohup, or in a script's background, some are ignored."""
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGHUP, signal.SIGINT)]
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -56,7 +69,23 @@ def states(folder: Path) -> dict[str, int]:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in processes if _status(process) not in (None, psutil.STATUS_ZOMBIE)]
+
+
+def gcs_servers(sweep: Sweeping) -> list[psutil.Process]:
+    return [process for process in sweep.descendants() if _name(process) == "gcs_server"]
+
+
+def _status(process: psutil.Process) -> str | None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() if process.is_running() else None
+    return None
+
+
+def _name(process: psutil.Process) -> str | None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.name()
+    return None
 
 
 def check_ended(sweep: Sweeping, below: list[psutil.Process], folder: Path, code: int = 130) -> None:
@@ -77,7 +106,8 @@ def to_group_twice(sweep: Sweeping, below: list[psutil.Process]) -> None:
 def to_every_process(sweep: Sweeping, below: list[psutil.Process]) -> None:
     """As systemd and Slurm do, wherever it is."""
     for process in [*below, psutil.Process(sweep.process.pid)]:
-        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("send", [to_group_twice, to_every_process])
@@ -106,7 +136,7 @@ def test_a_closed_terminal_leaves_every_lanes_state(under_way: Start, tmp_path: 
 def test_a_gcs_that_dies_ends_the_driver_after_the_states(under_way: Start, tmp_path: Path) -> None:
     sweep = under_way()
     below = sweep.descendants()
-    (gcs,) = [process for process in below if process.name() == "gcs_server"]
+    (gcs,) = gcs_servers(sweep)
     gcs.kill()
     check_ended(sweep, below, tmp_path, code=3)
     assert len(states(tmp_path)) == 2
@@ -124,7 +154,7 @@ def test_nothing_outlives_a_driver_that_is_killed(under_way: Start) -> None:
 def test_sigterm_while_ray_starts_ends_it(tmp_path: Path, sweeping: Start) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC)
     sweep = sweeping("run", "spec.yaml", "--store", "store")
-    wait_until(lambda: any(process.name() == "gcs_server" for process in sweep.descendants()), "Ray's start", sweep)
+    wait_until(lambda: gcs_servers(sweep), "Ray's start", sweep)
     sweep.process.send_signal(signal.SIGTERM)
     check_ended(sweep, sweep.descendants(), tmp_path)
 
@@ -158,11 +188,14 @@ def test_an_ignored_sighup_stays_ignored() -> None:
 
 
 def test_sigterm_in_the_middle_of_compaction_waits_for_its_end(tmp_path: Path, sweeping: Start) -> None:
-    (tmp_path / "spec.yaml").write_text(SPEC.replace("4000000", "50"))
+    (tmp_path / "spec.yaml").write_text(SPEC.replace("4000000", "50").replace("workers: 1", "workers: 1, pack_runs: 1"))
     program = (str(Path(__file__).with_name("stopped_in_compaction.py")),)
     sweep = sweeping("run", "spec.yaml", "--store", "store", program=program)
     assert sweep.process.wait(timeout=WAIT_S) == 0, (tmp_path / "run.log").read_text()
-    assert (stored(tmp_path).load_status() or {})["state"] == "finished"
+    store = stored(tmp_path)
+    assert (store.load_status() or {})["state"] == "finished"
+    assert any(is_compact(info.name) for info in store.objects.list(store.layout.rows))
+    assert not cut_short(store, store.objects.server_time())
 
 
 def test_a_gcs_that_refuses_connections_is_given_up_once_the_patience_is_over() -> None:

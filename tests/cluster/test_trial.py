@@ -174,6 +174,28 @@ def test_a_signal_in_the_middle_of_a_checkpoint_leaves_it_whole(
     assert state.step == said["run_steps"]
 
 
+def test_a_second_signal_while_a_worker_leaves_does_not_cut_its_states_short(
+    begin: Callable[..., PackTrial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = begin()
+    while (said := trial.step())["run_steps"] == 0:
+        assert not said["done"]
+    assert trial._trainer is not None
+    checkpoint = trial._trainer.checkpoint
+
+    def signalled() -> None:
+        trial._on_signal(signal.SIGHUP, None)
+        checkpoint()
+
+    monkeypatch.setattr(trial._trainer, "checkpoint", signalled)
+    with pytest.raises(SystemExit):
+        trial._on_signal(signal.SIGTERM, None)
+    trial.cleanup()
+    store = SweepStore(open_objects(str(tmp_path / "store")), "tried")
+    (state,) = load_newest(store, [run["run_id"] for run in store.load_pack("pack")["runs"]]).values()
+    assert state.step == said["run_steps"]
+
+
 @pytest.mark.parametrize(("bundle", "share"), [({"CPU": 1.0}, None), ({"CPU": 1.0, "GPU": 0.25}, 0.25)])
 def test_a_row_says_what_kind_of_device_trained_it_and_how_much_of_it(
     bundle: dict[str, float], share: float | None, begin: Callable[..., PackTrial], tmp_path: Path
