@@ -179,7 +179,7 @@ def _end_without_ray(monitor: Monitor, hooks: Hooks, ending: threading.Lock, rea
 def _say_what_is_again(store: SweepStore, monitor: Monitor, n_failed: int, todo: Sequence[PlannedRun]) -> None:
     """Say what is trained again from its first step, though it has been trained before."""
     if n_failed:
-        monitor.event(f"{n_failed} failed runs are trained again")
+        monitor.event(f"{n_failed} failed {_runs_are(n_failed)} trained again")
     rows = monitor.log.rows
     longer = [run.run_id for run in todo if run.run_id in rows and rows[run.run_id]["outcome"] == "censored"]
     if not longer:
@@ -187,9 +187,13 @@ def _say_what_is_again(store: SweepStore, monitor: Monitor, n_failed: int, todo:
     states = {ref.run_id for ref in (*kept(store), *look_for_checkpoints(store)[0])}
     if anew := sum(run_id not in states for run_id in longer):
         monitor.event(
-            f"{anew} of {len(longer)} censored runs are trained again from their first step: their final states were "
-            "not kept (execution.keep_states) or are lost"
+            f"{anew} of {len(longer)} censored {_runs_are(len(longer))} trained again from the first step: final "
+            "states were not kept (execution.keep_states) or are lost"
         )
+
+
+def _runs_are(n: int) -> str:
+    return "run is" if n == 1 else "runs are"
 
 
 class _StageOrder:
@@ -221,7 +225,8 @@ class _StageOrder:
                     "from it; see what deletes or damages the store's files."
                 )
         if not self.errors:
-            self._monitor.event(f"{len(parents)} runs are trained again: the states that forks start from are lost")
+            again = f"{len(parents)} {_runs_are(len(parents))} trained again"
+            self._monitor.event(f"{again}: states that forks start from are lost")
         return not self.errors
 
 

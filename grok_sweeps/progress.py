@@ -164,7 +164,7 @@ def ended_without_a_word(status: Mapping[str, Any] | None, now: datetime | None 
     age = heartbeat_age_s(status, now)
     if status is None or status.get("state") != "running" or age is None or age <= STALE_S:
         return None
-    return f"ended without a word; its last heartbeat is of {status['heartbeat_at']}"
+    return f"stopped without giving a reason; last heartbeat at {status['heartbeat_at']}"
 
 
 def heartbeat_age_s(status: Mapping[str, Any] | None, now: datetime | None = None) -> float | None:

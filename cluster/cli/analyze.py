@@ -65,6 +65,9 @@ def analyze(
     prefix = found[0].layout.analysis("") if output is None else ""
     for name, data in files.items():
         objects.put(f"{prefix}{name}", data)
+    for name in figures.missing:  # one of before is not this report's
+        for ending in ("png", "svg"):
+            objects.delete(f"{prefix}figures/{name}.{ending}")
     print_tables(render.terminal_tables(result))
     out = console()
     out.print(f"report: {objects.address(f'{prefix}report.html')}", highlight=False, markup=False, soft_wrap=True)

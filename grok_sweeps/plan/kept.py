@@ -13,8 +13,12 @@ from grok_sweeps.config import STOP_AT_BUDGET, RunConfig
 from grok_sweeps.plan.estimate import READINGS_BYTES, state_bytes
 from grok_sweeps.plan.plan import Plan
 
-KEEP_ALL, KEEP_NEEDED, KEEP_FORKS = "all", "needed", "forks"
-"""Of every run that spends its budget; of fork points and of runs that a longer budget extends; of fork points."""
+KEEP_ALL = "all"
+"""The final state of every run that spends its budget."""
+KEEP_NEEDED = "needed"
+"""The final states of fork points, and of runs that a longer budget extends."""
+KEEP_FORKS = "forks"
+"""The final states of fork points alone."""
 
 FILE_BYTES = 1500
 """Of a state's file beside its tensors: names, facts and checksums."""

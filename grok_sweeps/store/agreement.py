@@ -19,7 +19,7 @@ def warn_of_name(store: SweepStore) -> None:
     try:
         spec = store.load_spec()
     except GrokSweepsError:
-        return  # who needs the spec says what is wrong with it
+        return  # the caller that needs the spec reports the error
     if spec is not None and spec.name != store.sweep:
         _warn(
             f"sweep '{store.sweep}': its spec.yaml says `name: {spec.name}`. A sweep's name is its folder's: "

@@ -139,6 +139,8 @@ class PackTrainer:
     _files_written: int = 0
     _steps_at_once: int = FIRST_STEPS
     _written: dict[str, int] = field(default_factory=dict)
+    _rowless: dict[str, tuple[_Lane, int]] = field(default_factory=dict)
+    """Runs that ended, and at which step, until their row is written."""
 
     def __post_init__(self) -> None:
         if self.meter is None and self.engine.device.type == "cuda":
@@ -193,7 +195,12 @@ class PackTrainer:
     @property
     def done(self) -> bool:
         """Whether every run of the pack has its row, but for forks whose parent has to be trained again."""
-        return not self._lanes and not self._waiting and not self._ended
+        return self._trained and not self._rowless
+
+    @property
+    def _trained(self) -> bool:
+        """Whether every run has ended, whatever is written of it."""
+        return not self._lanes and not self._waiting
 
     @property
     def run_steps(self) -> int:
@@ -217,9 +224,9 @@ class PackTrainer:
         self._write_ended()
         if stopped:
             self._checkpoint()
-        if self.done:
+        if self._trained:
             self._drop_checkpoint()
-        if self.done or stopped:
+        if self._trained or stopped:
             self._writer.finish()
         return PackSummary(
             self.work.pack_id,
@@ -254,8 +261,11 @@ class PackTrainer:
         for item in ended:
             if item.lane.record.spent_its_budget and self._keeps(item.lane):
                 keep_state(self.store, lane_state(item.lane.run.run_id, item.tensors, item.lane.record))
+                self._written[item.lane.run.run_id] = item.tensors.step
         write_results(self.store, self.work.pack_id, self.attempt, number, rows, curves)
         self._files_written += 1
+        for item in ended:
+            self._rowless.pop(item.lane.run.run_id, None)
         for item in ended:
             if item.lane.start.extends_step is not None:
                 name = self.store.layout.state(item.lane.run.run_id, item.lane.start.extends_step)
@@ -303,11 +313,11 @@ class PackTrainer:
             self.store.objects.delete(older)
 
     def unwritten(self) -> dict[str, int]:
-        """Steps of each run under way that are in no state of this attempt: what an end without a state would lose."""
+        """Steps of each run without a row that are in no state of this attempt: what an end now would lose."""
+        under_way = [(lane, step) for lane, step in self._placed() if not lane.idle]
         lost = {
             lane.run.run_id: step - self._written.get(lane.run.run_id, lane.start.tensors.step)
-            for lane, step in self._placed()
-            if not lane.idle
+            for lane, step in [*self._rowless.values(), *under_way]
         }
         return {run_id: steps for run_id, steps in lost.items() if steps}
 
@@ -421,6 +431,7 @@ class PackTrainer:
             "lane_bytes": self._memory.lane_bytes if self._memory else None,
         }
         self._ended.append(_Ended(lane, tensors, how))
+        self._rowless[lane.run.run_id] = (lane, tensors.step)
         self._runs_finished += 1
         self._runs_grokked += lane.record.outcome == "grokked"
 

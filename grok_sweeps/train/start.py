@@ -57,6 +57,7 @@ class Starts:
         ]
         self._states = load_newest(store, [run.run_id for run in self.missing])
         self._parents: dict[str, LaneState] = {}
+        self._lost: dict[str, LostParentError] = {}
         for run in self.missing:
             if run.origin and run.run_id not in self._states:
                 sweep, _, run_id = run.origin.partition("/")
@@ -105,22 +106,32 @@ class Starts:
         )
 
     def _parent(self, run: RunWork) -> LaneState:
-        """The state a fork starts from; a damaged one is deleted, so that its run counts as one to train again."""
+        """The state a fork starts from, looked for once."""
         assert run.fork_of is not None
         assert run.config.fork_step is not None
+        if run.fork_of in self._lost:
+            raise self._lost[run.fork_of]
         if run.fork_of not in self._parents:
-            name = self._store.layout.state(run.fork_of, run.config.fork_step)
             try:
-                state = kept_state(self._store, run.fork_of, run.config.fork_step)
-            except NewerSchemaError:
+                self._parents[run.fork_of] = self._read_parent(run.fork_of, run.config.fork_step)
+            except LostParentError as error:
+                self._lost[run.fork_of] = error
                 raise
-            except CorruptObjectError as error:
-                self._store.objects.delete(name)
-                raise LostParentError(f"{error} Forks start from it: run {run.fork_of} is trained again.") from error
-            if state is None:
-                raise LostParentError(f"{name}: missing. Forks start from it: run {run.fork_of} is trained again.")
-            self._parents[run.fork_of] = state
         return self._parents[run.fork_of]
+
+    def _read_parent(self, run_id: str, step: int) -> LaneState:
+        """A state as it is stored; a damaged one is deleted, so that its run counts as one to train again."""
+        name = self._store.layout.state(run_id, step)
+        try:
+            state = kept_state(self._store, run_id, step)
+        except NewerSchemaError:
+            raise
+        except CorruptObjectError as error:
+            self._store.objects.delete(name)
+            raise LostParentError(f"{error} Forks start from it: run {run_id} is trained again.") from error
+        if state is None:
+            raise LostParentError(f"{name}: missing. Forks start from it: run {run_id} is trained again.")
+        return state
 
 
 def lane_state(run_id: str, tensors: LaneTensors, record: RunRecord) -> LaneState:

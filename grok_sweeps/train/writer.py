@@ -11,7 +11,7 @@ MOST_WAITING = 2
 
 
 class Writer:
-    """One write after the other. A failure is raised by the next call, and nothing after it is written."""
+    """One write after the other. The next call raises a failure, and so does every `finish`; nothing after it is written."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")
@@ -36,6 +36,8 @@ class Writer:
         """
         while self._under_way:
             self._under_way.popleft().result()
+        if self._failed is not None:
+            raise self._failed
 
     def _guarded(self, write: Callable[[], None]) -> None:
         if self._failed is not None:

@@ -220,7 +220,7 @@ def test_a_full_temporary_folder_of_ray_is_the_sweep_s_reason(
     assert "\n" not in status["reason"]
 
 
-def test_a_driver_says_that_the_last_one_ended_without_a_word(sweep_store: SweepStore) -> None:
+def test_a_driver_says_that_the_last_one_stopped_without_giving_a_reason(sweep_store: SweepStore) -> None:
     plan = sweep_store.load_plan()
     assert plan is not None
     before = {"sweep": sweep_store.sweep, "state": "running", "heartbeat_at": "2026-01-01T00:00:00+00:00"}
@@ -228,4 +228,4 @@ def test_a_driver_says_that_the_last_one_ended_without_a_word(sweep_store: Sweep
     monitor = Monitor(sweep_store, plan, Mock())
     monitor.start()
     events = monitor.finish("finished").events
-    assert any("ended without a word; its last heartbeat is of 2026-01-01T00:00:00" in event for event in events)
+    assert any("stopped without giving a reason; last heartbeat at 2026-01-01T00:00:00" in event for event in events)

@@ -79,7 +79,7 @@ def test_a_run_that_raises_fails_alone_and_is_trained_again_on_request(tmp_path:
     store.objects.delete(store.layout.state(bad.run_id, 1))
     healed = cli("resume", "partly", "--failed", "--store", "store", cwd=tmp_path)
     assert healed.returncode == 0, healed.stderr
-    assert "1 failed runs are trained again" in healed.stdout
+    assert "1 failed run is trained again" in healed.stdout
     after = open_store(str(tmp_path / "store")).runs("partly").set_index("run_id")
     assert set(after.outcome) == {"grokked"}
     assert after.drop(bad.run_id).attempt.to_dict() == runs.drop(bad.run_id).attempt.to_dict(), "the others stay"

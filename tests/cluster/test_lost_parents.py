@@ -57,7 +57,7 @@ def test_a_parent_whose_state_is_lost_is_trained_again_and_then_its_forks(
     own = [run_id for run_id, parent in plan.parents.items() if parent == broken]
     assert TrainedHere.last.stages == [[broken, whole], [*plan.parents], [broken], own]
     said = [call.args[0] for call in view.event.call_args_list]
-    assert "1 runs are trained again: the states that forks start from are lost" in said
+    assert "1 run is trained again: states that forks start from are lost" in said
 
     driven(text, plan, str(tmp_path / "whole"))
     found, expected = (rows(str(tmp_path / name)) for name in ("hurt", "whole"))
@@ -96,7 +96,7 @@ def test_a_longer_budget_says_which_runs_begin_again_since_their_states_were_not
     assert (
         said
         == [
-            "2 of 2 censored runs are trained again from their first step: their final states were not kept "
+            "2 of 2 censored runs are trained again from the first step: final states were not kept "
             "(execution.keep_states) or are lost"
         ][: keep == "forks"]
     )

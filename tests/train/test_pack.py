@@ -10,6 +10,7 @@ from packs import a_little, complete, rows
 
 import grok_sweeps.train.pack
 from grok_sweeps.config import RunConfig
+from grok_sweeps.errors import StoreError
 from grok_sweeps.results import Store
 from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.store import SweepStore
@@ -180,3 +181,48 @@ def test_a_far_reading_keeps_nobody_waiting_and_changes_no_number(
     assert pack.run_steps == 2000
     for run_id, row in rows(cut).items():
         assert row["final_state_sha256"] == rows(whole)[run_id]["final_state_sha256"]
+
+
+@pytest.mark.parametrize("refused", ["everything", "rows"])
+def test_runs_that_ended_and_whose_rows_are_not_written_are_not_done_and_count_as_lost(
+    refused: str, small_config: Make, trainer: Trainer, sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [small_config(seed, max_steps=50, stop="budget") for seed in range(2)]
+    pack = trainer(configs, lanes=2)
+    put = sweep_store.objects.put
+
+    def full(name: str, data: bytes) -> None:
+        if refused == "everything" or name.startswith(sweep_store.layout.rows):
+            raise StoreError(f"{name}: no space left")
+        put(name, data)
+
+    monkeypatch.setattr(sweep_store.objects, "put", full)
+    with pytest.raises(StoreError, match="no space left"):
+        complete(pack)
+    assert not pack.done
+    assert not rows(sweep_store)
+    with pytest.raises(StoreError, match="no space left"):
+        pack.checkpoint()
+    lost = {} if refused == "rows" else {config.run_id: 50 for config in configs}
+    assert pack.unwritten() == lost, "a state that is kept loses nothing"
+
+
+def test_a_run_that_ended_has_lost_only_what_came_after_its_last_state(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(max_steps=50, stop="budget")
+    pack = trainer([config], lanes=1)
+    monkeypatch.setattr(grok_sweeps.train.pack, "FIRST_STEPS", 10)
+    while not pack.run_steps:
+        a_little(pack)
+    pack.checkpoint()
+    (state,) = pack.lane_states()
+    assert 0 < state.step < 50
+
+    def full(name: str, data: bytes) -> None:  # noqa: ARG001
+        raise StoreError(f"{name}: no space left")
+
+    monkeypatch.setattr(sweep_store.objects, "put", full)
+    with pytest.raises(StoreError, match="no space left"):
+        complete(pack)
+    assert pack.unwritten() == {config.run_id: 50 - state.step}

@@ -212,6 +212,20 @@ class TestForks:
             for name in ("final_state_sha256", "fork_state_sha256", "grokked_step"):
                 assert found[run.run_id][name] == expected[run.run_id][name]
 
+    def test_forks_of_one_damaged_parent_say_the_same_once(
+        self, small_config: Make, trainer: Trainer, sweep_store: SweepStore
+    ) -> None:
+        works = [forked(small_config(0, arm="fork", rho=rho), 60) for rho in (0.9, 1.0, 1.1)]
+        parent, forks = works[0][0], [fork for _, fork in works]
+        assert {fork.fork_of for fork in forks} == {parent.run_id}
+        complete(trainer([parent], lanes=1))
+        damage(sweep_store, sweep_store.layout.state(parent.run_id, 60), "one bit")
+        pack = trainer(forks, lanes=3, pack_id="forks")
+        assert pack.done
+        (note,) = pack.notes
+        assert "missing" not in note
+        assert f"run {parent.run_id} is trained again" in note
+
     def test_a_parents_state_of_a_newer_version_is_neither_deleted_nor_made_again(
         self, small_config: Make, trainer: Trainer, sweep_store: SweepStore
     ) -> None:
