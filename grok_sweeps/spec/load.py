@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from grok_sweeps.errors import SpecError, did_you_mean
-from grok_sweeps.spec.model import AXES, FRACTIONS, NAME_PATTERN, Execution, Fork, SweepSpec
+from grok_sweeps.spec.model import AXES, FRACTIONS, NAME_PATTERN, TEXTS, Execution, Fork, SweepSpec
 from grok_sweeps.spec.yaml import MAX_BYTES, read_stored_yaml, read_yaml
 
 STANDARD_INPUT = "-"
@@ -57,7 +57,7 @@ def load_spec(spec: str) -> tuple[SweepSpec, str]:
 
 def parse_spec(text: str, source: str = "spec") -> SweepSpec:
     """Validate the YAML `text` of a spec; `source` names it in errors."""
-    return _validated(read_yaml(text, source, FRACTIONS), source)
+    return _validated(read_yaml(text, source, FRACTIONS, TEXTS), source)
 
 
 def parse_stored_spec(text: str, source: str) -> SweepSpec:
@@ -94,7 +94,8 @@ def with_execution(spec: SweepSpec, settings: Sequence[str]) -> SweepSpec:
         section, _, key = name.strip().partition(".")
         if not equals or section != "execution" or not key:
             raise SpecError(f"--set: {_REPR.repr(setting)} is not `execution.KEY=VALUE`; e.g. execution.lanes=8.")
-        values[key] = read_yaml(value, "--set")
+        field = f"execution.{key}" if key in Execution.model_fields else ""
+        values[key] = read_yaml(value, "--set", texts=TEXTS, field=field)
     try:
         checked = SweepSpec.model_validate({"name": spec.name, "execution": values})
     except (SpecError, ValidationError) as error:

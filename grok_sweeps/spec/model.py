@@ -227,3 +227,9 @@ class SweepSpec(_Frozen):
     def resolved_blocks(self) -> tuple[RunAxes, ...]:
         """The axes of every block, complete with what they take from `runs` and the defaults."""
         return tuple(self.runs.overlaid(b) for b in self.blocks) if self.blocks else (self.runs,)
+
+
+TEXTS: frozenset[str] = frozenset(
+    k for m in (SweepSpec, Execution) for k, v in m.model_fields.items() if re.search(r"\bstr\b", str(v.annotation))
+)
+"""Keys whose values may be any text."""

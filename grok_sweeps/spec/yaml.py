@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -19,8 +20,10 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from grok_sweeps.errors import SpecError
 
 MAX_BYTES = 1 << 20
-_INT, _FLOAT, _BOOL, _DATE, _STR = (
-    f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "timestamp", "str")
+MOST_SHOWN = 40
+"""Characters of a value that an error shows."""
+_INT, _FLOAT, _BOOL, _DATE, _STR, _VALUE, _MERGE = (
+    f"tag:yaml.org,2002:{name}" for name in ("int", "float", "bool", "timestamp", "str", "value", "merge")
 )
 _LARGEST_WHOLE_FLOAT = 2**53
 """Up to here every whole number is a float."""
@@ -58,7 +61,7 @@ _LenientLoader.add_implicit_resolver(
 
 
 class _PlainLoader(_LenientLoader):
-    """Only `true` and `false` are booleans, there are no dates, and `1e3` is a whole number."""
+    """Only `true` and `false` are booleans, dates, `=` and `<<` are text, and `1e3` is a whole number."""
 
     def construct_yaml_float(self, node: ScalarNode) -> float:
         value: float = super().construct_yaml_float(node)
@@ -67,7 +70,7 @@ class _PlainLoader(_LenientLoader):
 
 
 _PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _DATE)]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _DATE, _VALUE, _MERGE)]
     for first, resolvers in _LenientLoader.yaml_implicit_resolvers.items()
 }
 _PlainLoader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
@@ -75,8 +78,12 @@ _PlainLoader.add_implicit_resolver(_FLOAT, re.compile(r"^[-+]\.\d+$"), list("-+"
 _PlainLoader.add_constructor(_FLOAT, _PlainLoader.construct_yaml_float)
 
 
-def read_yaml(text: str, source: str, fractions: Collection[str] = ()) -> Any:
-    """Parse YAML `text`; `source` names it in errors, `fractions` are keys whose values may have decimals.
+def read_yaml(
+    text: str, source: str, fractions: Collection[str] = (), texts: Collection[str] = (), field: str = ""
+) -> Any:
+    """Parse YAML `text`; `source` names it in errors, and `field` the field whose value it is, if it is one.
+
+    `fractions` are keys whose values may have decimals, `texts` those whose values may be text.
 
     Raises:
         SpecError: with line and column, for anything that is not plain YAML of modest size, or that reads two ways.
@@ -86,7 +93,7 @@ def read_yaml(text: str, source: str, fractions: Collection[str] = ()) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        _refuse_ambiguous(node, "", fractions)
+        _Refusals(loader, fractions, texts).check(node, field)
         return loader.construct_document(node)
 
     return _read(text, source, _PlainLoader, construct)
@@ -122,35 +129,75 @@ def _read(
         raise SpecError(f"{source}: not valid YAML: {' '.join(str(error).split())}.") from None
 
 
-def _refuse_ambiguous(node: Node, path: str, fractions: Collection[str]) -> None:
-    """Refuse plain numbers that YAML 1.1 and a person read differently; `path` is the field that they are in."""
-    if isinstance(node, MappingNode):
-        for key, value in node.value:
-            name = str(key.value) if isinstance(key, ScalarNode) else "?"
-            _refuse_ambiguous(value, f"{path}.{name}" if path else name, fractions)
-    elif isinstance(node, SequenceNode):
-        if node.flow_style and path.rpartition(".")[2] in fractions:
-            _refuse_decimal_commas(node, path)
-        for index, value in enumerate(node.value):
-            _refuse_ambiguous(value, f"{path}[{index}]", fractions)
-    elif isinstance(node, ScalarNode) and node.style is None and node.tag in (_INT, _FLOAT, _STR):
-        _refuse_number(node, path)
+@dataclass(frozen=True)
+class _Refusals:
+    """Refuses plain numbers that YAML 1.1 and a person read differently, and what has no value at all."""
 
+    loader: yaml.SafeLoader
+    fractions: Collection[str]
+    texts: Collection[str]
 
-def _refuse_number(node: ScalarNode, path: str) -> None:
-    written = node.value
-    where = f"line {node.start_mark.line + 1}: " + (f"{path}: " if path else "")
-    if node.tag != _STR and _BASE_60.fullmatch(written):
-        value = yaml.safe_load(written)
-        raise SpecError(f"{where}{written} is {value} in YAML (base 60); write {value}, or '{written}' for text.")
-    if _LEADING_ZERO.fullmatch(written):
-        decimal, octal = int(written.replace("_", "")), yaml.safe_load(written)
-        if isinstance(octal, str):  # 08 and 09 are no octal numbers
-            raise SpecError(f"{where}{written} has a leading zero; write {decimal}, or '{written}' for text.")
-        if octal != decimal:
-            raise SpecError(
-                f"{where}{written} is octal in YAML, {octal}; write {decimal} or {octal}, or '{written}' for text."
+    def check(self, node: Node, path: str) -> None:
+        """Look at all that is in a node; `path` is the field that it is the value of."""
+        if isinstance(node, MappingNode):
+            for key, value in node.value:
+                name = str(key.value) if isinstance(key, ScalarNode) else "?"
+                if isinstance(key, ScalarNode):
+                    self._refuse_unreadable(key, path)
+                self.check(value, f"{path}.{name}" if path else name)
+        elif isinstance(node, SequenceNode):
+            if node.flow_style and _key(path) in self.fractions:
+                _refuse_decimal_commas(node, path)
+            for index, value in enumerate(node.value):
+                self.check(value, f"{path}[{index}]")
+        elif isinstance(node, ScalarNode):
+            if node.style is None and node.tag in (_INT, _FLOAT, _STR):
+                self._refuse_number(node, path)
+            self._refuse_unreadable(node, path)
+
+    def _refuse_number(self, node: ScalarNode, path: str) -> None:
+        written, where, as_text = node.value, _where(node, path), self._as_text(node, path)
+        if node.tag != _STR and _BASE_60.fullmatch(written):
+            value = yaml.safe_load(written)
+            raise SpecError(f"{where}{written} is {value} in YAML (base 60); write {value}{as_text}.")
+        if _LEADING_ZERO.fullmatch(written):
+            decimal, octal = int(written.replace("_", "")), yaml.safe_load(written)
+            if isinstance(octal, str):  # 08 and 09 are no octal numbers
+                raise SpecError(f"{where}{written} has a leading zero; write {decimal}{as_text}.")
+            if octal != decimal:
+                raise SpecError(f"{where}{written} is octal in YAML, {octal}; write {decimal} or {octal}{as_text}.")
+
+    def _refuse_unreadable(self, node: ScalarNode, path: str) -> None:
+        """Refuse `0x_`, a whole number of thousands of digits, and a tag that does not fit."""
+        try:
+            self.loader.construct_object(node)
+        except (ValueError, LookupError, AttributeError):  # PyYAML's own for these
+            kind = node.tag.rpartition(":")[2]
+            fix = (
+                f"write a number{self._as_text(node, path)}"
+                if node.tag in (_INT, _FLOAT)
+                else "write it without its tag"
             )
+            raise SpecError(
+                f"{_where(node, path)}{_short(node.value)} cannot be read as YAML's {kind}; {fix}."
+            ) from None
+
+    def _as_text(self, node: ScalarNode, path: str) -> str:
+        """What to write where text was meant, if it can have been."""
+        return f", or '{_short(node.value)}' for text" if _key(path) in self.texts else ""
+
+
+def _key(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _where(node: Node, path: str) -> str:
+    return f"line {node.start_mark.line + 1}: " + (f"{path}: " if path else "")
+
+
+def _short(value: str) -> str:
+    written = " ".join(value.split())
+    return written if len(written) <= MOST_SHOWN else f"{written[:MOST_SHOWN]}..."
 
 
 def _refuse_decimal_commas(node: SequenceNode, path: str) -> None:

@@ -11,7 +11,7 @@ MOST_WAITING = 2
 
 
 class Writer:
-    """One write after the other. The next call raises a failure, and so does every `finish`; nothing after it is written."""
+    """One write after the other. Nothing is written after a failure; the next call raises it, and every `finish`."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="writer")

@@ -61,6 +61,26 @@ def test_numbers_in_quotes_may_name_a_sweep() -> None:
     assert parse_spec("name: '013'\ndescription: '1:30'\n").name == "013"
 
 
+@pytest.mark.parametrize("text", ["=", "<<"])
+def test_what_other_yaml_gives_a_meaning_is_text(text: str) -> None:
+    assert parse_spec(f"name: good\ndescription: {text}\n").description == text
+
+
+@pytest.mark.parametrize("written", ["013", "08", "1:30", "0x_"])
+def test_text_is_advised_only_where_text_is_allowed(written: str) -> None:
+    for key in ("name", "description"):
+        with pytest.raises(SpecError, match=f"or '{written}' for text"):
+            parse_spec(f"{key}: {written}\n")
+    for spec in (f"runs: {{p: [{written}]}}\n", f"execution: {{checkpoint_every_s: {written}}}\n"):
+        with pytest.raises(SpecError) as refused:
+            parse_spec(f"name: bad\n{spec}")
+        assert "text" not in str(refused.value)
+    for key, allowed in (("workers", False), ("accelerator_type", True)):
+        with pytest.raises(SpecError, match=f"execution.{key}: {written}") as refused:
+            with_execution(parse_spec("name: good\n"), [f"execution.{key}={written}"])
+        assert ("text" in str(refused.value)) is allowed
+
+
 @pytest.mark.parametrize(
     ("setting", "names"),
     [

@@ -49,7 +49,9 @@ def compiler_for(march: str, folder: Path) -> str:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the sets are those of x86_64")
-@pytest.mark.parametrize("below", [pytest.param(0, id="least"), pytest.param(1, id="one below", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "below", [pytest.param(0, id="least"), pytest.param(1, id="one below", marks=pytest.mark.slow)]
+)
 def test_the_bounds_on_rounding_hold_under_a_smaller_instruction_set(below: int, tmp_path: Path) -> None:
     here = torch.backends.cpu.get_cpu_capability()
     if below >= len(BELOW.get(here, [])):

@@ -219,7 +219,7 @@ def test_a_run_that_ended_has_lost_only_what_came_after_its_last_state(
     (state,) = pack.lane_states()
     assert 0 < state.step < 50
 
-    def full(name: str, data: bytes) -> None:  # noqa: ARG001
+    def full(name: str, data: bytes) -> None:
         raise StoreError(f"{name}: no space left")
 
     monkeypatch.setattr(sweep_store.objects, "put", full)
