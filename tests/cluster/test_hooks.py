@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import urllib.error
 import urllib.request
@@ -254,8 +255,13 @@ def test_the_secret_parts_of_an_address_are_taken_out(target: str, text: str, sh
 
 
 def children(doing: str) -> list[psutil.Process]:
-    """The processes below this one that run a module."""
-    return [p for p in psutil.Process().children() if doing in p.cmdline()]
+    """The processes below this one that run a module; one that ends meanwhile is none of them."""
+    found = []
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if doing in process.cmdline():
+                found.append(process)
+    return found
 
 
 def write(sweep: SweepStore, number: int, *rows: dict[str, Any], attempt: str = "a1") -> None:
