@@ -3,11 +3,10 @@
 `write_results` writes the rows of some runs and their curves under one name, `<pack>-<attempt>-<number>`, in two
 folders. So a row's `attempt` tells in which files its curve may be; and a curve file whose rows are there, none of them
 in a later attempt's shadow, has nothing to leave out. Of a compact file the names it holds are asked. A name that tells
-nothing, and a compact file made of compact files, may hold any run's curve.
+nothing, and a compact file that does not tell what another held, may hold any run's curve.
 
-What another tool copied within the folder, and what two compactions held at once, is there twice under other names, so
-no name is believed that another file claims too, or that no file of rows has: such files are `strays`, into which is
-looked.
+A sync tool or two concurrent compactions can leave the same readings in several files. A file is a `stray` if another
+file claims the same name or no rows file has it. Strays are read to find duplicates.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ def attempts_named(file: File) -> frozenset[str]:
 
 
 def _names(file: File) -> Collection[str]:
-    return file.holds or (file.info.name,)
+    return file.originals or (file.info.name,)
 
 
 def _claimed_twice(files: Sequence[File]) -> set[tuple[str, str]]:

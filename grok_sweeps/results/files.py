@@ -18,13 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pyarrow as pa
-
 from grok_sweeps.errors import CorruptObjectError, StoreError, UnreadableObjectWarning
-from grok_sweeps.store.compact import is_compact
+from grok_sweeps.store.compact import is_compact, said_to_hold
 from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each, get_each
 from grok_sweeps.store.packed import packed_in, schema_in
-from grok_sweeps.store.tables import check_table, held_by, held_files
+from grok_sweeps.store.tables import Held, check_table, held_files
 
 MANY = 100
 """Files from which on it pays to fetch some of them a second time for writing few."""
@@ -44,13 +42,18 @@ class File:
     info: ObjectInfo
     path: str
     schema: bytes = field(default=b"", repr=False, compare=False)
-    holds: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    held: Held = field(default=Held(), repr=False, compare=False)
     packed: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def sweep(self) -> str:
         """The sweep it is of: its folder, whatever name its rows carry."""
         return self.info.name.partition("/")[0]
+
+    @property
+    def originals(self) -> frozenset[str]:
+        """The files whose content a compact one holds, as far as it tells them."""
+        return self.held.originals
 
 
 class Files:
@@ -101,30 +104,20 @@ class Files:
                 del self._unwritten[path]
 
     def said_to_hold(self, infos: Sequence[ObjectInfo]) -> dict[ObjectInfo, frozenset[str]]:
-        """What compact files say they stand in the place of, from their ends alone and not checked.
+        """The files whose content compact files say they hold, from their ends alone and not checked.
 
         One that says nothing is left out. It serves to leave objects unread, never to believe one.
         """
         with self._lock:
-            said = {info: self._whole[info].holds for info in infos if info in self._whole}
+            said = {info: self._whole[info].originals for info in infos if info in self._whole}
             new = {info.name: info for info in infos if info not in said and info not in self._said}
-            answers = for_each(self._objects, self._footer, list(new))
-            self._said |= {new[name]: held for name, held in zip(new, answers, strict=True) if held}
+            answers = for_each(self._objects, lambda name: said_to_hold(self._objects, name), list(new))
+            self._said |= {new[name]: held.originals for name, held in zip(new, answers, strict=True) if held.files}
             return said | {info: self._said[info] for info in infos if info not in said and info in self._said}
-
-    def _footer(self, name: str) -> frozenset[str]:
-        try:
-            file = self._objects.open(name)
-            if file is None:
-                return frozenset()
-            with file:
-                return held_by(file, name)
-        except (StoreError, pa.ArrowException, OSError, ValueError):
-            return frozenset()  # whoever reads it whole says what is wrong
 
     def _held(self, wanted: Mapping[str, ObjectInfo]) -> frozenset[str]:
         """The files in whose place one of `wanted` stands."""
-        return frozenset().union(*(self._whole[info].holds for info in wanted.values() if info in self._whole))
+        return frozenset().union(*(self._whole[info].held.files for info in wanted.values() if info in self._whole))
 
     def _look_at(self, names: Sequence[str], wanted: Mapping[str, ObjectInfo], packed: bool) -> list[str]:
         """Check the objects that were not looked at before; return those that are gone."""
@@ -156,9 +149,9 @@ class Files:
             check_table(data, name)
             schema = schema_in(data)
             schema = self._schemas.setdefault(schema, schema)
-            holds = held_files(data, name) if is_compact(name) else frozenset()
+            held = held_files(data, name) if is_compact(name) else Held()
             path = self._objects.path(name) or self._fetched_path(name)
-            file = File(info, str(path), schema, holds, packed_in(data) if schema else b"")
+            file = File(info, str(path), schema, held, packed_in(data) if schema else b"")
         except CorruptObjectError as error:
             return error
         if self._folder is not None:

@@ -3,7 +3,8 @@
 Opening a file costs a query more than reading the rows of a small one. Files of a few rows each, which are packed in
 what was looked at of them (`store.packed`), are put together at once. Of the other small ones that were there at an
 earlier query too, each further query copies some into one, for a moment, and reads that from then on; a single query,
-as the command line asks, copies none. A row keeps the file and place it came from, by which `winners` names it.
+as the command line asks, copies none. Where there is no room for what is put together, the files are read as they are.
+A row keeps the file and place it came from, by which `winners` names it.
 """
 
 from __future__ import annotations
@@ -86,17 +87,24 @@ class Merger:
         for batch in _batches(files):
             if not batch[0].packed and monotonic() >= until:
                 return
-            if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="grok-sweeps-merged-"))
-                weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-            path = str(self._folder / f"{len(self._merged)}.parquet")
-            if batch[0].packed:
-                pq.write_table(_put_together(batch), path)
-            else:
-                read = read_files(batch, "filename = true, file_row_number = true")
-                self._database.execute(f"COPY ({read}) TO '{path.replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
+            try:
+                path = self._write(batch)
+            except (OSError, pa.ArrowException, duckdb.IOException):
+                return  # a query that needs what cannot be read says so
             made = File(ObjectInfo(f"{batch[0].sweep}/{path}", 0, 0.0), path, b"merged" + batch[0].schema)
             self._merged[made] = frozenset(batch)
+
+    def _write(self, batch: Sequence[File]) -> str:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="grok-sweeps-merged-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = str(self._folder / f"{len(self._merged)}.parquet")
+        if batch[0].packed:
+            pq.write_table(_put_together(batch), path)
+        else:
+            read = read_files(batch, "filename = true, file_row_number = true")
+            self._database.execute(f"COPY ({read}) TO '{path.replace(chr(39), chr(39) * 2)}' (FORMAT parquet)")
+        return path
 
 
 def _put_together(files: Sequence[File]) -> pa.Table:

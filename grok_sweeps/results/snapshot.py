@@ -68,8 +68,8 @@ class Reader:
         for copy in lost.copies:
             warnings.warn(
                 f"sweep '{copy.sweep}' holds {copy.n_runs:,} runs by the same attempts as sweep '{copy.of}', as a copy "
-                f"does. Over all sweeps they count once, in '{copy.of}'; asked for by its name '{copy.sweep}' shows "
-                "them. Move one of the two out of the store.",
+                f"does. `export {copy.sweep}` or `runs('{copy.sweep}')` shows them; in SQL over all sweeps they are "
+                f"those of '{copy.of}'. Move one of the two out of the store.",
                 StoreWarning,
                 stacklevel=1,
             )

@@ -46,9 +46,9 @@ class Copy:
 class Lost:
     """Rows that do not stand in the table of their sweep: path of the file and place in it.
 
-    `copied` are sweep, run_id and attempt of rows that count in another sweep, told by `copies`; `attempts` are those,
-    by sweep, of which a row lost or was copied; `renamed` sweeps have rows that carry another name; `misnamed` files
-    hold rows of other attempts than they are named by.
+    `copied` are sweep, run_id and attempt of rows that count in another sweep, told by `copies`; `attempts`: (sweep,
+    attempt) pairs with at least one row that lost or counts elsewhere; `renamed` sweeps have rows that carry another
+    name; `misnamed` files hold rows of other attempts than they are named by.
     """
 
     rows: tuple[tuple[str, int], ...] = ()

@@ -1,9 +1,10 @@
 """One process at a time, by claims in the store that outlive no owner.
 
-Claims are numbered, and the newest counts. Each is created once, so of many that want the next number one gets it; none
-is used again, so whoever slept while another took over finds a higher number than its own and stops. The owner writes
-its claim anew now and then; one that was not written for a while has lost its owner, by the clock that dates the
-store's objects. An owner that ends leaves its claim marked as given back.
+Claims are numbered, and the newest counts: the number is a fencing token. Each is created once, so of many that want
+the next number one gets it. None is used again, so whoever slept while another took over finds a higher number than its
+own and stops. The owner writes its claim anew now and then; one that was not written for a while has lost its owner, by
+the clock that dates the store's objects. An owner that ends leaves its claim marked as given back, or as cut short by
+an error or a signal.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from grok_sweeps.errors import CorruptObjectError, StoreError
@@ -31,10 +32,9 @@ class ClaimLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The newest claim in a folder: its number, who made it, whether it was given back or has lost its owner."""
+    """The newest claim in a folder: its number, whether it was given back or has lost its owner."""
 
     number: int = 0
-    owner: str = ""
     given_back: bool = True
     lost: bool = False
 
@@ -45,7 +45,7 @@ class Standing:
 
     @property
     def cut_short(self) -> bool:
-        """Whether its owner died before it was done."""
+        """Whether its owner ended before it was done."""
         return not self.given_back and self.lost
 
 
@@ -60,8 +60,8 @@ def standing(objects: ObjectStore, folder: str, now: float | None) -> Standing:
         said = {} if data is None else decode_document(data, info.name)
     except CorruptObjectError:
         said = {}  # it ages like any other
-    lost = now is not None and now - info.modified > LOST_S
-    return Standing(number, str(said.get("owner", "")), said.get("given_back") is True, lost)
+    lost = said.get("cut_short") is True or (now is not None and now - info.modified > LOST_S)
+    return Standing(number, said.get("given_back") is True, lost)
 
 
 @contextmanager
@@ -88,9 +88,9 @@ class Claim:
         """The object that it is."""
         return f"{self._folder}/{self._number:09d}.json"
 
-    def document(self, *, given_back: bool = False) -> bytes:
-        """What the object says."""
-        return encode_document({"owner": self._owner, "given_back": given_back})
+    def document(self, *, given_back: bool = False, cut_short: bool = False) -> bytes:
+        """What the object says; the owner is for who looks into it."""
+        return encode_document({"owner": self._owner, "given_back": given_back, "cut_short": cut_short})
 
     def is_newest(self) -> bool:
         """Whether nobody has taken over."""
@@ -103,15 +103,20 @@ class Claim:
 
     @contextmanager
     def kept_fresh(self) -> Iterator[None]:
-        """Write it anew while the context lasts, then give it back and delete the older ones."""
+        """Write it anew while the context lasts, then give it back and delete older ones; an error cuts it short."""
         ended = threading.Event()
         thread = threading.Thread(target=self._refresh, args=(ended,), name="claim", daemon=True)
         thread.start()
         try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
+            try:
+                yield
+            finally:
+                ended.set()
+                thread.join()
+        except BaseException:  # a signal's SystemExit too
+            with suppress(StoreError):
+                self._objects.put(self.name, self.document(cut_short=True))
+            raise
         self._give_back()
 
     def _give_back(self) -> None:

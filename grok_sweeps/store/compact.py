@@ -1,6 +1,7 @@
 """A few large files of rows and curves in place of the many small ones that a sweep leaves.
 
-A compact file names in its footer the files whose content it holds, and who reads it leaves those out. So it takes
+A compact file names in its footer the files whose content it holds, also those that a compact one among them held, and
+who reads it leaves those out. So it takes
 their place the moment it is there, whole. They are deleted by a later compaction, or by `gc`, when every reader that
 listed the store before has long finished; a crash in between changes nothing. Files that cannot be read, and rows of
 runs that failed, which `resume --failed` deletes, stay as they are. One process at a time, by a claim in the store
@@ -12,18 +13,18 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from grok_sweeps.errors import CorruptObjectError, UnreadableObjectWarning
+from grok_sweeps.errors import CorruptObjectError, StoreError, UnreadableObjectWarning
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
 from grok_sweeps.store.claim import Claim, ClaimLostError, claimed, standing
-from grok_sweeps.store.objects import get_each
+from grok_sweeps.store.objects import ObjectStore, for_each, get_each
 from grok_sweeps.store.sweep import SweepStore
-from grok_sweeps.store.tables import check_table, decode_table, encode_table, held_files
+from grok_sweeps.store.tables import Held, check_table, decode_table, encode_table, held_by, held_files
 
 FEWEST_FILES = 8
 """A folder with fewer files is left alone."""
@@ -55,7 +56,9 @@ def compact(store: SweepStore) -> Compacted:
         StoreError: the store cannot be written; what was there still is.
     """
     objects, layout = store.objects, store.layout
-    if not any(folder.is_worth_it() for folder in _folders(store)) and not cut_short(store, objects.server_time()):
+    if not any(folder.is_worth_it() for folder in _folders(store, glance=True)) and not cut_short(
+        store, objects.server_time()
+    ):
         return Compacted()
     done = Compacted()
     with claimed(objects, layout.compacting) as claim:
@@ -95,6 +98,21 @@ def is_compact(name: str) -> bool:
     return name.rpartition("/")[2].startswith("compact-") and name.endswith(".parquet")
 
 
+def said_to_hold(objects: ObjectStore, name: str) -> Held:
+    """What a compact file says it holds, from its end alone and not checked; nothing where that cannot be read.
+
+    It serves to leave objects unread, never to believe one.
+    """
+    try:
+        file = objects.open(name)
+        if file is None:
+            return Held()
+        with file:
+            return held_by(file, name)
+    except (StoreError, pa.ArrowException, OSError, ValueError):
+        return Held()  # whoever reads it whole says what is wrong
+
+
 def _held(store: SweepStore, compact_names: Sequence[str]) -> frozenset[str]:
     """The files that compact files hold, as far as these can be read."""
     held: set[str] = set()
@@ -102,24 +120,30 @@ def _held(store: SweepStore, compact_names: Sequence[str]) -> frozenset[str]:
         try:
             if data is not None:
                 check_table(data, name)
-                held |= held_files(data, name)
+                held |= held_files(data, name).files
         except CorruptObjectError:
             continue  # whoever reads rows says so
     return frozenset(held)
 
 
-def _folders(store: SweepStore) -> list[_Folder]:
-    return [_Folder(store, store.layout.curves, CURVES_SCHEMA), _Folder(store, store.layout.rows, RUNS_SCHEMA)]
+def _folders(store: SweepStore, *, glance: bool = False) -> list[_Folder]:
+    kinds = [(store.layout.curves, CURVES_SCHEMA), (store.layout.rows, RUNS_SCHEMA)]
+    return [_Folder(store, name, schema, glance=glance) for name, schema in kinds]
 
 
 class _Folder:
-    """A folder of rows or of curves, as it was listed."""
+    """A folder of rows or of curves, as it was listed; at a `glance` compact files are believed what they say."""
 
-    def __init__(self, store: SweepStore, name: str, schema: pa.Schema) -> None:
+    def __init__(self, store: SweepStore, name: str, schema: pa.Schema, *, glance: bool) -> None:
         self._store, self._name, self._schema = store, name, schema
         self._most_rows = MOST_ROWS[name.rpartition("/")[2]]
         names = [info.name for info in store.objects.list(name) if info.name.endswith(".parquet")]
-        held = _held(store, [n for n in names if is_compact(n)]) if len(names) >= FEWEST_FILES else frozenset()
+        made = [n for n in names if is_compact(n)] if len(names) >= FEWEST_FILES else []
+        if glance:
+            said = for_each(store.objects, lambda n: said_to_hold(store.objects, n), made)
+            held = frozenset[str]().union(*(one.files for one in said))
+        else:
+            held = _held(store, made)
         self._live = [n for n in names if n not in held]
 
     def is_worth_it(self) -> bool:
@@ -137,14 +161,17 @@ class _Folder:
         if self.is_worth_it():
             for sources, table in self._groups():
                 digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
-                data = encode_table(_sorted(table), sources)
+                data = encode_table(_sorted(table), _all_held(sources))
                 claim.check()
                 objects.put(f"{self._name}/compact-{digest}.parquet", data)
                 yield Compacted(len(sources), 1)
 
-    def _groups(self) -> Iterator[tuple[list[str], pa.Table]]:
-        """Files that go together and their content, of about the most rows; a file alone is left as it is."""
-        sources: list[str] = []
+    def _groups(self) -> Iterator[tuple[dict[str, Held], pa.Table]]:
+        """Files that go together and their content, of about the most rows; a file alone is left as it is.
+
+        Each file comes with what it holds, if it is compact.
+        """
+        sources: dict[str, Held] = {}
         tables: list[pa.Table] = []
         for name, data in zip(self._live, get_each(self._store.objects, self._live), strict=True):
             try:
@@ -152,15 +179,24 @@ class _Folder:
             except CorruptObjectError as error:
                 warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
                 continue
-            if table is None or _all_failed(table) or table.num_rows >= self._most_rows:
+            if data is None or table is None or _all_failed(table) or table.num_rows >= self._most_rows:
                 continue
-            sources.append(name)
+            sources[name] = held_files(data, name) if is_compact(name) else Held()
             tables.append(_as(table, self._schema))
             if sum(t.num_rows for t in tables) >= self._most_rows:
                 yield sources, pa.concat_tables(tables)
-                sources, tables = [], []
+                sources, tables = {}, []
         if len(sources) > 1:
             yield sources, pa.concat_tables(tables)
+
+
+def _all_held(sources: Mapping[str, Held]) -> Held:
+    """What a file holds that is made of `sources`."""
+    told = {name for name, held in sources.items() if held.files}
+    return Held(
+        frozenset(sources).union(*(held.files for held in sources.values())),
+        frozenset(told).union(*(held.told for held in sources.values())),
+    )
 
 
 def _all_failed(table: pa.Table) -> bool:

@@ -83,7 +83,7 @@ def is_at_work(store: SweepStore, status: Mapping[str, Any] | None, now: float) 
 
 
 def newest_time(objects: ObjectStore, prefixes: Iterable[str]) -> float:
-    """When the newest object below the folders was written: the store's clock was never before it."""
+    """A lower bound of the store's clock: when the newest object below the folders was written."""
     return max((info.modified for prefix in prefixes for info in objects.list(prefix)), default=0.0)
 
 

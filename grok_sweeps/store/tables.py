@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -25,13 +26,27 @@ _VERSION_KEY = b"grok_sweeps_schema"
 _COLUMNS_KEY = b"grok_sweeps_columns"
 """Digest of the columns' names and types, in files from before the seal."""
 _HOLDS_KEY = b"grok_sweeps_holds"
-_OF_ONE_FILE = {KEY.encode(), packed.KEY.encode(), _COLUMNS_KEY, _HOLDS_KEY}
+_TOLD_KEY = b"grok_sweeps_told"
+_OF_ONE_FILE = {KEY.encode(), packed.KEY.encode(), _COLUMNS_KEY, _HOLDS_KEY, _TOLD_KEY}
 _VERSION = re.compile(_VERSION_KEY + rb"\x18.(\d{1,9})")
 """Key and value as they stand in a footer (Thrift's compact protocol): parsing it whole takes ten times as long as the
 checksum, and 10,000 files are looked at."""
 
 ROWS_A_GROUP = 50_000
 """Rows that are read or left out together: in a compact file of curves those of some two hundred runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The files in whose place a compact file stands; of those that are `told`, compact too, what they held as well."""
+
+    files: frozenset[str] = frozenset()
+    told: frozenset[str] = frozenset()
+
+    @property
+    def originals(self) -> frozenset[str]:
+        """The files that were there at first; for one that was compact and is not told its own name."""
+        return self.files - self.told
 
 
 def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
@@ -42,8 +57,8 @@ def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     return encode_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
 
 
-def encode_table(table: pa.Table, holds: Sequence[str] = ()) -> bytes:
-    """Parquet bytes of `table`, which stands in the place of the files `holds`."""
+def encode_table(table: pa.Table, held: Held | None = None) -> bytes:
+    """Parquet bytes of `table`, which stands in the place of the files `held`."""
     sink = pa.BufferOutputStream()
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     # Readings hardly repeat: as split bytes they take half the room that a dictionary does, and a quarter of the time.
@@ -53,8 +68,9 @@ def encode_table(table: pa.Table, holds: Sequence[str] = ()) -> bytes:
     }
     with pq.ParquetWriter(sink, table.schema, compression="zstd", write_page_checksum=True, **options) as writer:
         writer.write_table(table, row_group_size=ROWS_A_GROUP)
-        if holds:
-            writer.add_key_value_metadata({_HOLDS_KEY: json.dumps(sorted(holds))})
+        if held is not None:
+            writer.add_key_value_metadata({_HOLDS_KEY: json.dumps(sorted(held.files))})
+            writer.add_key_value_metadata({_TOLD_KEY: json.dumps(sorted(held.told))})
         if (content := packed.packed(table)) is not None:
             writer.add_key_value_metadata({packed.KEY: content})
         writer.add_key_value_metadata({KEY: OPEN})
@@ -107,12 +123,12 @@ def check_table(data: bytes, name: str) -> None:
     _check_version(metadata, name)
 
 
-def held_files(data: bytes, name: str) -> frozenset[str]:
+def held_files(data: bytes, name: str) -> Held:
     """The files in whose place a file stands that was checked; none unless it is compact."""
-    return held_by(pa.BufferReader(data), name) if _HOLDS_KEY in data else frozenset()
+    return held_by(pa.BufferReader(data), name) if _HOLDS_KEY in data else Held()
 
 
-def held_by(file: Any, name: str) -> frozenset[str]:
+def held_by(file: Any, name: str) -> Held:
     """What `held_files` says, from the footer of a file that is open and was not checked.
 
     The files it names are those beside it, also where the sweep's folder had another name when it was written.
@@ -122,7 +138,11 @@ def held_by(file: Any, name: str) -> frozenset[str]:
     """
     metadata = pq.read_metadata(file).metadata or {}
     sweep = name.partition("/")[0]
-    return frozenset(f"{sweep}/{held.partition('/')[2]}" for held in json.loads(metadata.get(_HOLDS_KEY, b"[]")))
+    files, told = (
+        frozenset(f"{sweep}/{held.partition('/')[2]}" for held in json.loads(metadata.get(key, b"[]")))
+        for key in (_HOLDS_KEY, _TOLD_KEY)
+    )
+    return Held(files, told)
 
 
 def _check_version(metadata: Mapping[bytes, bytes], name: str) -> None:

@@ -7,15 +7,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from results_rows import curve, grokked, new_sweep
 
 from grok_sweeps.errors import StoreWarning
-from grok_sweeps.results import Store, merged, open_store
+from grok_sweeps.results import Store, merged, open_store, snapshot
+from grok_sweeps.results.curve_files import Split, may_hold, split
+from grok_sweeps.results.winners import Lost
 from grok_sweeps.store import ObjectStore, SweepStore
-from grok_sweeps.store.compact import compact
+from grok_sweeps.store.compact import compact, is_compact
 from grok_sweeps.store.rows import RowLog, write_results
+from grok_sweeps.store.tables import Held
 
 STEPS = [1, 25, 50]
 N_RUNS = 12
@@ -123,8 +127,9 @@ def test_a_copied_folder_counts_once_and_is_there_by_its_name(copy: str, compact
         assert set(store.runs().sweep) == set(store.curves().sweep) == set(store.cells().sweep) == {"tiny"}
         assert store.sweeps().set_index("sweep").runs_finished.to_dict() == {"tiny": N_RUNS, copy: N_RUNS}
     assert lines == [
-        f"sweep '{copy}' holds {N_RUNS} runs by the same attempts as sweep 'tiny', as a copy does. Over all sweeps "
-        f"they count once, in 'tiny'; asked for by its name '{copy}' shows them. Move one of the two out of the store."
+        f"sweep '{copy}' holds {N_RUNS} runs by the same attempts as sweep 'tiny', as a copy does. "
+        f"`export {copy}` or `runs('{copy}')` shows them; in SQL over all sweeps they are those of 'tiny'. Move one of "
+        "the two out of the store."
     ]
     with told() as lines:
         assert counts(store, copy) == counts(store, "tiny") == WHOLE
@@ -227,6 +232,63 @@ def test_two_compactions_at_once_count_no_reading_twice(objects: ObjectStore, mo
     store = Store(objects)
     assert counts(store) == (N_RUNS + 3, N_RUNS + 3, (N_RUNS + 3) * len(STEPS))
     assert store.curves(run_ids=["r04"]).step.tolist() == STEPS
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_a_compact_file_made_of_compact_files_tells_every_original(
+    times: int, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = filled(objects)
+    compact(sweep)
+    for again in range(1, times):
+        for k in range(again * N_RUNS, (again + 1) * N_RUNS):
+            write_run(sweep, k)
+        compact(sweep)
+    store, n_runs = Store(objects), times * N_RUNS
+    found: list[Split] = []
+
+    def noted(*given: Any) -> Split:
+        found.append(split(*given))
+        return found[-1]
+
+    monkeypatch.setattr(snapshot, "split", noted)
+    assert counts(store) == (n_runs, n_runs, n_runs * len(STEPS))
+    assert len(found) == 1
+    assert (len(found[0].whole), found[0].others, found[0].strays) == (1, [], [])
+    infos = list(objects.list(sweep.layout.curves))
+    (newest,) = store._reader.files.read(infos)
+    said = Store(objects)._reader.files.said_to_hold([newest.info])
+    assert len(may_hold([newest.info], said, {"a0"})) == 1
+    assert may_hold([newest.info], said, {"none"}) == []
+
+
+def test_a_compact_file_of_an_older_version_may_hold_any_runs_curve(
+    objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the compact file that it was made of, and not what that held; nor does one that is made of it now."""
+    sweep = filled(objects)
+    compact(sweep)
+    for k in range(N_RUNS, 2 * N_RUNS):
+        write_run(sweep, k)
+    with monkeypatch.context() as older:
+        older.setattr("grok_sweeps.store.compact._all_held", lambda sources: Held(frozenset(sources)))
+        compact(sweep)
+    for folder in (sweep.layout.rows, sweep.layout.curves):
+        infos = list(objects.list(folder))
+        (newest,) = Store(objects)._reader.files.read([info for info in infos if is_compact(info.name)])
+        for info in infos:
+            if info != newest.info:
+                objects.delete(info.name)
+    for n_runs in (2 * N_RUNS, 3 * N_RUNS):
+        store = Store(objects)
+        assert counts(store) == (n_runs, n_runs, n_runs * len(STEPS))
+        (file,) = store._reader.files.read(objects.list(sweep.layout.curves))
+        assert split([file], store._reader.files.read(objects.list(sweep.layout.rows)), Lost()).strays == [file]
+        assert len(store.curves(run_ids=["r04"])) == len(STEPS)
+        if n_runs < 3 * N_RUNS:
+            for k in range(2 * N_RUNS, 3 * N_RUNS):
+                write_run(sweep, k)
+            compact(sweep)
 
 
 def test_a_folder_whose_name_no_sweep_can_have_is_left_out_in_one_line(objects: ObjectStore) -> None:

@@ -21,6 +21,7 @@ from grok_sweeps.results import Store
 from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store import claim as claim_module
+from grok_sweeps.store import compact as compact_module
 from grok_sweeps.store.claim import LOST_S, claimed, standing
 from grok_sweeps.store.compact import (
     FEWEST_FILES,
@@ -249,6 +250,48 @@ def test_a_compaction_that_died_before_it_was_given_back_is_ended_by_the_next(sw
     compact(sweep)
     assert not cut_short(sweep, time.time() + LOST_S + 60)
     assert len(files(sweep, sweep.layout.compacting)) == 1
+
+
+@pytest.mark.parametrize("error", [SystemExit(143), StoreError("the disk is full")], ids=["SIGTERM", "the store"])
+def test_a_compaction_that_an_error_ends_is_done_by_the_next_at_once(
+    sweep: SweepStore, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    before, put = table(sweep), type(sweep.objects).put
+
+    def ends(objects: ObjectStore, name: str, data: bytes) -> None:
+        if is_compact(name):
+            raise error
+        put(objects, name, data)
+
+    with monkeypatch.context() as ending:
+        ending.setattr(type(sweep.objects), "put", ends)
+        with pytest.raises(type(error)):
+            compact(sweep)
+    assert cut_short(sweep, sweep.objects.server_time())
+    assert compact(sweep).files_after == 2
+    assert not cut_short(sweep, sweep.objects.server_time())
+    same(table(sweep), before)
+
+
+def test_an_error_in_a_store_that_stays_away_is_the_one_that_is_raised(
+    sweep: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(objects: ObjectStore, name: str, data: bytes) -> None:
+        raise StoreError(f"away: {name}")
+
+    monkeypatch.setattr(type(sweep.objects), "put", away)
+    with pytest.raises(StoreError, match=r"away: .*compact-"):
+        compact(sweep)
+
+
+def test_where_nothing_is_to_be_compacted_no_file_is_read_whole(
+    sweep: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compact(sweep)
+    read: list[str] = []
+    monkeypatch.setattr(compact_module, "get_each", lambda objects, names: read.extend(names) or [None] * len(names))
+    assert compact(sweep) == Compacted()
+    assert read == []
 
 
 class Turns:
