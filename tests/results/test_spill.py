@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from results_rows import grokked, new_sweep, store_of
 
-from grok_sweeps.results import Store, merged
+from grok_sweeps.results import Store
 from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.store.rows import write_results
 
@@ -55,9 +55,8 @@ def test_a_full_folder_is_asked_without_what_is_put_together(
 
     monkeypatch.setattr(pq, "write_table", full)
     if not packed:
-        monkeypatch.setattr(merged, "MOST_BYTES", 10**9)
         monkeypatch.setattr("grok_sweeps.results.files.packed_in", lambda data: b"")
-        # DuckDB finds a folder at the file's place.
+        # DuckDB cannot write there.
         monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: str(tmp_path / "gone"))
     asked_again(many_files(tmp_path / "many"))
 
