@@ -1,12 +1,12 @@
 """A few large files of rows and curves in place of the many small ones that a sweep leaves.
 
 A compact file names in its footer the files whose content it holds, also those that a compact one among them held, and
-who reads it leaves those out. So it takes
-their place the moment it is there, whole. They are deleted by a later compaction, or by `gc`, when every reader that
-listed the store before has long finished; a crash in between changes nothing. Files that cannot be read, and rows of
-runs that failed, which `resume --failed` deletes, stay as they are. One process at a time, by a claim in the store
-(`claim.py`): it lists what there is when it has the claim, and looks that it still has it before it writes and before
-it deletes. What is deleted is held by a compact file that was read and found whole.
+who reads it leaves those out. So it takes their place the moment it is there, whole. They are deleted by a later
+compaction, or by `gc`, when every reader that listed the store before has long finished; a crash in between changes
+nothing. Files that cannot be read, and rows of runs that failed, which `resume --failed` deletes, stay as they are. One
+process at a time, by a claim in the store (`claim.py`): it lists what there is when it has the claim, and looks that it
+still has it before it writes and before it deletes. What is deleted is held by a compact file that was read and found
+whole.
 """
 
 from __future__ import annotations
@@ -56,9 +56,8 @@ def compact(store: SweepStore) -> Compacted:
         StoreError: the store cannot be written; what was there still is.
     """
     objects, layout = store.objects, store.layout
-    if not any(folder.is_worth_it() for folder in _folders(store, glance=True)) and not cut_short(
-        store, objects.server_time()
-    ):
+    worth_it = any(folder.is_worth_it() for folder in _folders(store, glance=True))
+    if not worth_it and not cut_short(store, objects.server_time()):
         return Compacted()
     done = Compacted()
     with claimed(objects, layout.compacting) as claim:
