@@ -6,7 +6,7 @@ STORE ?= ./sweeps
 BENCH ?= .bench
 
 # Tests beside each other: one process a core, at most four. Those that start Ray are one group, in one of the processes.
-PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadscope
 
 .PHONY: demo test test-all lint check docs bench faults clean
 

@@ -47,15 +47,24 @@ SMALL = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put each test in its tier, and those that start Ray into one group, which never runs beside itself.
-
-    What a test asks for decides, so that a new one needs no entry anywhere: see `tiers`.
-    """
+    """Put each test in its tier by what it asks for, so that a new one needs no entry anywhere: see `tiers`."""
     for item in items:
-        if tiers.starts_ray(item):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+        if tiers.starts_ray(item) and not tiers.runs_alone(item.nodeid):
+            raise pytest.UsageError(f"{item.nodeid} starts Ray: name its place in tests/tiers.py, RAY_PLACES")
         if tiers.is_slow(item):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out tests one by one, but those that start Ray to one process, one after another."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class RayAlone(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if tiers.runs_alone(nodeid) else nodeid
+
+    return RayAlone(config, log)
 
 
 def pytest_report_header() -> str:

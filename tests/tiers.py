@@ -1,25 +1,27 @@
 """Which tests are of the second tier alone, and which of them start Ray.
 
-Decided by what a test asks for and where it lies. Markers at a test overrule it: `quick` and `slow` the tier, and `ray`
-says that a test elsewhere starts Ray in a way of its own.
+The tier is decided by what a test asks for; the markers `quick` and `slow` overrule it. `ray` says that a test starts
+Ray in a way of its own. Those that start Ray lie in `RAY_PLACES`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-TESTS = Path(__file__).parent
-RAY_FOLDERS = ("cluster",)
+RAY_PLACES = ("tests/cluster/", "tests/bench/test_bench_scheduling.py", "tests/faults/test_campaign.py")
+"""Where the tests lie that start Ray: they run one after another, in one of the processes."""
 RAY_FIXTURES = {"sweeping", "ray_cluster", "nodes", "site"}
 """A sweep in the background, which is there to be killed or stopped, and clusters of several nodes."""
 
 
+def runs_alone(nodeid: str) -> bool:
+    """Whether a test lies where tests start Ray."""
+    return nodeid.startswith(RAY_PLACES)
+
+
 def starts_ray(item: pytest.Item) -> bool:
-    """Whether it starts Ray, or lies where the tests do that start it."""
-    folder = item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
-    return folder in RAY_FOLDERS or _asks_for(item, RAY_FIXTURES) or item.get_closest_marker("ray") is not None
+    """Whether a test asks for a Ray, or says that it starts one."""
+    return _asks_for(item, RAY_FIXTURES) or item.get_closest_marker("ray") is not None
 
 
 def is_slow(item: pytest.Item) -> bool:
