@@ -7,13 +7,14 @@ it counted since. A GPU that is there and that no pack holds is not counted.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 
 class DeviceHours:
-    """The device-hours of a sweep whose packs each hold `bundle` (Ray resources).
+    """The device-hours of a sweep whose packs each hold `bundle` (Ray resources). Safe between threads.
 
     Args:
         bundle: what a pack holds; None while that is not known.
@@ -30,6 +31,7 @@ class DeviceHours:
         self._kind: str | None = None
         self._a_pack = 0.0
         self._most, self._clock = most, clock
+        self._lock = threading.Lock()
         self._hours = {"gpu": 0.0, "core": 0.0}
         self._packs, self._at = 0, clock()
         if bundle is not None:
@@ -47,8 +49,7 @@ class DeviceHours:
 
     def hold(self, packs: int) -> None:
         """From now on so many packs hold their devices."""
-        self._count()
-        self._packs = packs
+        self._count(packs)
 
     def to_status(self) -> dict[str, Any]:
         """What the heartbeat says of it: the hours of each kind, which kind this driver counts, and its budget."""
@@ -64,8 +65,11 @@ class DeviceHours:
         name = {"gpu": "GPU-hours", "core": "core-hours"}[self._kind]
         return f"the budget of {self._most:g} {name} is spent; resume with a larger --max-gpu-hours"
 
-    def _count(self) -> None:
-        now = self._clock()
-        if self._kind is not None:
-            self._hours[self._kind] += self._packs * self._a_pack * (now - self._at) / 3600
-        self._at = now
+    def _count(self, packs: int | None = None) -> None:
+        """Count up to now; from now on `packs` are held, if that is given."""
+        with self._lock:
+            now = self._clock()
+            if self._kind is not None:
+                self._hours[self._kind] += self._packs * self._a_pack * (now - self._at) / 3600
+            self._at = now
+            self._packs = self._packs if packs is None else packs

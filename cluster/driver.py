@@ -2,7 +2,7 @@
 
 Everything it needs to know is in the store, so it may be killed at any moment and started again anywhere. It asks the
 store what is missing, packs that, and hands the packs to Tune by id; what becomes of a pack that fails is decided in
-`pack_queue`.
+`schedule`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -23,12 +22,14 @@ import pyarrow as pa
 from grok_sweeps.calibration import resolve_control
 from grok_sweeps.cluster.device_hours import DeviceHours
 from grok_sweeps.cluster.hooks import Hooks, open_hooks
+from grok_sweeps.cluster.journal import Journal, driver_identity
 from grok_sweeps.cluster.monitor import Monitor, View
 from grok_sweeps.cluster.pack_runner import PackRunner
 from grok_sweeps.cluster.ray_session import RaySession
+from grok_sweeps.cluster.stage_order import StageOrder, runs_are
 from grok_sweeps.cluster.stopping import STOPPED_FOR_A_REASON, StopOnSignal
 from grok_sweeps.errors import CalibrationError, ClusterError, StoreError
-from grok_sweeps.plan import Plan, PlannedRun
+from grok_sweeps.plan import Pack, Plan, PlannedRun
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
@@ -39,8 +40,27 @@ from grok_sweeps.store.todo import Todo
 from grok_sweeps.train.failed import one_line
 
 SHOW_CURSOR = "\x1b[?25h"
-MOST_TIMES_AGAIN = 3
-"""How often one driver has a fork's parent trained again whose state is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriveOptions:
+    """What a user may ask of a driver.
+
+    Attributes:
+        extend_to: a longer budget for censored runs, which go on from their final states.
+        failed_again: delete the rows of failed runs first, so that they are trained again.
+        max_device_hours: the budget of `grok_sweeps.cluster.device_hours`, over all drivers of the sweep.
+        submission_id: the Ray job that this process is, if it is one.
+        commit: that of the code.
+        trainable: the Tune trainable of a pack, `PackTrial` unless given.
+    """
+
+    extend_to: int | None = None
+    failed_again: bool = False
+    max_device_hours: float | None = None
+    submission_id: str | None = None
+    commit: str | None = None
+    trainable: type | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +77,14 @@ class RunReport:
     reason: str | None = None
 
 
-def run_sweep(  # noqa: PLR0915
+def run_sweep(
     store: SweepStore,
     spec_text: str,
     plan: Plan,
     execution: Execution,
     session: RaySession,
     view: View,
-    extend_to: int | None = None,
-    *,
-    failed_again: bool = False,
-    max_device_hours: float | None = None,
-    submission_id: str | None = None,
-    commit: str | None = None,
-    trainable: type | None = None,
+    options: DriveOptions | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
 
@@ -81,12 +95,7 @@ def run_sweep(  # noqa: PLR0915
         execution: how.
         session: the Ray to train on; it is closed in the end.
         view: shows progress.
-        extend_to: a longer budget for censored runs, which go on from their final states.
-        failed_again: delete the rows of failed runs first, so that they are trained again.
-        max_device_hours: the budget of `grok_sweeps.cluster.device_hours`, over all drivers of the sweep.
-        submission_id: the Ray job that this process is, if it is one.
-        commit: that of the code.
-        trainable: the Tune trainable of a pack, `PackTrial` unless given.
+        options: what else is asked of the driver.
 
     Raises:
         SpecError: a hook that `execution` asks for cannot be called from here.
@@ -96,138 +105,159 @@ def run_sweep(  # noqa: PLR0915
         CalibrationError: a control did not grok.
     """
     hooks = open_hooks(execution)
-    stopped, hours = StopOnSignal(), DeviceHours(most=max_device_hours)
-    with stopped:
+    with StopOnSignal() as stopped:
         store.create(spec_text, plan)
-        n_again = delete_failed(store) if failed_again else 0
-        monitor = Monitor(store, plan, hooks.watching(view), extend_to, hours, submission_id=submission_id)
-        monitor.start()
-        hooks.begin(monitor, store.objects.uri, store.sweep)
+        return _Driver(store, plan, execution, session, view, options or DriveOptions(), hooks, stopped).drive()
 
-        def todo() -> Todo:
-            return Todo(plan, extend_to, kept_steps(store) if plan.parents else {})
 
-        def left() -> frozenset[str]:
-            monitor.log.refresh()
-            return frozenset(run.run_id for run in todo().runs(monitor.log.rows))
+class _Driver:
+    """Drives one sweep from its first heartbeat to its last."""
 
-        ending = threading.Lock()
+    def __init__(
+        self,
+        store: SweepStore,
+        plan: Plan,
+        execution: Execution,
+        session: RaySession,
+        view: View,
+        options: DriveOptions,
+        hooks: Hooks,
+        stopped: StopOnSignal,
+    ) -> None:
+        self._store, self._plan, self._session, self._options = store, plan, session, options
+        self._hooks, self._stopped = hooks, stopped
+        hours = DeviceHours(most=options.max_device_hours)
+        self._journal = Journal(store, driver_identity(options.submission_id), view.event)
+        self._monitor = Monitor(store, plan, self._journal, hooks.watching(view), hours, stopped, options.extend_to)
+        self._runner = PackRunner(
+            store,
+            plan,
+            execution,
+            session,
+            stopped,
+            hours,
+            self._journal.say,
+            extend_to=options.extend_to,
+            commit=options.commit,
+            trainable=options.trainable,
+        )
+        self._ending = threading.Lock()
+        self._trials = 0
 
-        errors: list[str] = []
-        trials = 0
-        state = "failed"
+    def drive(self) -> RunReport:
+        """Train what is missing, and end in good order whatever happens."""
+        n_again = delete_failed(self._store) if self._options.failed_again else 0
+        self._monitor.start()
+        self._hooks.begin(self._journal.say, self._monitor.log.rows, self._store.objects.uri, self._store.sweep)
+        state, errors = "failed", list[str]()
         try:
-            _say_what_is_again(store, monitor, n_again, todo().runs(monitor.log.rows))
-            _delete_finished(store, monitor, todo().runs(monitor.log.rows))
-            session.on_loss(partial(_end_without_ray, monitor, hooks, ending))
-            with closing(session):
-                monitor.stop_with(stopped.ask)
-                runner = PackRunner(store, plan, execution, session, monitor, stopped, hours, commit, trainable)
-                order, stage = _StageOrder(store, plan, monitor), 0
-                while stage < plan.n_stages and not stopped.is_set():
-                    if stage:
-                        _calibrate(store, plan, monitor)
-                    trials += runner.run_stage(stage, todo().runs(monitor.log.rows, stage), left, extend_to)
-                    monitor.log.refresh()
-                    _delete_finished(store, monitor, todo().runs(monitor.log.rows))
-                    gave_up = bool(stopped.is_set() or runner.errors or monitor.sweep_errors)
-                    stage = order.after(stage, todo().runs(monitor.log.rows), gave_up=gave_up)
-                blocked = todo().blocked(monitor.log.rows)
-                errors = [*monitor.sweep_errors, *runner.errors, *_blocked_errors(blocked, monitor.log.rows)]
-                errors += order.errors
-                unfinished = bool(blocked or todo().runs(monitor.log.rows))
-                state = "interrupted" if stopped.is_set() and unfinished else "failed" if unfinished else "finished"
-                if state == "finished":
-                    _compact(store, monitor)
+            self._say_what_is_again(n_again)
+            _delete_finished(self._store, self._rows(), self._todo().runs(self._rows()))
+            self._session.on_loss(self._end_without_ray)
+            with closing(self._session):
+                state, errors = self._train()
         except (CalibrationError, ClusterError) as error:
             errors = [str(error)]
-            monitor.event(str(error))
+            self._journal.say(str(error))
             raise
         except BaseException as error:
             errors = [one_line(error)]
             state = "failed" if isinstance(error, Exception) else "interrupted"
             raise
         finally:
-            with ending:
-                reason = f"it got {stopped.signal}" if state == "interrupted" and stopped.signal else None
-                reason = errors[0] if state == "failed" and errors else reason
-                progress = monitor.finish(state, reason)
-                if hooks.end(state, progress, errors, idle=state == "finished" and not trials):
-                    progress = monitor.finish(state, reason)  # with what they said
-    return RunReport(state, progress, tuple(errors), trials, stopped.reason if state == "interrupted" else None)
+            with self._ending:
+                progress = self._finish(state, errors)
+        reason = self._stopped.reason if state == "interrupted" else None
+        return RunReport(state, progress, tuple(errors), self._trials, reason)
 
+    def _train(self) -> tuple[str, list[str]]:
+        """Train stage after stage; return how it ended, and why runs have no row."""
+        order, stage = StageOrder(self._store, self._plan, self._journal.say), 0
+        while stage < self._plan.n_stages and not self._stopped.is_set():
+            if stage:
+                self._calibrate()
+            runs = self._todo().runs(self._rows(), stage)
+            self._trials += self._runner.run_stage(stage, runs, self._left, self._monitor.begin_stage)
+            self._monitor.log.refresh()
+            todo = self._todo().runs(self._rows())
+            _delete_finished(self._store, self._rows(), todo)
+            stage = order.after(stage, todo, gave_up=bool(self._stopped.is_set() or self._runner.errors))
+        blocked = self._todo().blocked(self._rows())
+        errors = [*self._runner.errors, *_blocked_errors(blocked, self._rows()), *order.errors]
+        if not blocked and not self._todo().runs(self._rows()):
+            _compact(self._store, self._journal.say)
+            return "finished", errors
+        return ("interrupted" if self._stopped.is_set() else "failed"), errors
 
-def _end_without_ray(monitor: Monitor, hooks: Hooks, ending: threading.Lock, reason: str) -> None:
-    """Write what can be written and end the process: its main thread may wait for Ray for minutes.
+    def _finish(self, state: str, errors: Sequence[str]) -> Progress:
+        """Write the last heartbeat and have the hooks end."""
+        reason = f"it got {self._stopped.signal}" if state == "interrupted" and self._stopped.signal else None
+        reason = errors[0] if state == "failed" and errors else reason
+        progress = self._monitor.finish(state, reason)
+        if self._hooks.end(state, progress, errors, idle=state == "finished" and not self._trials):
+            progress = self._monitor.finish(state, reason)  # with what they said
+        return progress
 
-    `ending` is held to the end, so that nothing is said of what the main thread makes of it meanwhile.
-    """
-    if not ending.acquire(blocking=False):
-        return
-    try:
-        with contextlib.suppress(Exception):  # the view may fail, and the status is to be written
-            monitor.event(f"{reason}; the driver ends, run the same command again to go on")
-        progress = monitor.finish("interrupted", reason)
-        hooks.end("interrupted", progress, [reason], idle=False)
-        if sys.stdout.isatty():
-            print(SHOW_CURSOR, end="", flush=True)
-        print(f"error: sweep '{progress.sweep}' was stopped: {reason}.", file=sys.stderr, flush=True)
-    finally:
-        os._exit(STOPPED_FOR_A_REASON)
+    def _end_without_ray(self, reason: str) -> None:
+        """Write what can be written and end the process: its main thread may wait for Ray for minutes.
 
+        `_ending` is held to the end, so that nothing is said of what the main thread makes of it meanwhile.
+        """
+        if not self._ending.acquire(blocking=False):
+            return
+        try:
+            with contextlib.suppress(Exception):  # the view may fail, and the status is to be written
+                self._journal.say(f"{reason}; the driver ends, run the same command again to go on")
+            progress = self._monitor.finish("interrupted", reason)
+            self._hooks.end("interrupted", progress, [reason], idle=False)
+            if sys.stdout.isatty():
+                print(SHOW_CURSOR, end="", flush=True)
+            print(f"error: sweep '{progress.sweep}' was stopped: {reason}.", file=sys.stderr, flush=True)
+        finally:
+            os._exit(STOPPED_FOR_A_REASON)
 
-def _say_what_is_again(store: SweepStore, monitor: Monitor, n_failed: int, todo: Sequence[PlannedRun]) -> None:
-    """Say what is trained again from its first step, though it has been trained before."""
-    if n_failed:
-        monitor.event(f"{n_failed} failed {_runs_are(n_failed)} trained again")
-    rows = monitor.log.rows
-    longer = [run.run_id for run in todo if run.run_id in rows and rows[run.run_id]["outcome"] == "censored"]
-    if not longer:
-        return
-    states = {ref.run_id for ref in (*kept(store), *look_for_checkpoints(store)[0])}
-    if anew := sum(run_id not in states for run_id in longer):
-        monitor.event(
-            f"{anew} of {len(longer)} censored {_runs_are(len(longer))} trained again from the first step: final "
-            "states were not kept (execution.keep_states) or are lost"
-        )
+    def _rows(self) -> Mapping[str, Mapping[str, Any]]:
+        return self._monitor.log.rows
 
+    def _todo(self) -> Todo:
+        kept_now = kept_steps(self._store) if self._plan.parents else {}
+        return Todo(self._plan, self._options.extend_to, kept_now)
 
-def _runs_are(n: int) -> str:
-    return "run is" if n == 1 else "runs are"
+    def _left(self, pack: Pack) -> frozenset[str]:
+        """The runs of a pack that have more to do, as the store stands now."""
+        self._monitor.log.refresh()
+        of_pack = {run.run_id for run in pack.runs}
+        return frozenset(run.run_id for run in self._todo().runs(self._rows()) if run.run_id in of_pack)
 
+    def _say_what_is_again(self, n_failed: int) -> None:
+        """Say what is trained again from its first step, though it has been trained before."""
+        if n_failed:
+            self._journal.say(f"{n_failed} failed {runs_are(n_failed)} trained again")
+        rows = self._rows()
+        todo = self._todo().runs(rows)
+        longer = [run.run_id for run in todo if run.run_id in rows and rows[run.run_id]["outcome"] == "censored"]
+        if not longer:
+            return
+        states = {ref.run_id for ref in (*kept(self._store), *look_for_checkpoints(self._store)[0])}
+        if anew := sum(run_id not in states for run_id in longer):
+            self._journal.say(
+                f"{anew} of {len(longer)} censored {runs_are(len(longer))} trained again from the first step: final "
+                "states were not kept (execution.keep_states) or are lost"
+            )
 
-class _StageOrder:
-    """One stage after the other, and back to an earlier one for parents whose state, from which forks start, is lost.
-
-    `errors` say which states are lost however often they are made, one line each.
-    """
-
-    def __init__(self, store: SweepStore, plan: Plan, monitor: Monitor) -> None:
-        self._store, self._plan, self._monitor = store, plan, monitor
-        self._times: Counter[str] = Counter()
-        self.errors: list[str] = []
-
-    def after(self, stage: int, todo: Sequence[PlannedRun], *, gave_up: bool) -> int:
-        """The stage to train after this one, given what is to do by now; past the last where none can be trained."""
-        lost = [run for run in todo if run.stage < stage]
-        if lost and not gave_up and self._train_again(lost):
-            return min(run.stage for run in lost)
-        return self._plan.n_stages if any(run.stage == stage for run in todo) else stage + 1
-
-    def _train_again(self, parents: Sequence[PlannedRun]) -> bool:
-        """Whether these runs of earlier stages, which have their rows, are to be trained again."""
-        self._times.update(run.run_id for run in parents)
-        for run in parents:
-            if self._times[run.run_id] > MOST_TIMES_AGAIN:
-                name = self._store.layout.state(run.run_id, run.config.max_steps)
-                self.errors.append(
-                    f"{name}: still damaged or missing after {MOST_TIMES_AGAIN} attempts, and forks start "
-                    "from it; see what deletes or damages the store's files."
-                )
-        if not self.errors:
-            again = f"{len(parents)} {_runs_are(len(parents))} trained again"
-            self._monitor.event(f"{again}: states that forks start from are lost")
-        return not self.errors
+    def _calibrate(self) -> None:
+        """Resolve the sweep's controls once; a resume uses what the first driver wrote."""
+        if not self._plan.controls or self._store.load_calibration():
+            return
+        log = RowLog(self._store)  # whole rows, for a moment
+        log.refresh()
+        waiting = Counter(run.config.control_id for run in self._plan.runs)
+        resolved = {c: resolve_control(c, ids, log.rows, waiting[c]) for c, ids in self._plan.controls.items()}
+        for control in self._store.create_calibration(resolved).values():
+            self._journal.say(
+                f"control: w_c = {control['w_c']:.4f}, median of {control['n_grokked']} grokked runs of "
+                f"{control['n_runs']}"
+            )
 
 
 def _blocked_errors(blocked: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -238,37 +268,22 @@ def _blocked_errors(blocked: Mapping[str, str], rows: Mapping[str, Mapping[str, 
     ]
 
 
-def _delete_finished(store: SweepStore, monitor: Monitor, todo: Sequence[PlannedRun]) -> None:
+def _delete_finished(store: SweepStore, rows: Mapping[str, Mapping[str, Any]], todo: Sequence[PlannedRun]) -> None:
     """Delete checkpoints that nothing will go on from.
 
     That of a failed run stays, since it may be trained again, and that of a run which is trained again now.
     """
     again = {run.run_id for run in todo}
-    rows = monitor.log.rows.items()
-    finished = {i: row["steps_run"] for i, row in rows if row["outcome"] != "failed" and i not in again}
-    delete_finished(store, finished)
+    ended = {i: row["steps_run"] for i, row in rows.items() if row["outcome"] != "failed" and i not in again}
+    delete_finished(store, ended)
 
 
-def _compact(store: SweepStore, monitor: Monitor) -> None:
-    """Put few files in the place of many; where it fails the many do as well."""
+def _compact(store: SweepStore, say: Callable[[str], None]) -> None:
+    """Put few files in the place of many; on failure the many remain valid."""
     try:
         done = compact(store)
     except (StoreError, pa.ArrowException) as error:
-        monitor.event(f"not compacted: {' '.join(str(error).split())}")
+        say(f"not compacted: {' '.join(str(error).split())}")
         return
     if done.files_before:
-        monitor.event(f"{done.files_before} files of rows and curves compacted into {done.files_after}")
-
-
-def _calibrate(store: SweepStore, plan: Plan, monitor: Monitor) -> None:
-    """Resolve the sweep's controls once; a resume uses what the first driver wrote."""
-    if not plan.controls or store.load_calibration():
-        return
-    log = RowLog(store)  # whole rows, for a moment
-    log.refresh()
-    waiting = Counter(run.config.control_id for run in plan.runs)
-    resolved = {c: resolve_control(c, ids, log.rows, waiting[c]) for c, ids in plan.controls.items()}
-    for control in store.create_calibration(resolved).values():
-        monitor.event(
-            f"control: w_c = {control['w_c']:.4f}, median of {control['n_grokked']} grokked runs of {control['n_runs']}"
-        )
+        say(f"{done.files_before} files of rows and curves compacted into {done.files_after}")

@@ -22,6 +22,7 @@ from grok_sweeps.cluster.ray_processes import own_sigterm
 from grok_sweeps.cluster.ray_session import Tell
 from grok_sweeps.cluster.ray_state import alive_nodes, ask_for
 from grok_sweeps.cluster.resources import Resources, choose_cluster_resources, wanted_resources
+from grok_sweeps.cluster.schedule import Room
 from grok_sweeps.cluster.settings import prepare_ray, temporary_folders
 from grok_sweeps.errors import ClusterError
 from grok_sweeps.spec import Execution
@@ -55,7 +56,7 @@ class JoinedRay:
         self._watch = GcsWatch(lambda: None, HEAD_PATIENCE_S)
         self._looked_at = float("-inf")
         self.scratch = ""
-        self.bad_nodes: frozenset[str] = frozenset()
+        self._unusable: frozenset[str] = frozenset()
 
     def prepare(
         self, execution: Execution, store: SweepStore, tell: Tell, stopped: Callable[[], bool]
@@ -69,8 +70,8 @@ class JoinedRay:
         self._bundle = resources.bundle
         self._probes = NodeProbes(store.objects.uri, store.sweep, tell)
         found = self._probes.first_look(self.nodes(), resources.bundle)
-        self.bad_nodes = self._probes.bad_nodes
-        room = packs_that_fit(self.nodes(), resources.bundle, self.bad_nodes)
+        self._unusable = self._probes.bad_nodes
+        room = packs_that_fit(self.nodes(), resources.bundle, self._unusable)
         tell(f"{PREFLIGHT_PASSED}: room for {room} packs of {describe_bundle(resources.bundle)}; {found}")
         return resources
 
@@ -150,22 +151,17 @@ class JoinedRay:
             self._nodes, self._looked_at = alive_nodes(), time.monotonic()
             if self._probes is not None:
                 self._probes.look(self._nodes, self._bundle)
-                self.bad_nodes = self._probes.bad_nodes
+                self._unusable = self._probes.bad_nodes
         return self._nodes
 
-    def workers(self) -> int:
-        """See `RaySession`."""
-        fit = packs_that_fit(self.nodes(), self._bundle, self.bad_nodes)
-        return fit if self._most is None else min(fit, self._most)
-
-    def most_taken(self) -> int:
-        """See `RaySession`."""
-        most = 2 * max(1, self.workers())
-        return most if self._most is None else min(most, self._most)
-
-    def has_room_without(self, nodes: frozenset[str]) -> bool:
-        """See `RaySession`."""
-        return packs_that_fit(self.nodes(), self._bundle, nodes | self.bad_nodes) > 0
+    def room(self) -> Room:
+        """See `RaySession`. As many packs as train wait for a worker, so that an autoscaler sees what is wanted."""
+        packs_on = {node.node_id: node.packs(self._bundle) for node in self.nodes()}
+        workers = sum(n for node, n in packs_on.items() if node not in self._unusable)
+        most = 2 * max(1, workers)
+        if self._most is not None:
+            workers, most = min(workers, self._most), min(most, self._most)
+        return Room(workers, most, packs_on, self._unusable)
 
 
 def _reachable(address: str) -> None:

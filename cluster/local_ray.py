@@ -13,7 +13,9 @@ from grok_sweeps.cluster.ray_folder import ALSO, OBJECT_STORE_BYTES, RayFolder, 
 from grok_sweeps.cluster.ray_private import read_authentication
 from grok_sweeps.cluster.ray_processes import OwnSession
 from grok_sweeps.cluster.ray_session import Tell
+from grok_sweeps.cluster.ray_state import this_node
 from grok_sweeps.cluster.resources import Resources
+from grok_sweeps.cluster.schedule import Room
 from grok_sweeps.cluster.settings import own_token, prepare_ray, temporary_folders
 from grok_sweeps.cluster.stopping import STATES_WAIT_S
 from grok_sweeps.errors import ClusterError
@@ -32,7 +34,7 @@ class LocalRay:
         self._resources = resources
         self.scratch = ""
         self._after = ExitStack()
-        self.bad_nodes: frozenset[str] = frozenset()
+        self._node = ""
         self._processes = OwnSession()
         self._closing = threading.Event()
         self._watching: threading.Thread | None = None
@@ -91,6 +93,7 @@ class LocalRay:
             raise ClusterError(
                 f"Ray does not start on this machine: {one_line(error)} `grok-sweeps doctor` looks for the reason."
             ) from error
+        self._node = this_node()
         self._watching = threading.Thread(target=self._watch, name="ray-watch", daemon=True)
         self._watching.start()
 
@@ -125,14 +128,7 @@ class LocalRay:
             self._after.close()
             self.scratch = ""
 
-    def workers(self) -> int:
-        """See `RaySession`."""
-        return self._resources.workers
-
-    def most_taken(self) -> int:
-        """See `RaySession`."""
-        return self._resources.workers
-
-    def has_room_without(self, nodes: frozenset[str]) -> bool:
-        """There is one node."""
-        return not nodes
+    def room(self) -> Room:
+        """See `RaySession`; there is one node."""
+        workers = self._resources.workers
+        return Room(workers, workers, {self._node: workers})

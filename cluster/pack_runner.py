@@ -1,34 +1,41 @@
-"""Packs on Ray Tune: one trial a pack, workers reused, nothing of Tune's own state kept."""
+"""Trains the runs of one stage after the other: cuts them into packs, publishes these, and has Ray Tune train them."""
 
 from __future__ import annotations
 
-import logging
 import secrets
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from grok_sweeps.cluster.device_hours import DeviceHours
-from grok_sweeps.cluster.monitor import Monitor
-from grok_sweeps.cluster.pack_queue import PackQueue
 from grok_sweeps.cluster.ray_private import moved
 from grok_sweeps.cluster.ray_session import RaySession
 from grok_sweeps.cluster.resources import Resources, stage_packs
+from grok_sweeps.cluster.schedule import Limits, Schedule
 from grok_sweeps.cluster.stopping import StopOnSignal
-from grok_sweeps.errors import ClusterError
 from grok_sweeps.plan import Pack, Plan, PlannedRun
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.todo import horizon
-from grok_sweeps.train.failed import one_line
 from grok_sweeps.train.work import pack_content
 
 
 class PackRunner:
-    """Trains the runs of one sweep's stages, one stage a call; the first that has any makes the session ready.
+    """Trains the stages of one sweep; the first that has any runs makes the session ready.
 
-    `errors` say why packs were given up, one line each.
+    Args:
+        store: the sweep's objects.
+        plan: its runs.
+        execution: how to train.
+        session: the Ray to train on.
+        stopped: whether a stop was asked for.
+        hours: counts the devices that packs hold.
+        say: tells the user.
+        extend_to: the longer budget of censored runs, if any.
+        commit: that of the code.
+        trainable: the Tune trainable of a pack, `PackTrial` unless given.
+
+    Attributes:
+        errors: why runs have no row, one line each.
     """
 
     def __init__(
@@ -37,15 +44,17 @@ class PackRunner:
         plan: Plan,
         execution: Execution,
         session: RaySession,
-        monitor: Monitor,
         stopped: StopOnSignal,
         hours: DeviceHours,
+        say: Callable[[str], None],
+        *,
+        extend_to: int | None = None,
         commit: str | None = None,
         trainable: type | None = None,
     ) -> None:
         self._store, self._plan, self._execution, self._session = store, plan, execution, session
-        self._monitor, self._stopped, self._hours = monitor, stopped, hours
-        self._commit, self._trainable = commit, trainable
+        self._stopped, self._hours, self._say = stopped, hours, say
+        self._extend_to, self._commit, self._trainable = extend_to, commit, trainable
         self._chosen: Resources | None = None
         self.errors: list[str] = []
 
@@ -53,52 +62,72 @@ class PackRunner:
         self,
         stage: int,
         runs: Sequence[PlannedRun],
-        left: Callable[[], frozenset[str]],
-        extend_to: int | None = None,
+        left: Callable[[Pack], frozenset[str]],
+        watch: Callable[[Schedule], None],
     ) -> int:
         """Train `runs` in packs; return how many trials were started.
 
         Args:
-            stage: their stage.
+            stage: its number.
             runs: what is to be trained.
-            left: the run_ids that are still to do, asked when an attempt has failed.
-            extend_to: a longer budget for all runs.
+            left: which runs of a pack have more to do, by run id.
+            watch: gets the stage's schedule, to follow it.
+
+        Raises:
+            ClusterError: the cluster cannot train them.
         """
         if not runs or self._stopped.is_set() or not self._ready():
             return 0
-        packs = self._cut(runs)
-        self._monitor.packs_planned(len(packs))
-        self._monitor.event(
-            f"stage {stage}: {len(runs)} runs in {len(packs)} packs on {self._session.workers()} "
-            f"{self._resources.device} workers"
-        )
+        packs = self._cut(runs, self._session.room().workers)
         self._session.start()
+        room = self._session.room()
+        self._say(
+            f"stage {stage}: {len(runs)} runs in {len(packs)} packs on {room.workers} {self._resources.device} workers"
+        )
         if self._stopped.is_set():  # meanwhile: starting takes seconds
             return 0
-        queue = PackQueue(packs, self._execution.max_failures, max(1, self._session.workers()))
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", module=r"ray\.")  # its own deprecations
-                results = self._tuner(queue, left, extend_to).fit()
-        except OSError as error:  # Tune writes its own state there
-            raise ClusterError(
-                f"Ray cannot use its temporary folder {self._session.scratch}: {one_line(error)}; make room, or set "
-                "RAY_TMPDIR to another folder, and run the same command again."
-            ) from error
-        self.errors += queue.given_up
-        return len(results)
+        limits = Limits(self._execution.max_failures, self._execution.stall_after_s)
+        schedule = Schedule(packs, limits, room, self._cut)
+        watch(schedule)
+        n_trials = self._train(schedule, left)
+        self._hours.hold(0)
+        self.errors += [*schedule.errors, *schedule.given_up]
+        return n_trials
+
+    def _train(self, schedule: Schedule, left: Callable[[Pack], frozenset[str]]) -> int:
+        from grok_sweeps.cluster.stop_request import StopRequest
+        from grok_sweeps.cluster.trial import PackTrial
+        from grok_sweeps.cluster.tune_packs import TunePacks
+
+        request = StopRequest(f"grok-sweeps-stop-{secrets.token_hex(8)}")
+        packs = TunePacks(
+            schedule,
+            self._session,
+            publish=self._publish,
+            left=left,
+            say=self._say,
+            stepped=lambda: self._hours.hold(schedule.packs["running"]),
+            should_stop=self._stopped.is_set,
+            request=request,
+        )
+        config = {
+            "store": self._store.objects.uri,
+            "sweep": self._store.sweep,
+            "bundle": self._resources.bundle,
+            "stop_request": request.name,
+        }
+        return packs.run(self._trainable or PackTrial, config)
 
     def _ready(self) -> bool:
         """Whether packs can train, at the latest now; not where a stop was asked for before they could."""
         if self._chosen is None:
-            prepared = self._session.prepare(self._execution, self._store, self._monitor.event, self._stopped.is_set)
+            prepared = self._session.prepare(self._execution, self._store, self._say, self._stopped.is_set)
             if prepared is None:
                 return False
             for line in moved():
-                self._monitor.event(line)
+                self._say(line)
             self._chosen = prepared
             self._hours.hold_each(prepared.bundle)
-            self._monitor.check_budget()
         return not self._stopped.is_set()
 
     @property
@@ -106,17 +135,17 @@ class PackRunner:
         assert self._chosen is not None
         return self._chosen
 
-    def _cut(self, runs: Sequence[PlannedRun]) -> list[Pack]:
+    def _cut(self, runs: Sequence[PlannedRun], workers: int) -> list[Pack]:
         """Packs for the workers that there are, and for those that are wanted: on a cluster, they may come."""
         wanted = 0 if self._execution.workers == "auto" else self._execution.workers
-        return stage_packs(runs, replace(self._resources, workers=max(1, wanted, self._session.workers())))
+        return stage_packs(runs, replace(self._resources, workers=max(1, wanted, workers)))
 
-    def _publish(self, pack: Pack, extend_to: int | None) -> None:
+    def _publish(self, pack: Pack) -> None:
         """Write what a worker needs to train a pack."""
         content = pack_content(
             pack.runs,
             self._plan.parents,
-            {run.run_id: horizon(run.config, extend_to) for run in pack.runs},
+            {run.run_id: horizon(run.config, self._extend_to) for run in pack.runs},
             lanes=pack.lanes,
             device=self._resources.device,
             gpus_per_pack=self._resources.gpus_per_pack,
@@ -127,45 +156,3 @@ class PackRunner:
             git_sha=self._commit,
         )
         self._store.put_pack(pack.pack_id, content)
-
-    def _tuner(self, queue: PackQueue, left: Callable[[], frozenset[str]], extend_to: int | None) -> Any:
-        from ray import tune
-
-        from grok_sweeps.cluster.pack_progress import PackProgress
-        from grok_sweeps.cluster.pack_search import PackSearch
-        from grok_sweeps.cluster.stalls import Stalls
-        from grok_sweeps.cluster.stop_after_states import StopAfterStates
-        from grok_sweeps.cluster.stop_request import StopRequest
-        from grok_sweeps.cluster.trial import PackTrial
-
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line
-        request = StopRequest(f"grok-sweeps-stop-{secrets.token_hex(8)}")
-        stalls = Stalls(self._execution.stall_after_s)
-        search = PackSearch(queue, lambda pack: self._publish(pack, extend_to), self._monitor, self._session)
-        progress = PackProgress(self._monitor, queue, left, stalls, self._session, search.pinned, self._cut)
-        return tune.Tuner(
-            self._trainable or PackTrial,
-            param_space={
-                "store": self._store.objects.uri,
-                "sweep": self._store.sweep,
-                "bundle": self._resources.bundle,
-                "stop_request": request.name,
-            },
-            tune_config=tune.TuneConfig(
-                search_alg=search,
-                num_samples=-1,  # until the queue is over
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                storage_path=self._session.scratch,
-                verbose=0,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # it would need shared storage
-                callbacks=[progress],
-                stop=StopAfterStates(
-                    lambda: self._stopped.is_set() or bool(self._monitor.sweep_errors),
-                    queue,
-                    request,
-                    lambda: progress.under_way,
-                ),
-            ),
-        )

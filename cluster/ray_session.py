@@ -1,4 +1,4 @@
-"""What the driver needs of Ray: to be connected, and to know how many packs can train at once."""
+"""What the driver needs of Ray: to be connected, and to know where packs can train."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from grok_sweeps.cluster.resources import Resources
+from grok_sweeps.cluster.schedule import Room
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 
@@ -16,8 +17,6 @@ class RaySession(Protocol):
     """A Ray to train packs on. `scratch` is a folder for what Tune wants to write, there once it is started."""
 
     scratch: str
-    bad_nodes: frozenset[str]
-    """Nodes on which no pack can train."""
 
     def prepare(
         self, execution: Execution, store: SweepStore, tell: Tell, stopped: Callable[[], bool]
@@ -37,11 +36,5 @@ class RaySession(Protocol):
     def close(self) -> None:
         """Leave, and clean up."""
 
-    def workers(self) -> int:
-        """How many packs can train at once now."""
-
-    def most_taken(self) -> int:
-        """How many packs may be taken at once, those included that wait for a worker."""
-
-    def has_room_without(self, nodes: frozenset[str]) -> bool:
-        """Whether a pack finds room on another node than these."""
+    def room(self) -> Room:
+        """Where packs can train now."""

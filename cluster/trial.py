@@ -108,7 +108,7 @@ class PackTrial(tune.Trainable):
             self._busy = True
             summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: asked or leaving or self._stopping)
         except GrokSweepsError as error:  # of the store or the machine, not of the pack
-            return self._useless(error)
+            return self._unusable(error)
         except Exception as error:
             return self._raised(error)
         finally:
@@ -200,13 +200,13 @@ class PackTrial(tune.Trainable):
             try:
                 write_failed(self._store(), self._work, why, record, columns)
             except StoreError as store_error:
-                return self._useless(store_error)
+                return self._unusable(store_error)
         return {"raised": why, "files_written": written, "node": self._node}
 
-    def _useless(self, error: GrokSweepsError) -> dict[str, Any]:
+    def _unusable(self, error: GrokSweepsError) -> dict[str, Any]:
         """Report that no pack gets on here; whether one would elsewhere is the driver's to know."""
         self._trainer, self._spent = None, True
-        return {"useless": str(error), "files_written": 0, "node": self._node}
+        return {"unusable": str(error), "files_written": 0, "node": self._node}
 
     def _store(self) -> SweepStore:
         if self._objects is None:  # kept from pack to pack: a bucket's client costs more than a short run

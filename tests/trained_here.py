@@ -9,7 +9,7 @@ from unittest.mock import Mock, patch
 
 import torch
 
-from grok_sweeps.cluster.driver import RunReport, run_sweep
+from grok_sweeps.cluster.driver import DriveOptions, RunReport, run_sweep
 from grok_sweeps.plan import Plan, PlannedRun
 from grok_sweeps.provenance import provenance
 from grok_sweeps.spec import parse_spec
@@ -28,19 +28,19 @@ class TrainedHere:
     errors: Sequence[str] = ()
     before: Callable[[SweepStore, int], None]
 
-    def __init__(self, store: SweepStore, plan: Plan, *_: Any) -> None:
-        self._store, self._plan = store, plan
+    def __init__(self, store: SweepStore, plan: Plan, *_: Any, extend_to: int | None, **__: Any) -> None:
+        self._store, self._plan, self._extend_to = store, plan, extend_to
         self.stages: list[list[str]] = []
         TrainedHere.last = self
 
     last: TrainedHere
 
-    def run_stage(self, stage: int, runs: Sequence[PlannedRun], left: Any, extend_to: int | None = None) -> int:
+    def run_stage(self, stage: int, runs: Sequence[PlannedRun], *_: Any) -> int:
         if not runs:
             return 0
         TrainedHere.before(self._store, stage)
         self.stages.append([run.run_id for run in runs])
-        horizons = {run.run_id: horizon(run.config, extend_to) for run in runs}
+        horizons = {run.run_id: horizon(run.config, self._extend_to) for run in runs}
         self._store.put_pack("pack", pack_content(runs, self._plan.parents, horizons, lanes=4, **HOW))
         work, _ = load_work(self._store, "pack")
         engine = choose_engine("eager", torch.device("cpu"))
@@ -62,4 +62,5 @@ def driven(
     view = Mock()
     store = SweepStore(open_objects(uri), plan.sweep)
     with patch("grok_sweeps.cluster.driver.PackRunner", TrainedHere):
-        return run_sweep(store, text, plan, parse_spec(text).execution, Mock(), view, extend_to=extend_to), view
+        options = DriveOptions(extend_to=extend_to)
+        return run_sweep(store, text, plan, parse_spec(text).execution, Mock(), view, options), view

@@ -26,7 +26,7 @@ from grok_sweeps.cluster.cli.common import (
 )
 from grok_sweeps.cluster.cli.output import go_on_without_output
 from grok_sweeps.cluster.cli.submit import hand_over, is_jobs_server
-from grok_sweeps.cluster.driver import RunReport, run_sweep
+from grok_sweeps.cluster.driver import DriveOptions, RunReport, run_sweep
 from grok_sweeps.cluster.jobs import JobsServer
 from grok_sweeps.cluster.jobs.shipping import shipped
 from grok_sweeps.cluster.joined_ray import JoinedRay
@@ -162,11 +162,13 @@ def _drive(store: SweepStore, spec: SweepSpec, text: str, planned: Plan, request
             spec.execution,
             _session(spec, request),
             view,
-            request.extend_to,
-            failed_again=request.failed_again,
-            max_device_hours=request.max_gpu_hours,
-            submission_id=request.submission_id,
-            commit=request.git_sha or git_sha(),
+            DriveOptions(
+                extend_to=request.extend_to,
+                failed_again=request.failed_again,
+                max_device_hours=request.max_gpu_hours,
+                submission_id=request.submission_id,
+                commit=request.git_sha or git_sha(),
+            ),
         )
     _conclude(store.sweep, report, time.monotonic() - began)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from typing import Any
 
 from grok_sweeps.cluster.hooks.hook import Begin, Ending, Hook, Tell
 from grok_sweeps.cluster.hooks.hook_thread import HookThread
 from grok_sweeps.cluster.hooks.metrics import Metrics
 from grok_sweeps.cluster.hooks.tracker_process import TrackerProcess
 from grok_sweeps.cluster.hooks.webhook import Webhook
-from grok_sweeps.cluster.monitor import Monitor, View
+from grok_sweeps.cluster.monitor import View
 from grok_sweeps.cluster.settings import environment_value
 from grok_sweeps.errors import SpecError
 from grok_sweeps.progress import Progress
@@ -42,15 +43,15 @@ class Hooks:
         """A view that shows what `view` does and passes it on to the hooks."""
         return _Watching(view, self)
 
-    def begin(self, monitor: Monitor, store: str, sweep: str) -> None:
-        """Start the hooks; what they have to say becomes the monitor's events."""
+    def begin(self, say: Callable[[str], None], rows: Mapping[str, Mapping[str, Any]], store: str, sweep: str) -> None:
+        """Start the hooks for a sweep that has `rows` by now; `say` tells the user what they have to say."""
 
         def tell(text: str) -> None:
             self._n_told += 1
             with suppress(Exception):  # the view's
-                monitor.event(text)
+                say(text)
 
-        failed_before = sum(row["outcome"] == "failed" for row in monitor.log.rows.values())
+        failed_before = sum(row["outcome"] == "failed" for row in rows.values())
         begin = Begin(sweep, store, failed_before)
         self._threads = [
             HookThread(name, partial(_open, name, target, begin, tell), target, tell)

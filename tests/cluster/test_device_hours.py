@@ -6,19 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from cluster_processes import cli, here, wait_until
 
 from grok_sweeps.cluster.device_hours import DeviceHours
-from grok_sweeps.cluster.monitor import Monitor, View
+from grok_sweeps.cluster.journal import Journal, driver_identity
+from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.cluster.views import panel, plain_line
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.progress import measure_progress
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
 from tests.faults.steps import CountedSteps
+from tests.monitors import monitor_of
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 
@@ -85,48 +86,45 @@ def test_a_sweep_of_an_older_version_begins_at_nothing(status: dict[str, Any] | 
     assert hours.over() is None
 
 
-def test_packs_hold_devices_from_their_start_to_their_end(sweep_store: SweepStore, small_plan: SmallPlan) -> None:
-    clock, asked = Clock(), []
+def test_a_spent_budget_asks_for_a_stop_once(sweep_store: SweepStore, small_plan: SmallPlan) -> None:
+    clock, stopped, said = Clock(), StopOnSignal(), list[str]()
     hours = DeviceHours({"GPU": 1.0}, most=4.0, clock=clock)
-    monitor = Monitor(sweep_store, small_plan()[1], Mock(spec=View), hours=hours)
-    monitor.stop_with(asked.append)
-    monitor.packs_planned(2)
+    journal = Journal(sweep_store, driver_identity(None), said.append)
+    monitor = monitor_of(sweep_store, small_plan()[1], None, hours, stopped, journal)
+    hours.hold(2)
     clock.now += 3600
-    monitor.pack_started("a")
-    monitor.pack_started("b")
-    clock.now += 3600
-    monitor.pack_ended("a", done=1)
-    monitor.pack_ended("never started", pending=1)
+    hours.hold(1)
     clock.now += 3600
     assert hours.to_status()["gpu_hours"] == 3.0
-    monitor.stop_with(asked.append)
-    assert asked == []
+    monitor.check_budget()
+    assert not stopped.is_set()
     clock.now += 3600
-    monitor.stop_with(asked.append)
-    monitor.stop_with(asked.append)
-    assert asked == ["the budget of 4 GPU-hours is spent; resume with a larger --max-gpu-hours"], "asked for once"
+    monitor.check_budget()
+    monitor.check_budget()
+    assert stopped.reason == "the budget of 4 GPU-hours is spent; resume with a larger --max-gpu-hours"
+    assert said == [f"stopping: {stopped.reason}"]
 
 
 def test_the_next_driver_of_one_that_was_killed_goes_on_from_its_last_heartbeat(
     sweep_store: SweepStore, small_plan: SmallPlan
 ) -> None:
-    clock, asked = Clock(), []
+    clock, stopped = Clock(), StopOnSignal()
     _, plan = small_plan()
-    killed = Monitor(sweep_store, plan, Mock(spec=View), hours=DeviceHours({"GPU": 1.0}, clock=clock))
+    hours = DeviceHours({"GPU": 1.0}, clock=clock)
+    killed = monitor_of(sweep_store, plan, hours=hours)
     killed.start()
-    killed.packs_planned(1)
-    killed.pack_started("a")
+    hours.hold(1)
     clock.now = 7200
     wait_until(lambda: (sweep_store.load_status() or {}).get("gpu_hours") == 2.0, "a heartbeat")
-    following = Monitor(sweep_store, plan, Mock(spec=View), hours=DeviceHours({"GPU": 1.0}, most=2.0, clock=clock))
+    most = DeviceHours({"GPU": 1.0}, most=2.0, clock=clock)
+    following = monitor_of(sweep_store, plan, hours=most, stopped=stopped)
     following.start()
-    following.stop_with(asked.append)
+    wait_until(stopped.is_set, "the budget is seen to be spent")
     killed.finish("running")
     following.finish("interrupted")
-    assert len(asked) == 1
     status = sweep_store.load_status()
     assert status is not None
-    assert (status["gpu_hours"], status["reason"]) == (2.0, asked[0])
+    assert (status["gpu_hours"], status["reason"]) == (2.0, stopped.reason)
 
 
 def test_status_says_what_was_used_of_how_much_and_what_it_comes_to(small_plan: SmallPlan) -> None:

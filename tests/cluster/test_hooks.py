@@ -10,7 +10,6 @@ from base64 import b64encode
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -29,7 +28,6 @@ from grok_sweeps.cluster.hooks.metrics import Metrics
 from grok_sweeps.cluster.hooks.redact import redacted
 from grok_sweeps.cluster.hooks.tracker_process import TrackerProcess
 from grok_sweeps.cluster.hooks.webhook import Webhook
-from grok_sweeps.cluster.monitor import Monitor
 from grok_sweeps.errors import SpecError
 from grok_sweeps.progress import Progress, Spent
 from grok_sweeps.spec import Execution
@@ -48,9 +46,8 @@ def never_waits(_seconds: float) -> bool:
 
 def hooks_of(told: list[str], **targets: str) -> Hooks:
     """Hooks of a driver that has just begun; what they say goes to `told`."""
-    hooks, monitor = Hooks(targets), Mock(spec=Monitor, log=SimpleNamespace(rows={}))
-    monitor.event.side_effect = told.append
-    hooks.begin(monitor, "/store", "made")
+    hooks = Hooks(targets)
+    hooks.begin(told.append, {}, "/store", "made")
     return hooks
 
 

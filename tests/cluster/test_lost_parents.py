@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 import grok_sweeps.cluster.driver
-from grok_sweeps.cluster.driver import MOST_TIMES_AGAIN
-from grok_sweeps.cluster.monitor import Monitor
+from grok_sweeps.cluster.stage_order import MOST_TIMES_AGAIN
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
@@ -121,7 +119,7 @@ def test_a_run_that_is_trained_again_keeps_the_checkpoint_of_its_new_training(
     run = plan.runs[0]
     name = store.layout.checkpoint("pack", "again", 1)
     store.objects.put(name, encode_states([LaneState(run.run_id, 25, {"weights": np.zeros(1, np.float32)})]))
-    monitor = Monitor(store, plan, Mock())
-    monitor.log.refresh()
-    grok_sweeps.cluster.driver._delete_finished(store, monitor, [run] if again else [])
+    log = RowLog(store)
+    log.refresh()
+    grok_sweeps.cluster.driver._delete_finished(store, log.rows, [run] if again else [])
     assert (store.objects.get(name) is not None) is again

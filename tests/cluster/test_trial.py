@@ -71,10 +71,10 @@ def test_an_engine_that_does_not_work_here_ends_the_sweep_and_fails_no_run(
     trial = begin(engine=engine)
     said = trial.step()
     trial.cleanup()
-    assert set(said) == {"useless", "files_written", "node"}
-    assert why in said["useless"]
-    assert "use execution.engine=auto" in said["useless"]
-    assert "\n" not in said["useless"]
+    assert set(said) == {"unusable", "files_written", "node"}
+    assert why in said["unusable"]
+    assert "use execution.engine=auto" in said["unusable"]
+    assert "\n" not in said["unusable"]
     log = RowLog(SweepStore(open_objects(str(tmp_path / "store")), "tried"))
     log.refresh()
     assert not log.rows

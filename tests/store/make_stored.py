@@ -1,6 +1,6 @@
 """Make the files of a small sweep that `test_older_files.py` reads, with the code of this checkout.
 
-    python tests/store/make_stored.py tests/store/stored/NAME
+    python -m tests.store.make_stored tests/store/stored/NAME
 
 Run it once for every format of the store, before the format changes; its files are committed and never made anew.
 """
@@ -14,7 +14,6 @@ from itertools import count
 import torch
 
 from grok_sweeps.calibration import resolve_control
-from grok_sweeps.cluster.monitor import Monitor
 from grok_sweeps.plan import PlannedRun, make_plan
 from grok_sweeps.progress import Progress
 from grok_sweeps.provenance import git_sha, provenance
@@ -24,6 +23,7 @@ from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import load_work, pack_content
+from tests.monitors import monitor_of
 
 SPEC = """\
 name: stored
@@ -47,7 +47,7 @@ def make(folder: str) -> None:
     plan = make_plan(parse_spec(SPEC))
     store = SweepStore(open_objects(folder), plan.sweep)
     store.create(SPEC, plan)
-    monitor = Monitor(store, plan, Unseen())
+    monitor = monitor_of(store, plan, Unseen())
     monitor.start()
 
     def trainer(pack_id: str, runs: Sequence[PlannedRun]) -> PackTrainer:
