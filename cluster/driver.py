@@ -178,7 +178,7 @@ class _Driver:
                 self._calibrate()
             runs = self._todo().runs(self._rows(), stage)
             self._trials += self._runner.run_stage(stage, runs, self._left, self._monitor.begin_stage)
-            self._monitor.log.refresh()
+            self._monitor.catch_up()
             todo = self._todo().runs(self._rows())
             _delete_finished(self._store, self._rows(), todo)
             stage = order.after(stage, todo, gave_up=bool(self._stopped.is_set() or self._runner.errors))
@@ -225,7 +225,7 @@ class _Driver:
 
     def _left(self, pack: Pack) -> frozenset[str]:
         """The runs of a pack that have more to do, as the store stands now."""
-        self._monitor.log.refresh()
+        self._monitor.catch_up()
         of_pack = {run.run_id for run in pack.runs}
         return frozenset(run.run_id for run in self._todo().runs(self._rows()) if run.run_id in of_pack)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -12,7 +13,7 @@ from grok_sweeps.plan import Plan, PlannedRun
 
 
 class FinishedCells:
-    """Tells of each cell of a plan once, when its last run has a row."""
+    """Tells of each cell of a plan once, when its last run has a row. Safe between threads."""
 
     def __init__(self, plan: Plan) -> None:
         self._runs: dict[str, list[PlannedRun]] = {}
@@ -21,19 +22,20 @@ class FinishedCells:
         self._cell_of = {run.run_id: run.cell_id for run in plan.runs}
         self._left = Counter(run.cell_id for run in plan.runs)
         self._n_seen = 0
+        self._lock = threading.Lock()
 
-    def news(self, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    def news(self, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         """A line for each cell that the rows new since the last call complete; rows only ever come in at the end."""
-        fresh = list(islice(rows, self._n_seen, None))
-        self._n_seen += len(fresh)
-        for run_id in fresh:
-            cell_id = self._cell_of.get(run_id)
-            if cell_id is None:
-                continue
-            self._left[cell_id] -= 1
-            if not self._left[cell_id]:
-                runs = self._runs[cell_id]
-                yield describe_cell(runs[0].config, [rows[run.run_id] for run in runs])
+        lines = []
+        with self._lock:
+            fresh = list(islice(rows, self._n_seen, None))
+            self._n_seen += len(fresh)
+            for cell_id in [self._cell_of[run_id] for run_id in fresh if run_id in self._cell_of]:
+                self._left[cell_id] -= 1
+                if not self._left[cell_id]:
+                    runs = self._runs[cell_id]
+                    lines.append(describe_cell(runs[0].config, [rows[run.run_id] for run in runs]))
+        return lines
 
 
 def describe_cell(config: RunConfig, rows: list[Mapping[str, Any]]) -> str:

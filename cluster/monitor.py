@@ -84,8 +84,7 @@ class Monitor:
         before = self._store.load_status()
         self._hours.go_on_from(before)
         self.log.refresh()
-        for _ in self._cells.news(self.log.rows):  # said by the driver that trained them
-            pass
+        self._cells.news(self.log.rows)  # said by the driver that trained them
         if silence := ended_without_a_word(before):
             self._journal.say(f"the last driver {silence}")
         self._thread.start()
@@ -93,6 +92,16 @@ class Monitor:
     def begin_stage(self, schedule: Schedule) -> None:
         """Watch the packs of another stage."""
         self._schedules.append(schedule)
+
+    def catch_up(self) -> None:
+        """Read the rows that are new, and tell which cells they complete.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        self.log.refresh()
+        for line in self._cells.news(self.log.rows):
+            self._journal.say(line)
 
     def check_budget(self) -> None:
         """Ask for a stop if the budget of device-hours is spent."""
@@ -125,11 +134,9 @@ class Monitor:
     def _refresh(self, *, force: bool = False) -> Progress:
         self.check_budget()
         try:
-            self.log.refresh()
+            self.catch_up()
         except StoreError as error:
             self._journal.say(str(error))
-        for line in self._cells.news(self.log.rows):
-            self._journal.say(line)
         status = self._status()
         if force or time.monotonic() - self._last_heartbeat >= HEARTBEAT_S:
             self._last_heartbeat = time.monotonic()
