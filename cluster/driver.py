@@ -52,7 +52,6 @@ class DriveOptions:
         max_device_hours: the budget of `grok_sweeps.cluster.device_hours`, over all drivers of the sweep.
         submission_id: the Ray job that this process is, if it is one.
         commit: that of the code.
-        trainable: the Tune trainable of a pack, `PackTrial` unless given.
     """
 
     extend_to: int | None = None
@@ -60,7 +59,6 @@ class DriveOptions:
     max_device_hours: float | None = None
     submission_id: str | None = None
     commit: str | None = None
-    trainable: type | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +83,8 @@ def run_sweep(
     session: RaySession,
     view: View,
     options: DriveOptions | None = None,
+    *,
+    trainable: type | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
 
@@ -96,6 +96,7 @@ def run_sweep(
         session: the Ray to train on; it is closed in the end.
         view: shows progress.
         options: what else is asked of the driver.
+        trainable: the Tune trainable of a pack, `PackTrial` unless given.
 
     Raises:
         SpecError: a hook that `execution` asks for cannot be called from here.
@@ -107,7 +108,9 @@ def run_sweep(
     hooks = open_hooks(execution)
     with StopOnSignal() as stopped:
         store.create(spec_text, plan)
-        return _Driver(store, plan, execution, session, view, options or DriveOptions(), hooks, stopped).drive()
+        return _Driver(
+            store, plan, execution, session, view, options or DriveOptions(), hooks, stopped, trainable
+        ).drive()
 
 
 class _Driver:
@@ -123,6 +126,7 @@ class _Driver:
         options: DriveOptions,
         hooks: Hooks,
         stopped: StopOnSignal,
+        trainable: type | None,
     ) -> None:
         self._store, self._plan, self._session, self._options = store, plan, session, options
         self._hooks, self._stopped = hooks, stopped
@@ -139,7 +143,7 @@ class _Driver:
             self._journal.say,
             extend_to=options.extend_to,
             commit=options.commit,
-            trainable=options.trainable,
+            trainable=trainable,
         )
         self._ending = threading.Lock()
         self._trials = 0

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from grok_sweeps.cluster.driver import DriveOptions, run_sweep
+from grok_sweeps.cluster.driver import run_sweep
 from grok_sweeps.cluster.local_ray import LocalRay
 from grok_sweeps.cluster.resources import choose_resources
 from grok_sweeps.cluster.settings import this_machine
@@ -57,8 +57,7 @@ def main() -> None:
     resources = choose_resources(spec.execution, this_machine(look_for_gpus=False))
     with tempfile.TemporaryDirectory() as folder:
         store = SweepStore(open_objects(folder), spec.name)
-        options = DriveOptions(trainable=NullTrial)
-        report = run_sweep(store, text, plan, spec.execution, LocalRay(resources), Silent(), options)
+        report = run_sweep(store, text, plan, spec.execution, LocalRay(resources), Silent(), trainable=NullTrial)
     found |= {"done_mb": peak_bytes() / 1e6, "all_s": time.monotonic() - began}
     if report.state != "finished" or report.progress.finished != n_runs:
         sys.exit(f"the sweep is {report.state} with {report.progress.finished} of {n_runs} runs: {report.errors}")
