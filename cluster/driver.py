@@ -28,13 +28,13 @@ from grok_sweeps.cluster.pack_runner import PackRunner
 from grok_sweeps.cluster.ray_session import RaySession
 from grok_sweeps.cluster.stopping import STOPPED_FOR_A_REASON, StopOnSignal
 from grok_sweeps.errors import CalibrationError, ClusterError, StoreError
-from grok_sweeps.plan import Plan, PlannedRun
+from grok_sweeps.plan import Pack, Plan, PlannedRun
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.checkpoints import delete_finished, kept, kept_steps, look_for_checkpoints
 from grok_sweeps.store.compact import compact
 from grok_sweeps.store.rows import RowLog, delete_failed
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.todo import Todo
 from grok_sweeps.train.failed import one_line
 
@@ -104,12 +104,15 @@ def run_sweep(  # noqa: PLR0915
         monitor.start()
         hooks.begin(monitor, store.objects.uri, store.sweep)
 
-        def todo() -> Todo:
-            return Todo(plan, extend_to, kept_steps(store) if plan.parents else {})
+        index = StateIndex(store)
 
-        def left() -> frozenset[str]:
+        def todo() -> Todo:
+            return Todo(plan, extend_to, index.kept if plan.parents else {})
+
+        def left(pack: Pack) -> frozenset[str]:
             monitor.log.refresh()
-            return frozenset(run.run_id for run in todo().runs(monitor.log.rows))
+            index.refresh_pack(pack.pack_id, [run for run in pack.runs if run.run_id in plan.fork_parents])
+            return frozenset(run.run_id for run in todo().left_of(pack.runs, monitor.log.rows))
 
         ending = threading.Lock()
 
@@ -117,19 +120,20 @@ def run_sweep(  # noqa: PLR0915
         trials = 0
         state = "failed"
         try:
-            _say_what_is_again(store, monitor, n_again, todo().runs(monitor.log.rows))
-            _delete_finished(store, monitor, todo().runs(monitor.log.rows))
+            _say_what_is_again(index, monitor, n_again, todo().runs(monitor.log.rows))
+            _delete_finished(index, monitor, todo().runs(monitor.log.rows))
             session.on_loss(partial(_end_without_ray, monitor, hooks, ending))
             with closing(session):
                 monitor.stop_with(stopped.ask)
-                runner = PackRunner(store, plan, execution, session, monitor, stopped, hours, commit, trainable)
+                runner = PackRunner(store, plan, execution, session, monitor, stopped, hours, index, commit, trainable)
                 order, stage = _StageOrder(store, plan, monitor), 0
                 while stage < plan.n_stages and not stopped.is_set():
                     if stage:
                         _calibrate(store, plan, monitor)
                     trials += runner.run_stage(stage, todo().runs(monitor.log.rows, stage), left, extend_to)
                     monitor.log.refresh()
-                    _delete_finished(store, monitor, todo().runs(monitor.log.rows))
+                    index.refresh()
+                    _delete_finished(index, monitor, todo().runs(monitor.log.rows))
                     gave_up = bool(stopped.is_set() or runner.errors or monitor.sweep_errors)
                     stage = order.after(stage, todo().runs(monitor.log.rows), gave_up=gave_up)
                 blocked = todo().blocked(monitor.log.rows)
@@ -176,7 +180,7 @@ def _end_without_ray(monitor: Monitor, hooks: Hooks, ending: threading.Lock, rea
         os._exit(STOPPED_FOR_A_REASON)
 
 
-def _say_what_is_again(store: SweepStore, monitor: Monitor, n_failed: int, todo: Sequence[PlannedRun]) -> None:
+def _say_what_is_again(index: StateIndex, monitor: Monitor, n_failed: int, todo: Sequence[PlannedRun]) -> None:
     """Say what is trained again from its first step, though it has been trained before."""
     if n_failed:
         monitor.event(f"{n_failed} failed {_runs_are(n_failed)} trained again")
@@ -184,8 +188,7 @@ def _say_what_is_again(store: SweepStore, monitor: Monitor, n_failed: int, todo:
     longer = [run.run_id for run in todo if run.run_id in rows and rows[run.run_id]["outcome"] == "censored"]
     if not longer:
         return
-    states = {ref.run_id for ref in (*kept(store), *look_for_checkpoints(store)[0])}
-    if anew := sum(run_id not in states for run_id in longer):
+    if anew := sum(not index.candidates(run_id) for run_id in longer):
         monitor.event(
             f"{anew} of {len(longer)} censored {_runs_are(len(longer))} trained again from the first step: final "
             "states were not kept (execution.keep_states) or are lost"
@@ -238,7 +241,7 @@ def _blocked_errors(blocked: Mapping[str, str], rows: Mapping[str, Mapping[str, 
     ]
 
 
-def _delete_finished(store: SweepStore, monitor: Monitor, todo: Sequence[PlannedRun]) -> None:
+def _delete_finished(index: StateIndex, monitor: Monitor, todo: Sequence[PlannedRun]) -> None:
     """Delete checkpoints that nothing will go on from.
 
     That of a failed run stays, since it may be trained again, and that of a run which is trained again now.
@@ -246,7 +249,7 @@ def _delete_finished(store: SweepStore, monitor: Monitor, todo: Sequence[Planned
     again = {run.run_id for run in todo}
     rows = monitor.log.rows.items()
     finished = {i: row["steps_run"] for i, row in rows if row["outcome"] != "failed" and i not in again}
-    delete_finished(store, finished)
+    index.delete_finished(finished)
 
 
 def _compact(store: SweepStore, monitor: Monitor) -> None:

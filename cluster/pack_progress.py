@@ -49,7 +49,7 @@ class PackProgress(Unpickled, Callback):
     Args:
         monitor: is told.
         queue: is told.
-        left: the run_ids that are still to do.
+        left: the run_ids of a pack that are still to do.
         stalls: judges who gets on.
         session: knows the nodes.
         pinned: see `PackSearch`.
@@ -61,7 +61,7 @@ class PackProgress(Unpickled, Callback):
         self,
         monitor: Monitor,
         queue: PackQueue,
-        left: Callable[[], frozenset[str]],
+        left: Callable[[Pack], frozenset[str]],
         stalls: Stalls,
         session: RaySession,
         pinned: dict[str, tuple[str, float]] | None = None,
@@ -160,7 +160,7 @@ class PackProgress(Unpickled, Callback):
             return
         pack_id = trial.config["pack"]
         try:
-            left = self._left()
+            left = self._left(self._queue.pack(pack_id))
         except StoreError as error:
             self._monitor.sweep_failed(str(error))
             self._queue.close()

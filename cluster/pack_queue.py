@@ -95,6 +95,10 @@ class PackQueue:
         """How many packs are taken and have not ended."""
         return len(self._under_way)
 
+    def pack(self, pack_id: str) -> Pack:
+        """A pack that is taken."""
+        return self._under_way[pack_id].pack
+
     def take(self) -> Attempt | None:
         """The next attempt, or None where none waits now."""
         if not self._waiting:

@@ -20,9 +20,9 @@ from grok_sweeps.errors import ClusterError
 from grok_sweeps.plan import Pack, Plan, PlannedRun
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.todo import horizon
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train.failed import one_line
-from grok_sweeps.train.work import pack_content
+from grok_sweeps.train.work import pack_content, planned_work, with_states
 
 
 class PackRunner:
@@ -40,12 +40,13 @@ class PackRunner:
         monitor: Monitor,
         stopped: StopOnSignal,
         hours: DeviceHours,
+        index: StateIndex,
         commit: str | None = None,
         trainable: type | None = None,
     ) -> None:
         self._store, self._plan, self._execution, self._session = store, plan, execution, session
         self._monitor, self._stopped, self._hours = monitor, stopped, hours
-        self._commit, self._trainable = commit, trainable
+        self._index, self._commit, self._trainable = index, commit, trainable
         self._chosen: Resources | None = None
         self.errors: list[str] = []
 
@@ -53,7 +54,7 @@ class PackRunner:
         self,
         stage: int,
         runs: Sequence[PlannedRun],
-        left: Callable[[], frozenset[str]],
+        left: Callable[[Pack], frozenset[str]],
         extend_to: int | None = None,
     ) -> int:
         """Train `runs` in packs; return how many trials were started.
@@ -61,7 +62,7 @@ class PackRunner:
         Args:
             stage: their stage.
             runs: what is to be trained.
-            left: the run_ids that are still to do, asked when an attempt has failed.
+            left: the run_ids of a pack that are still to do, asked when an attempt at it has failed.
             extend_to: a longer budget for all runs.
         """
         if not runs or self._stopped.is_set() or not self._ready():
@@ -112,11 +113,10 @@ class PackRunner:
         return stage_packs(runs, replace(self._resources, workers=max(1, wanted, self._session.workers())))
 
     def _publish(self, pack: Pack, extend_to: int | None) -> None:
-        """Write what a worker needs to train a pack."""
+        """Write what a worker needs to train a pack: the runs that have more to do, and where their states lie."""
+        runs = [planned_work(run, self._plan, extend_to) for run in pack.runs]
         content = pack_content(
-            pack.runs,
-            self._plan.parents,
-            {run.run_id: horizon(run.config, extend_to) for run in pack.runs},
+            with_states(runs, self._monitor.log.rows, self._index),
             lanes=pack.lanes,
             device=self._resources.device,
             gpus_per_pack=self._resources.gpus_per_pack,
@@ -128,7 +128,7 @@ class PackRunner:
         )
         self._store.put_pack(pack.pack_id, content)
 
-    def _tuner(self, queue: PackQueue, left: Callable[[], frozenset[str]], extend_to: int | None) -> Any:
+    def _tuner(self, queue: PackQueue, left: Callable[[Pack], frozenset[str]], extend_to: int | None) -> Any:
         from ray import tune
 
         from grok_sweeps.cluster.pack_progress import PackProgress

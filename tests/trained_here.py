@@ -14,10 +14,9 @@ from grok_sweeps.plan import Plan, PlannedRun
 from grok_sweeps.provenance import provenance
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.todo import horizon
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
-from grok_sweeps.train.work import load_work, pack_content
+from tests.published import published
 
 HOW: dict[str, Any] = {"device": "cpu", "engine": "eager", "threads": 1, "checkpoint_every_s": 1e9, "git_sha": None}
 
@@ -40,9 +39,7 @@ class TrainedHere:
             return 0
         TrainedHere.before(self._store, stage)
         self.stages.append([run.run_id for run in runs])
-        horizons = {run.run_id: horizon(run.config, extend_to) for run in runs}
-        self._store.put_pack("pack", pack_content(runs, self._plan.parents, horizons, lanes=4, **HOW))
-        work, _ = load_work(self._store, "pack")
+        work, _ = published(self._store, self._plan, "pack", runs, extend_to, lanes=4, **HOW)
         engine = choose_engine("eager", torch.device("cpu"))
         trainer = PackTrainer(self._store, work, secrets.token_hex(4), engine, provenance(None))
         while not trainer.advance(1.0).done:

@@ -26,10 +26,11 @@ from grok_sweeps.schema import AT_GROK_NAMES
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.checkpoints import keep_state, kept_state
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train.engine import Engine, choose_engine
 from grok_sweeps.train.native import NativeBuildError
 from grok_sweeps.train.pack import PackTrainer
-from grok_sweeps.train.work import PackWork, RunWork, reference_of
+from grok_sweeps.train.work import PackWork, RunWork, reference_of, with_states
 
 COMPARED = ("outcome", "memorized_step", "grokked_step", "delay", "steps_run")
 """Columns that must be equal."""
@@ -121,8 +122,9 @@ def _engine(row: Mapping[str, Any]) -> Engine:
 
 def _trained(scratch: SweepStore, run: RunWork, stop_after: int, engine: Engine) -> Mapping[str, Any]:
     """The row of a run that two attempts train, the second from where the first stopped."""
-    work = PackWork("audit", (run,), lanes=1, checkpoint_every_s=math.inf)
     for attempt in ("first", "second"):
+        runs = with_states([run], {}, StateIndex(scratch))
+        work = PackWork("audit", tuple(runs), lanes=1, checkpoint_every_s=math.inf)
         trainer = PackTrainer(scratch, work, attempt, engine, provenance(None))
         until = stop_after if attempt == "first" else math.inf
         while not trainer.done:

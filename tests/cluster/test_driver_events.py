@@ -6,7 +6,6 @@ import errno
 import threading
 import time
 from datetime import UTC, datetime
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
@@ -37,7 +36,7 @@ WAIT_S = 60.0
 def progress(monitor: Monitor, queue: PackQueue, **parts: Any) -> PackProgress:
     """What hears of trials, on a machine with one node."""
     session = parts.get("session") or LocalRay(Resources(1, None, "cpu", None))
-    return PackProgress(monitor, queue, frozenset, parts.get("stalls") or Stalls(300.0), session)
+    return PackProgress(monitor, queue, lambda _: frozenset(), parts.get("stalls") or Stalls(300.0), session)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +129,7 @@ def test_a_machine_that_cannot_train_ends_the_sweep_only_where_there_is_no_other
         queue = PackQueue([pack_of([run], 1)], 3)
         attempt = queue.take()
         assert attempt is not None
-        hears = PackProgress(monitor, queue, partial(frozenset, {run.run_id}), Stalls(300.0), session)
+        hears = PackProgress(monitor, queue, lambda _: frozenset({run.run_id}), Stalls(300.0), session)  # noqa: B023
         trial = Mock(trial_id="t", config={"pack": attempt.pack.pack_id}, last_result={"node": "a"})
         hears.on_trial_start(1, [trial], trial)
         hears.on_trial_result(2, [trial], trial, {"useless": "no access", "files_written": 0, "node": "a"})

@@ -16,6 +16,7 @@ from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.states import LaneState, encode_states
 from tests.trained_here import TrainedHere, driven
 
@@ -123,5 +124,5 @@ def test_a_run_that_is_trained_again_keeps_the_checkpoint_of_its_new_training(
     store.objects.put(name, encode_states([LaneState(run.run_id, 25, {"weights": np.zeros(1, np.float32)})]))
     monitor = Monitor(store, plan, Mock())
     monitor.log.refresh()
-    grok_sweeps.cluster.driver._delete_finished(store, monitor, [run] if again else [])
+    grok_sweeps.cluster.driver._delete_finished(StateIndex(store), monitor, [run] if again else [])
     assert (store.objects.get(name) is not None) is again

@@ -12,7 +12,7 @@ from packs import CPU, a_little, complete, rows
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.checkpoints import delete_finished, load_newest
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train import pack as packs
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.lanes import LaneStack
@@ -122,7 +122,7 @@ def test_a_pack_that_runs_out_of_memory_goes_on_with_half_the_lanes_and_the_same
         for s in (plenty, scarce)
     ]
     assert steps[0] == steps[1]
-    delete_finished(scarce, {run: row["steps_run"] for run, row in rows(scarce).items()})
+    StateIndex(scarce).delete_finished({run: row["steps_run"] for run, row in rows(scarce).items()})
     assert not list(scarce.objects.list(scarce.layout.checkpoints))
 
 
@@ -145,7 +145,7 @@ def test_the_states_of_lanes_that_no_longer_fit_are_kept(
     a_little(pack)
     pack.checkpoint()
     assert pack.notes == ["out of memory on cpu: goes on with 2 lanes"]
-    found = load_newest(sweep_store, [config.run_id for config in configs])
+    found = StateIndex(sweep_store).load_newest([config.run_id for config in configs])
     assert {state.step >= 50 for state in found.values()} == {True}
     assert len(found) == 4
 
