@@ -104,8 +104,6 @@ def run_sweep(  # noqa: PLR0915
         monitor.start()
         hooks.begin(monitor, store.objects.uri, store.sweep)
 
-        index = StateIndex(store)
-
         def todo() -> Todo:
             return Todo(plan, extend_to, index.kept if plan.parents else {})
 
@@ -120,6 +118,7 @@ def run_sweep(  # noqa: PLR0915
         trials = 0
         state = "failed"
         try:
+            index = StateIndex(store)
             _say_what_is_again(index, monitor, n_again, todo().runs(monitor.log.rows))
             _delete_finished(index, monitor, todo().runs(monitor.log.rows))
             session.on_loss(partial(_end_without_ray, monitor, hooks, ending))

@@ -68,13 +68,13 @@ def sample(rows: Mapping[str, Mapping[str, Any]], fraction: float, seed: int) ->
     return random.Random(seed).sample(finished, math.ceil(fraction * len(finished)))  # noqa: S311 no secret
 
 
-def audit_run(uri: str, sweep: str, run_id: str, seed: int, folder: str | None = None) -> Audited:
+def audit_run(uri: str, sweep: str, row: Mapping[str, Any], seed: int, folder: str | None = None) -> Audited:
     """Train one finished run again on a CPU thread of this process.
 
     Args:
         uri: the store.
         sweep: name of the sweep.
-        run_id: a run that has its row.
+        row: the run's whole row; the others are not read.
         seed: of the step at which it is interrupted.
         folder: where its own store is for a while; the system's for temporary files unless given.
 
@@ -83,10 +83,7 @@ def audit_run(uri: str, sweep: str, run_id: str, seed: int, folder: str | None =
     """
     torch.set_num_threads(1)
     store = SweepStore(open_objects(uri), sweep)
-    log = RowLog(store)
-    log.refresh()
-    row = log.rows[run_id]
-    config = run_config_from_dict(row)
+    run_id, config = row["run_id"], run_config_from_dict(row)
     work = RunWork(
         run_id,
         row["cell_id"],
