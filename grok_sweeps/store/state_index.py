@@ -8,6 +8,7 @@ be out of date, and whoever reads a state finds a newer one in the same folder (
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from grok_sweeps.errors import CorruptObjectError
 from grok_sweeps.plan.plan import PlannedRun
@@ -34,17 +35,14 @@ class StateIndex:
         self._store, self._warn = store, warn
         self._lanes: dict[str, list[StateRef]] = {}
         self._of_run: dict[str, dict[str, StateRef]] = {}
-        self._kept: dict[str, set[int]] | None = None
         self._others: dict[str, StateIndex] = {}
         self.unreadable: dict[str, CorruptObjectError] = {}
         self._look(store.layout.checkpoints)
 
-    @property
-    def kept(self) -> Mapping[str, set[int]]:
+    @cached_property
+    def kept(self) -> dict[str, tuple[int, ...]]:
         """The steps at which final states are kept, by run_id; listed when they are first asked for."""
-        if self._kept is None:
-            self._kept = kept_steps(self._store)
-        return self._kept
+        return {run_id: tuple(steps) for run_id, steps in kept_steps(self._store).items()}
 
     @property
     def checkpointed(self) -> list[StateRef]:
@@ -59,19 +57,16 @@ class StateIndex:
     def refresh(self) -> None:
         """List everything again; headers that are known are not read again."""
         self._look(self._store.layout.checkpoints)
-        self._kept = None
+        vars(self).pop("kept", None)
 
     def refresh_pack(self, pack_id: str, parents: Iterable[PlannedRun] = ()) -> None:
         """Look again into one pack's folder, and for the final states of `parents`, its runs that forks start from."""
         self._look(f"{self._store.layout.checkpoints}/{pack_id}")
-        asked = {
-            self._store.layout.state(run.run_id, run.config.max_steps): run
-            for run in parents
-            if run.config.max_steps not in self.kept.get(run.run_id, ())
-        }
-        for run, there in zip(asked.values(), for_each(self._store.objects, self._is_there, list(asked)), strict=True):
-            if there and self._kept is not None:
-                self._kept.setdefault(run.run_id, set()).add(run.config.max_steps)
+        asked = [run for run in parents if run.config.max_steps not in self.kept.get(run.run_id, ())]
+        names = [self._store.layout.state(run.run_id, run.config.max_steps) for run in asked]
+        for run, there in zip(asked, for_each(self._store.objects, self._is_there, names), strict=True):
+            if there:
+                self.kept[run.run_id] = (*self.kept.get(run.run_id, ()), run.config.max_steps)
 
     def candidates(self, run_id: str, at_most: int | None = None) -> tuple[StateRef, ...]:
         """The newest states of a run, newest first, up to step `at_most`."""

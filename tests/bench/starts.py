@@ -33,7 +33,8 @@ from tests.full_store import fill
 T = TypeVar("T")
 SPEC = "name: starts\nruns: {p: 59, seeds: 4, max_steps: 100000}\n"
 HOW: dict[str, Any] = {"device": "cpu", "engine": "eager", "threads": 1, "checkpoint_every_s": 1e9, "git_sha": None}
-ROWS_A_FILE = 10_000
+FEW_ROWS, MANY_ROWS = 10, 10_000
+"""Rows a file, of which there would be too many to write at a million rows."""
 STARTS = 5
 """Pack starts, of which the quickest is shown."""
 
@@ -72,7 +73,7 @@ def measure(objects: ObjectStore, n_rows: int) -> Iterator[tuple[str, Cost]]:
     first = begin(store, "first")
     first.advance(1e-4)
     first.checkpoint()
-    fill(store, n_rows, n_rows // 50, rows_a_file=ROWS_A_FILE)
+    fill(store, n_rows, n_rows // 50, rows_a_file=FEW_ROWS if n_rows <= MANY_ROWS else MANY_ROWS)
 
     counting = CountedRequests(objects)
     counted = SweepStore(counting, plan.sweep)
