@@ -10,13 +10,17 @@ import pytest
 from packs import CPU, a_little, complete, rows, work_of
 
 from grok_sweeps.config import RunConfig
+from grok_sweeps.plan.packs import pack_of
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.checkpoints import kept_steps
+from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.state_index import StateIndex
+from grok_sweeps.store.todo import Todo
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
-from grok_sweeps.train.work import PackWork, RunWork, load_work, pack_content
+from grok_sweeps.train.work import PackWork, RunWork, load_work, pack_content, planned_work, with_states
 from tests.counted_requests import CountedRequests
 from tests.full_store import fill
 from tests.published import published, ready
@@ -193,6 +197,33 @@ class TestAnOldWorkerThatStillWrites:
         assert begun(new, work).lane_states()[0].step == step
         trained_to(old, 4 * step + 100)
         assert begun(new, work).lane_states()[0].step == 0
+
+
+def test_halves_of_a_pack_go_on_from_what_its_failed_attempt_has_written(
+    new_sweep: NewSweep, small_plan: Callable[..., tuple[str, Plan]]
+) -> None:
+    store = new_sweep("small")
+    _, plan = small_plan("small", seeds=3, max_steps=100)
+    index, log = StateIndex(store), RowLog(store)
+    whole = pack_of(plan.runs, 2)
+    work, _ = published(store, plan, whole.pack_id, whole.runs, lanes=2, **HOW)
+    failed = begun(store, work, "a")
+    while a_little(failed).runs_finished < 1:
+        pass
+    failed.checkpoint()
+    newest = {state.run_id: state.step for state in failed.lane_states()}
+    index.refresh_pack(whole.pack_id)
+    log.refresh()
+    left = Todo(plan).left_of(whole.runs, log.rows)
+    assert {run.run_id for run in left} == {run.run_id for run in whole.runs} - log.rows.keys()
+    for half in (pack_of(left[:1], 2), pack_of(left[1:], 2)):
+        runs = with_states([planned_work(run, plan) for run in half.runs], log.rows, index)
+        store.put_pack(half.pack_id, pack_content(runs, lanes=half.lanes, **HOW))
+        pack = begun(store, load_work(store, half.pack_id)[0])
+        for state in pack.lane_states():
+            assert state.step == newest.get(state.run_id, 0)
+        complete(pack)
+    assert rows(store).keys() == plan.run_ids()
 
 
 def test_a_final_state_that_is_gone_is_not_searched_for(
