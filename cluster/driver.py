@@ -37,6 +37,7 @@ from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.todo import Todo
 from grok_sweeps.train.failed import one_line
+from grok_sweeps.train.work import RunWork, planned_work, with_states
 
 SHOW_CURSOR = "\x1b[?25h"
 MOST_TIMES_AGAIN = 3
@@ -112,6 +113,10 @@ def run_sweep(  # noqa: PLR0915
             index.refresh_pack(pack.pack_id, [run for run in pack.runs if run.run_id in plan.fork_parents])
             return frozenset(run.run_id for run in todo().left_of(pack.runs, monitor.log.rows))
 
+        def work_of(pack: Pack) -> list[RunWork]:
+            runs = [planned_work(run, plan, extend_to) for run in pack.runs]
+            return with_states(runs, monitor.log.rows, index)
+
         ending = threading.Lock()
 
         errors: list[str] = []
@@ -124,12 +129,12 @@ def run_sweep(  # noqa: PLR0915
             session.on_loss(partial(_end_without_ray, monitor, hooks, ending))
             with closing(session):
                 monitor.stop_with(stopped.ask)
-                runner = PackRunner(store, plan, execution, session, monitor, stopped, hours, index, commit, trainable)
+                runner = PackRunner(store, plan, execution, session, monitor, stopped, hours, commit, trainable)
                 order, stage = _StageOrder(store, plan, monitor), 0
                 while stage < plan.n_stages and not stopped.is_set():
                     if stage:
                         _calibrate(store, plan, monitor)
-                    trials += runner.run_stage(stage, todo().runs(monitor.log.rows, stage), left, extend_to)
+                    trials += runner.run_stage(stage, todo().runs(monitor.log.rows, stage), left, work_of)
                     monitor.log.refresh()
                     index.refresh()
                     _delete_finished(index, monitor, todo().runs(monitor.log.rows))

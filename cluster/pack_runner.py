@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +20,8 @@ from grok_sweeps.errors import ClusterError
 from grok_sweeps.plan import Pack, Plan, PlannedRun
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train.failed import one_line
-from grok_sweeps.train.work import pack_content, planned_work, with_states
+from grok_sweeps.train.work import RunWork, pack_content
 
 
 class PackRunner:
@@ -40,13 +39,12 @@ class PackRunner:
         monitor: Monitor,
         stopped: StopOnSignal,
         hours: DeviceHours,
-        index: StateIndex,
         commit: str | None = None,
         trainable: type | None = None,
     ) -> None:
         self._store, self._plan, self._execution, self._session = store, plan, execution, session
         self._monitor, self._stopped, self._hours = monitor, stopped, hours
-        self._index, self._commit, self._trainable = index, commit, trainable
+        self._commit, self._trainable = commit, trainable
         self._chosen: Resources | None = None
         self.errors: list[str] = []
 
@@ -55,7 +53,7 @@ class PackRunner:
         stage: int,
         runs: Sequence[PlannedRun],
         left: Callable[[Pack], frozenset[str]],
-        extend_to: int | None = None,
+        work_of: Callable[[Pack], Iterable[RunWork]],
     ) -> int:
         """Train `runs` in packs; return how many trials were started.
 
@@ -63,7 +61,7 @@ class PackRunner:
             stage: their stage.
             runs: what is to be trained.
             left: the run_ids of a pack that are still to do, asked when an attempt at it has failed.
-            extend_to: a longer budget for all runs.
+            work_of: the runs of a pack that are still to do, with the states they go on from; asked when it is taken.
         """
         if not runs or self._stopped.is_set() or not self._ready():
             return 0
@@ -80,7 +78,7 @@ class PackRunner:
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module=r"ray\.")  # its own deprecations
-                results = self._tuner(queue, left, extend_to).fit()
+                results = self._tuner(queue, left, work_of).fit()
         except OSError as error:  # Tune writes its own state there
             raise ClusterError(
                 f"Ray cannot use its temporary folder {self._session.scratch}: {one_line(error)}; make room, or set "
@@ -112,11 +110,10 @@ class PackRunner:
         wanted = 0 if self._execution.workers == "auto" else self._execution.workers
         return stage_packs(runs, replace(self._resources, workers=max(1, wanted, self._session.workers())))
 
-    def _publish(self, pack: Pack, extend_to: int | None) -> None:
-        """Write what a worker needs to train a pack: the runs that have more to do, and where their states lie."""
-        runs = [planned_work(run, self._plan, extend_to) for run in pack.runs]
+    def _publish(self, pack: Pack, runs: Iterable[RunWork]) -> None:
+        """Write what a worker needs to train a pack."""
         content = pack_content(
-            with_states(runs, self._monitor.log.rows, self._index),
+            runs,
             lanes=pack.lanes,
             device=self._resources.device,
             gpus_per_pack=self._resources.gpus_per_pack,
@@ -128,7 +125,9 @@ class PackRunner:
         )
         self._store.put_pack(pack.pack_id, content)
 
-    def _tuner(self, queue: PackQueue, left: Callable[[Pack], frozenset[str]], extend_to: int | None) -> Any:
+    def _tuner(
+        self, queue: PackQueue, left: Callable[[Pack], frozenset[str]], work_of: Callable[[Pack], Iterable[RunWork]]
+    ) -> Any:
         from ray import tune
 
         from grok_sweeps.cluster.pack_progress import PackProgress
@@ -141,7 +140,7 @@ class PackRunner:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial is told in one line
         request = StopRequest(f"grok-sweeps-stop-{secrets.token_hex(8)}")
         stalls = Stalls(self._execution.stall_after_s)
-        search = PackSearch(queue, lambda pack: self._publish(pack, extend_to), self._monitor, self._session)
+        search = PackSearch(queue, lambda pack: self._publish(pack, work_of(pack)), self._monitor, self._session)
         progress = PackProgress(self._monitor, queue, left, stalls, self._session, search.pinned, self._cut)
         return tune.Tuner(
             self._trainable or PackTrial,

@@ -10,13 +10,14 @@ from unittest.mock import Mock, patch
 import torch
 
 from grok_sweeps.cluster.driver import RunReport, run_sweep
-from grok_sweeps.plan import Plan, PlannedRun
+from grok_sweeps.plan import Pack, Plan, PlannedRun
+from grok_sweeps.plan.packs import pack_of
 from grok_sweeps.provenance import provenance
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
-from tests.published import published
+from grok_sweeps.train.work import RunWork, load_work, pack_content
 
 HOW: dict[str, Any] = {"device": "cpu", "engine": "eager", "threads": 1, "checkpoint_every_s": 1e9, "git_sha": None}
 
@@ -27,19 +28,22 @@ class TrainedHere:
     errors: Sequence[str] = ()
     before: Callable[[SweepStore, int], None]
 
-    def __init__(self, store: SweepStore, plan: Plan, *_: Any) -> None:
-        self._store, self._plan = store, plan
+    def __init__(self, store: SweepStore, *_: Any) -> None:
+        self._store = store
         self.stages: list[list[str]] = []
         TrainedHere.last = self
 
     last: TrainedHere
 
-    def run_stage(self, stage: int, runs: Sequence[PlannedRun], left: Any, extend_to: int | None = None) -> int:
+    def run_stage(
+        self, stage: int, runs: Sequence[PlannedRun], left: Any, work_of: Callable[[Pack], list[RunWork]]
+    ) -> int:
         if not runs:
             return 0
         TrainedHere.before(self._store, stage)
         self.stages.append([run.run_id for run in runs])
-        work, _ = published(self._store, self._plan, "pack", runs, extend_to, lanes=4, **HOW)
+        self._store.put_pack("pack", pack_content(work_of(pack_of(runs, 4)), lanes=4, **HOW))
+        work, _ = load_work(self._store, "pack")
         engine = choose_engine("eager", torch.device("cpu"))
         trainer = PackTrainer(self._store, work, secrets.token_hex(4), engine, provenance(None))
         while not trainer.advance(1.0).done:
