@@ -26,17 +26,16 @@ from grok_sweeps.cluster.journal import Journal, driver_identity
 from grok_sweeps.cluster.monitor import Monitor, View
 from grok_sweeps.cluster.pack_runner import PackRunner
 from grok_sweeps.cluster.ray_session import RaySession
+from grok_sweeps.cluster.remaining import Remaining
 from grok_sweeps.cluster.stage_order import StageOrder, runs_are
 from grok_sweeps.cluster.stopping import STOPPED_FOR_A_REASON, StopOnSignal
 from grok_sweeps.errors import CalibrationError, ClusterError, StoreError
-from grok_sweeps.plan import Pack, Plan, PlannedRun
+from grok_sweeps.plan import Plan
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.checkpoints import delete_finished, kept, kept_steps, look_for_checkpoints
 from grok_sweeps.store.compact import compact
 from grok_sweeps.store.rows import RowLog, delete_failed
-from grok_sweeps.store.todo import Todo
 from grok_sweeps.train.failed import one_line
 
 SHOW_CURSOR = "\x1b[?25h"
@@ -128,23 +127,12 @@ class _Driver:
         stopped: StopOnSignal,
         trainable: type | None,
     ) -> None:
-        self._store, self._plan, self._session, self._options = store, plan, session, options
-        self._hooks, self._stopped = hooks, stopped
-        hours = DeviceHours(most=options.max_device_hours)
+        self._store, self._plan, self._execution, self._session = store, plan, execution, session
+        self._options, self._hooks, self._stopped, self._trainable = options, hooks, stopped, trainable
+        self._hours = DeviceHours(most=options.max_device_hours)
         self._journal = Journal(store, driver_identity(options.submission_id), view.event)
-        self._monitor = Monitor(store, plan, self._journal, hooks.watching(view), hours, stopped, options.extend_to)
-        self._runner = PackRunner(
-            store,
-            plan,
-            execution,
-            session,
-            stopped,
-            hours,
-            self._journal.say,
-            extend_to=options.extend_to,
-            commit=options.commit,
-            trainable=trainable,
-        )
+        shown = hooks.watching(view)
+        self._monitor = Monitor(store, plan, self._journal, shown, self._hours, stopped, options.extend_to)
         self._ending = threading.Lock()
         self._trials = 0
 
@@ -155,11 +143,12 @@ class _Driver:
         self._hooks.begin(self._journal.say, self._monitor.log.rows, self._store.objects.uri, self._store.sweep)
         state, errors = "failed", list[str]()
         try:
-            self._say_what_is_again(n_again)
-            _delete_finished(self._store, self._rows(), self._todo().runs(self._rows()))
+            remaining = Remaining(self._store, self._plan, self._monitor.log, self._options.extend_to)
+            self._say_what_is_again(remaining, n_again)
+            remaining.delete_finished()
             self._session.on_loss(self._end_without_ray)
             with closing(self._session):
-                state, errors = self._train()
+                state, errors = self._train(remaining)
         except (CalibrationError, ClusterError) as error:
             errors = [str(error)]
             self._journal.say(str(error))
@@ -174,21 +163,31 @@ class _Driver:
         reason = self._stopped.reason if state == "interrupted" else None
         return RunReport(state, progress, tuple(errors), self._trials, reason)
 
-    def _train(self) -> tuple[str, list[str]]:
+    def _train(self, remaining: Remaining) -> tuple[str, list[str]]:
         """Train stage after stage; return how it ended, and why runs have no row."""
+        runner = PackRunner(
+            self._store,
+            remaining,
+            self._execution,
+            self._session,
+            self._stopped,
+            self._hours,
+            self._journal.say,
+            commit=self._options.commit,
+            trainable=self._trainable,
+        )
         order, stage = StageOrder(self._store, self._plan, self._journal.say), 0
         while stage < self._plan.n_stages and not self._stopped.is_set():
             if stage:
                 self._calibrate()
-            runs = self._todo().runs(self._rows(), stage)
-            self._trials += self._runner.run_stage(stage, runs, self._left, self._monitor.begin_stage)
+            self._trials += runner.run_stage(stage, self._monitor.begin_stage)
             self._monitor.catch_up()
-            todo = self._todo().runs(self._rows())
-            _delete_finished(self._store, self._rows(), todo)
-            stage = order.after(stage, todo, gave_up=bool(self._stopped.is_set() or self._runner.errors))
-        blocked = self._todo().blocked(self._rows())
-        errors = [*self._runner.errors, *_blocked_errors(blocked, self._rows()), *order.errors]
-        if not blocked and not self._todo().runs(self._rows()):
+            remaining.refresh()
+            remaining.delete_finished()
+            stage = order.after(stage, remaining.runs(), gave_up=bool(self._stopped.is_set() or runner.errors))
+        blocked = remaining.blocked()
+        errors = [*runner.errors, *_blocked_errors(blocked, remaining.rows), *order.errors]
+        if not blocked and not remaining.runs():
             _compact(self._store, self._journal.say)
             return "finished", errors
         return ("interrupted" if self._stopped.is_set() else "failed"), errors
@@ -220,33 +219,15 @@ class _Driver:
         finally:
             os._exit(STOPPED_FOR_A_REASON)
 
-    def _rows(self) -> Mapping[str, Mapping[str, Any]]:
-        return self._monitor.log.rows
-
-    def _todo(self) -> Todo:
-        kept_now = kept_steps(self._store) if self._plan.parents else {}
-        return Todo(self._plan, self._options.extend_to, kept_now)
-
-    def _left(self, pack: Pack) -> frozenset[str]:
-        """The runs of a pack that have more to do, as the store stands now."""
-        self._monitor.catch_up()
-        of_pack = {run.run_id for run in pack.runs}
-        return frozenset(run.run_id for run in self._todo().runs(self._rows()) if run.run_id in of_pack)
-
-    def _say_what_is_again(self, n_failed: int) -> None:
+    def _say_what_is_again(self, remaining: Remaining, n_failed: int) -> None:
         """Say what is trained again from its first step, though it has been trained before."""
         if n_failed:
             self._journal.say(f"{n_failed} failed {runs_are(n_failed)} trained again")
-        rows = self._rows()
-        todo = self._todo().runs(rows)
-        longer = [run.run_id for run in todo if run.run_id in rows and rows[run.run_id]["outcome"] == "censored"]
-        if not longer:
-            return
-        states = {ref.run_id for ref in (*kept(self._store), *look_for_checkpoints(self._store)[0])}
-        if anew := sum(run_id not in states for run_id in longer):
+        n_longer, n_anew = remaining.trained_longer()
+        if n_anew:
             self._journal.say(
-                f"{anew} of {len(longer)} censored {runs_are(len(longer))} trained again from the first step: final "
-                "states were not kept (execution.keep_states) or are lost"
+                f"{n_anew} of {n_longer} censored {runs_are(n_longer)} trained again from the first step: final states "
+                "were not kept (execution.keep_states) or are lost"
             )
 
     def _calibrate(self) -> None:
@@ -270,16 +251,6 @@ def _blocked_errors(blocked: Mapping[str, str], rows: Mapping[str, Mapping[str, 
         f"{n} forks of run {parent} cannot start, since it {rows[parent]['outcome']}: {rows[parent].get('error')}"
         for parent, n in Counter(blocked.values()).items()
     ]
-
-
-def _delete_finished(store: SweepStore, rows: Mapping[str, Mapping[str, Any]], todo: Sequence[PlannedRun]) -> None:
-    """Delete checkpoints that nothing will go on from.
-
-    That of a failed run stays, since it may be trained again, and that of a run which is trained again now.
-    """
-    again = {run.run_id for run in todo}
-    ended = {i: row["steps_run"] for i, row in rows.items() if row["outcome"] != "failed" and i not in again}
-    delete_finished(store, ended)
 
 
 def _compact(store: SweepStore, say: Callable[[str], None]) -> None:

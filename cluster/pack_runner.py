@@ -9,13 +9,13 @@ from dataclasses import replace
 from grok_sweeps.cluster.device_hours import DeviceHours
 from grok_sweeps.cluster.ray_private import moved
 from grok_sweeps.cluster.ray_session import RaySession
+from grok_sweeps.cluster.remaining import Remaining
 from grok_sweeps.cluster.resources import Resources, stage_packs
 from grok_sweeps.cluster.schedule import Limits, Schedule
 from grok_sweeps.cluster.stopping import StopOnSignal
-from grok_sweeps.plan import Pack, Plan, PlannedRun
+from grok_sweeps.plan import Pack, PlannedRun
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.todo import horizon
 from grok_sweeps.train.work import pack_content
 
 
@@ -24,13 +24,12 @@ class PackRunner:
 
     Args:
         store: the sweep's objects.
-        plan: its runs.
+        remaining: what is left of it.
         execution: how to train.
         session: the Ray to train on.
         stopped: whether a stop was asked for.
         hours: counts the devices that packs hold.
         say: tells the user.
-        extend_to: the longer budget of censored runs, if any.
         commit: that of the code.
         trainable: the Tune trainable of a pack, `PackTrial` unless given.
 
@@ -41,41 +40,33 @@ class PackRunner:
     def __init__(
         self,
         store: SweepStore,
-        plan: Plan,
+        remaining: Remaining,
         execution: Execution,
         session: RaySession,
         stopped: StopOnSignal,
         hours: DeviceHours,
         say: Callable[[str], None],
         *,
-        extend_to: int | None = None,
         commit: str | None = None,
         trainable: type | None = None,
     ) -> None:
-        self._store, self._plan, self._execution, self._session = store, plan, execution, session
+        self._store, self._remaining, self._execution, self._session = store, remaining, execution, session
         self._stopped, self._hours, self._say = stopped, hours, say
-        self._extend_to, self._commit, self._trainable = extend_to, commit, trainable
+        self._commit, self._trainable = commit, trainable
         self._chosen: Resources | None = None
         self.errors: list[str] = []
 
-    def run_stage(
-        self,
-        stage: int,
-        runs: Sequence[PlannedRun],
-        left: Callable[[Pack], frozenset[str]],
-        watch: Callable[[Schedule], None],
-    ) -> int:
-        """Train `runs` in packs; return how many trials were started.
+    def run_stage(self, stage: int, watch: Callable[[Schedule], None]) -> int:
+        """Train what is left of a stage; return how many trials were started.
 
         Args:
             stage: its number.
-            runs: what is to be trained.
-            left: which runs of a pack have more to do, by run id.
             watch: gets the stage's schedule, to follow it.
 
         Raises:
             ClusterError: the cluster cannot train them.
         """
+        runs = self._remaining.runs(stage)
         if not runs or self._stopped.is_set() or not self._ready():
             return 0
         packs = self._cut(runs, self._session.room().workers)
@@ -89,12 +80,12 @@ class PackRunner:
         limits = Limits(self._execution.max_failures, self._execution.stall_after_s)
         schedule = Schedule(packs, limits, room, self._cut)
         watch(schedule)
-        n_trials = self._train(schedule, left)
+        n_trials = self._train(schedule)
         self._hours.hold(0)
         self.errors += [*schedule.errors, *schedule.given_up]
         return n_trials
 
-    def _train(self, schedule: Schedule, left: Callable[[Pack], frozenset[str]]) -> int:
+    def _train(self, schedule: Schedule) -> int:
         from grok_sweeps.cluster.stop_request import StopRequest
         from grok_sweeps.cluster.trial import PackTrial
         from grok_sweeps.cluster.tune_packs import TunePacks
@@ -104,7 +95,7 @@ class PackRunner:
             schedule,
             self._session,
             publish=self._publish,
-            left=left,
+            left=self._remaining.left_of,
             say=self._say,
             stepped=lambda: self._hours.hold(schedule.packs["running"]),
             should_stop=self._stopped.is_set,
@@ -143,9 +134,7 @@ class PackRunner:
     def _publish(self, pack: Pack) -> None:
         """Write what a worker needs to train a pack."""
         content = pack_content(
-            pack.runs,
-            self._plan.parents,
-            {run.run_id: horizon(run.config, self._extend_to) for run in pack.runs},
+            self._remaining.work_of(pack),
             lanes=pack.lanes,
             device=self._resources.device,
             gpus_per_pack=self._resources.gpus_per_pack,

@@ -10,11 +10,12 @@ from unittest.mock import Mock, patch
 import torch
 
 from grok_sweeps.cluster.driver import DriveOptions, RunReport, run_sweep
-from grok_sweeps.plan import Plan, PlannedRun
+from grok_sweeps.cluster.remaining import Remaining
+from grok_sweeps.plan import Plan
+from grok_sweeps.plan.packs import pack_of
 from grok_sweeps.provenance import provenance
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.todo import horizon
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import load_work, pack_content
@@ -28,20 +29,20 @@ class TrainedHere:
     errors: Sequence[str] = ()
     before: Callable[[SweepStore, int], None]
 
-    def __init__(self, store: SweepStore, plan: Plan, *_: Any, extend_to: int | None, **__: Any) -> None:
-        self._store, self._plan, self._extend_to = store, plan, extend_to
+    def __init__(self, store: SweepStore, remaining: Remaining, *_: Any, **__: Any) -> None:
+        self._store, self._remaining = store, remaining
         self.stages: list[list[str]] = []
         TrainedHere.last = self
 
     last: TrainedHere
 
-    def run_stage(self, stage: int, runs: Sequence[PlannedRun], *_: Any) -> int:
+    def run_stage(self, stage: int, _: Any) -> int:
+        runs = self._remaining.runs(stage)
         if not runs:
             return 0
         TrainedHere.before(self._store, stage)
         self.stages.append([run.run_id for run in runs])
-        horizons = {run.run_id: horizon(run.config, self._extend_to) for run in runs}
-        self._store.put_pack("pack", pack_content(runs, self._plan.parents, horizons, lanes=4, **HOW))
+        self._store.put_pack("pack", pack_content(self._remaining.work_of(pack_of(runs, 4)), lanes=4, **HOW))
         work, _ = load_work(self._store, "pack")
         engine = choose_engine("eager", torch.device("cpu"))
         trainer = PackTrainer(self._store, work, secrets.token_hex(4), engine, provenance(None))

@@ -39,7 +39,7 @@ def audit(
     out = console()
     audited = []
     with _workers(this_machine(look_for_gpus=False).cpus) as (pool, folder):
-        jobs = [pool.submit(audit_run, opened.uri, sweep, run_id, seed, folder) for run_id in chosen]
+        jobs = [pool.submit(audit_run, opened.uri, sweep, log.rows[run_id], seed, folder) for run_id in chosen]
         for job in jobs:
             found = job.result()
             audited.append(found)

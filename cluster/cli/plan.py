@@ -64,10 +64,9 @@ def _plan_table(planned: Plan, costs: PlanCost, price: float | None, keep_states
     packs = [pack for stage in costs.stages for pack in stage]
     widths = sorted({pack.lanes for pack in packs})
     lanes = f"{widths[0]}" if len(widths) == 1 else f"{widths[0]} to {widths[-1]}"
-    parents = frozenset(planned.parents.values())
     added = {
-        "control runs": sum(r.added and r.run_id not in parents for r in planned.runs),
-        "parents of forks": sum(r.added and r.run_id in parents for r in planned.runs),
+        "control runs": sum(r.added and r.run_id not in planned.fork_parents for r in planned.runs),
+        "parents of forks": sum(r.added and r.run_id in planned.fork_parents for r in planned.runs),
     }
     extra = " and ".join(f"{n:,} {what}" for what, n in added.items() if n)
     table = Table(title=f"plan of {planned.sweep}", title_justify="left", show_header=False)

@@ -33,10 +33,9 @@ def keeps_state(keep: str, config: RunConfig, *, is_parent: bool, censored: bool
 
 def kept_bytes(plan: Plan, steps: Sequence[int], keep: str) -> tuple[int, int]:
     """Bytes of kept final states: where each run does `steps`, and where none groks."""
-    parents = frozenset(plan.parents.values())
     expected = most = 0
     for run, n in zip(plan.runs, steps, strict=True):
-        if keeps_state(keep, run.config, is_parent=run.run_id in parents, censored=True):
+        if keeps_state(keep, run.config, is_parent=run.run_id in plan.fork_parents, censored=True):
             size = _file_bytes(run.config)
             most += size
             expected += size if n >= _budget(run.config) else 0

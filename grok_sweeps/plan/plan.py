@@ -67,6 +67,12 @@ class Plan:
         forks = (run for run in self.runs if run.config.fork_cell is not None)
         return {run.run_id: members[run.config.fork_cell or "", run.config.seed] for run in forks}
 
+    @cached_property
+    def fork_parents(self) -> Mapping[str, PlannedRun]:
+        """The runs that forks start from, by run_id."""
+        ids = frozenset(self.parents.values())
+        return {run.run_id: run for run in self.runs if run.run_id in ids}
+
     def run_ids(self) -> frozenset[str]:
         """All run ids: what makes two plans the same sweep."""
         return frozenset(r.run_id for r in self.runs)

@@ -99,5 +99,10 @@ class Layout:
     def state(self, run_id: str, step: int) -> str:
         return f"{self.states}/{run_id}@{step}.safetensors"
 
+    @staticmethod
+    def is_kept_state(name: str) -> bool:
+        """Whether the object of any sweep is a final state, and no checkpoint."""
+        return name.split("/")[1] == "states"
+
     def analysis(self, file: str) -> str:
         return f"{self.sweep}/analysis/{file}"

@@ -16,12 +16,13 @@ from typing import Any
 
 from grok_sweeps.errors import NewerSchemaError
 from grok_sweeps.plan.plan import Plan
-from grok_sweeps.store.checkpoints import StateRef, kept, kept_steps, load_newest, look_for_checkpoints
+from grok_sweeps.store.checkpoints import StateRef, kept_steps
 from grok_sweeps.store.compact import held_long_ago
 from grok_sweeps.store.objects import ObjectStore
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.sweep import SweepStore
-from grok_sweeps.store.todo import Todo
+from grok_sweeps.store.todo import Rows, Todo
 
 LEFTOVER_AGE_S = 24 * 3600.0
 """A temporary file or unfinished upload as old as this has lost its writer."""
@@ -32,8 +33,6 @@ PACK_AGE_S = 600.0
 
 AT_WORK_S = 120.0
 """A driver whose heartbeat was written within this time may be at work: more than it takes to show it as lost."""
-
-Rows = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +108,16 @@ def unneeded_of_sweep(
         extend_to: the longer budget that its last driver was given.
     """
     infos = {info.name: info for info in store.objects.list(store.sweep)}
-    todo = frozenset(run.run_id for run in Todo(plan, extend_to, kept_steps(store)).runs(rows))
+    index = StateIndex(store, warn=False)
+    todo = frozenset(run.run_id for run in Todo(plan, extend_to, index.kept).runs(rows))
     forked = frozenset(run.run_id for run in plan.runs if f"{store.sweep}/{run.run_id}" in wanted)
     ended = {run_id: row for run_id, row in rows.items() if run_id not in todo and row["outcome"] != "failed"}
     finished = {run_id: row["steps_run"] for run_id, row in ended.items()}
-    lanes, unreadable = look_for_checkpoints(store)
-    states = kept(store)
-    whys = _checkpoints(_Newest(store, [*lanes, *states]), lanes, plan.run_ids(), finished, forked)
-    whys |= _states(_Newest(store, states), states, plan.run_ids(), rows, forked | set(plan.parents.values()))
+    lanes, states = index.checkpointed, index.final
+    whys = _checkpoints(_Newest(index, [*lanes, *states]), lanes, plan.run_ids(), finished, forked)
+    whys |= _states(_Newest(index, states), states, plan.run_ids(), rows, forked | plan.fork_parents.keys())
     if not todo and not at_work:
-        broken = [name for name, error in unreadable.items() if not isinstance(error, NewerSchemaError)]
+        broken = [name for name, error in index.unreadable.items() if not isinstance(error, NewerSchemaError)]
         whys |= dict.fromkeys(broken, "cannot be read")
         packs = [i.name for i in infos.values() if i.name.startswith(f"{store.layout.packs}/")]
         old = [name for name in packs if now - infos[name].modified >= PACK_AGE_S]
@@ -144,8 +143,8 @@ def leftovers(objects: ObjectStore, prefix: str, now: float) -> Iterator[Unneede
 class _Newest:
     """The step of a run's newest state among `refs`, if it can really be read; looked up once a run."""
 
-    def __init__(self, store: SweepStore, refs: Iterable[StateRef]) -> None:
-        self._store = store
+    def __init__(self, index: StateIndex, refs: Iterable[StateRef]) -> None:
+        self._index = index
         self._named: dict[str, int] = {}
         self._read: dict[str, int] = {}
         for ref in refs:
@@ -156,7 +155,7 @@ class _Newest:
         if ref.step >= self._named[ref.run_id]:
             return False
         if ref.run_id not in self._read:
-            found = load_newest(self._store, [ref.run_id]).get(ref.run_id)
+            found = self._index.load_newest([ref.run_id]).get(ref.run_id)
             self._read[ref.run_id] = -1 if found is None else found.step
         return ref.step < self._read[ref.run_id]
 

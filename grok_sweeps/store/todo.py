@@ -6,7 +6,7 @@ and are blocked.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,10 @@ from grok_sweeps.plan.plan import Plan, PlannedRun
 
 WITHOUT_STATE = ("diverged", "failed")
 """Outcomes of runs that keep no state."""
+
+
+Rows = Mapping[str, Mapping[str, Any]]
+"""Rows by run_id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,37 +33,31 @@ class Todo:
     extend_to: int | None = None
     kept: Mapping[str, Collection[int]] = field(default_factory=dict)
 
-    def runs(self, rows: Mapping[str, Mapping[str, Any]], stage: int | None = None) -> list[PlannedRun]:
+    def runs(self, rows: Rows, stage: int | None = None) -> list[PlannedRun]:
         """Runs, in the plan's order, that `rows` does not settle and that can start; of one stage or of all."""
-        parents = frozenset(self.plan.parents.values())
-        blocked = self.blocked(rows)
-        return [
-            run
-            for run in self.plan.runs
-            if (stage is None or run.stage == stage)
-            and run.run_id not in blocked
-            and not self._settled(run, rows.get(run.run_id), parents)
-        ]
+        return self.left_of(self.plan.runs if stage is None else self.plan.stage(stage), rows)
 
-    def blocked(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    def left_of(self, runs: Iterable[PlannedRun], rows: Rows) -> list[PlannedRun]:
+        """Those of some runs that `rows` does not settle and that can start; the others are not looked at."""
+        return [run for run in runs if not self._settled(run, rows) and self._blocked_by(run, rows) is None]
+
+    def blocked(self, rows: Rows) -> dict[str, str]:
         """Runs without a row that have no state to start from, with the run that ended without it."""
-        broken: dict[str, str] = {}
-        for run in self.plan.runs:  # a parent stands before its forks
-            parent = self.plan.parents.get(run.run_id)
-            if parent is not None and run.run_id not in rows:
-                if parent in broken:
-                    broken[run.run_id] = broken[parent]
-                elif (
-                    parent in rows
-                    and rows[parent]["outcome"] in WITHOUT_STATE
-                    and run.config.fork_step not in self.kept.get(parent, ())
-                ):
-                    broken[run.run_id] = parent
-        return broken
+        return {run.run_id: by for run in self.plan.runs if (by := self._blocked_by(run, rows)) is not None}
 
-    def _settled(self, run: PlannedRun, row: Mapping[str, Any] | None, parents: frozenset[str]) -> bool:
-        kept = self.kept.get(run.run_id, ()) if run.run_id in parents else None
-        return settled(row, horizon(run.config, self.extend_to), kept)
+    def _blocked_by(self, run: PlannedRun, rows: Rows) -> str | None:
+        """The run that ended without the state from which this one, or one before it, starts; None if none did."""
+        while run.run_id not in rows and (parent := self.plan.parents.get(run.run_id)) is not None:
+            row = rows.get(parent)
+            if row is not None:
+                lost = row["outcome"] in WITHOUT_STATE and run.config.fork_step not in self.kept.get(parent, ())
+                return parent if lost else None
+            run = self.plan.fork_parents[parent]
+        return None
+
+    def _settled(self, run: PlannedRun, rows: Rows) -> bool:
+        kept = self.kept.get(run.run_id, ()) if run.run_id in self.plan.fork_parents else None
+        return settled(rows.get(run.run_id), horizon(run.config, self.extend_to), kept)
 
 
 def settled(row: Mapping[str, Any] | None, horizon_steps: int, kept: Collection[int] | None) -> bool:

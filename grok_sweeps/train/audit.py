@@ -26,10 +26,11 @@ from grok_sweeps.schema import AT_GROK_NAMES
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.checkpoints import keep_state, kept_state
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train.engine import Engine, choose_engine
 from grok_sweeps.train.native import NativeBuildError
 from grok_sweeps.train.pack import PackTrainer
-from grok_sweeps.train.work import PackWork, RunWork, reference_of
+from grok_sweeps.train.work import PackWork, RunWork, reference_of, with_states
 
 COMPARED = ("outcome", "memorized_step", "grokked_step", "delay", "steps_run")
 """Columns that must be equal."""
@@ -67,13 +68,13 @@ def sample(rows: Mapping[str, Mapping[str, Any]], fraction: float, seed: int) ->
     return random.Random(seed).sample(finished, math.ceil(fraction * len(finished)))  # noqa: S311 no secret
 
 
-def audit_run(uri: str, sweep: str, run_id: str, seed: int, folder: str | None = None) -> Audited:
+def audit_run(uri: str, sweep: str, row: Mapping[str, Any], seed: int, folder: str | None = None) -> Audited:
     """Train one finished run again on a CPU thread of this process.
 
     Args:
         uri: the store.
         sweep: name of the sweep.
-        run_id: a run that has its row.
+        row: the run's whole row; the others are not read.
         seed: of the step at which it is interrupted.
         folder: where its own store is for a while; the system's for temporary files unless given.
 
@@ -82,10 +83,7 @@ def audit_run(uri: str, sweep: str, run_id: str, seed: int, folder: str | None =
     """
     torch.set_num_threads(1)
     store = SweepStore(open_objects(uri), sweep)
-    log = RowLog(store)
-    log.refresh()
-    row = log.rows[run_id]
-    config = run_config_from_dict(row)
+    run_id, config = row["run_id"], run_config_from_dict(row)
     work = RunWork(
         run_id,
         row["cell_id"],
@@ -121,8 +119,9 @@ def _engine(row: Mapping[str, Any]) -> Engine:
 
 def _trained(scratch: SweepStore, run: RunWork, stop_after: int, engine: Engine) -> Mapping[str, Any]:
     """The row of a run that two attempts train, the second from where the first stopped."""
-    work = PackWork("audit", (run,), lanes=1, checkpoint_every_s=math.inf)
     for attempt in ("first", "second"):
+        runs = with_states([run], {}, StateIndex(scratch))
+        work = PackWork("audit", tuple(runs), lanes=1, checkpoint_every_s=math.inf)
         trainer = PackTrainer(scratch, work, attempt, engine, provenance(None))
         until = stop_after if attempt == "first" else math.inf
         while not trainer.done:

@@ -8,14 +8,14 @@ plain script.
 What can go wrong: a kill at any point. Rows are written before the checkpoint that no longer holds their lanes, and the
 older checkpoint is deleted last, so what is lost is at most the steps since the last checkpoint. Everything is written
 by a thread of its own in that order, from copies on the host, while the lanes train on. And a GPU that has too little
-memory: the pack goes on with half the lanes, from the newest states in the store.
+memory: the pack goes on with half the lanes, from the newest states that it has written.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -25,8 +25,8 @@ import torch
 
 from grok_sweeps.errors import LostParentError
 from grok_sweeps.plan.kept import keeps_state
-from grok_sweeps.store.checkpoints import keep_state
-from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog, write_results
+from grok_sweeps.store.checkpoints import StateRef, keep_state
+from grok_sweeps.store.rows import write_results
 from grok_sweeps.store.states import LaneState, encode_states
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.train.engine import Engine
@@ -148,23 +148,22 @@ class PackTrainer:
         self._writer = Writer()
         self._width = min(self.work.lanes, len(self.work.runs))
         self._say_why()
-        self._gather()
+        self._begin(self.work.runs)
 
     def _say_why(self) -> None:
         """Note why the engine is not the one that was wanted."""
         if self.engine.note:
             self.notes.append(self.engine.note)
 
-    def _gather(self) -> None:
-        """Ask the store what is left to do, and begin it."""
-        log = RowLog(self.store, PROGRESS_COLUMNS)
-        log.refresh()
-        self._starts = Starts(self.store, self.work.runs, log.rows)
+    def _begin(self, runs: Sequence[RunWork]) -> None:
+        """Begin what is to be trained."""
+        self._starts = Starts(self.store, runs, lambda error: self.notes.append(f"skipped: {error}"))
         # Runs with a state come first: they are the furthest, and their checkpoints go soonest.
-        self._waiting = sorted(self._starts.missing, key=lambda run: not self._starts.has_state(run))
+        self._waiting = sorted(runs, key=lambda run: not run.states)
         self._last_checkpoint = self.clock()
         if self.meter is not None and self._memory is None and self._waiting:
             self._fit(self.meter)
+        self._starts.read_ahead(self._waiting[: self._width])
         self._settle()
 
     def _fit(self, meter: Meter) -> None:
@@ -408,19 +407,29 @@ class PackTrainer:
         return True
 
     def _halve(self) -> None:
-        """Go on with half the lanes, from the newest states in the store.
+        """Go on with half the lanes, from the newest states that this attempt has written or was given.
 
         Called when the error is gone, whose traceback held the old lanes' memory. The checkpoint of the many lanes
         stays until all its runs have their rows, since the next one holds half of them.
         """
         self._width = max(1, self._width // 2)
         self.notes.append(f"out of memory on {self.engine.device}: goes on with {self._width} lanes")
-        self._lanes, self._stack, self._checkpoint_name = [], None, None
+        under_way = [lane.run for lane in self._lanes if not lane.idle]
+        self._lanes, self._stack = [], None
         if self.engine.device.type == "cuda":
             torch.cuda.empty_cache()
         self._write_ended()
         self._writer.finish()
-        self._gather()
+        runs = [self._from_checkpoint(run) for run in under_way]
+        self._checkpoint_name = None
+        self._begin([*runs, *self._waiting])
+
+    def _from_checkpoint(self, run: RunWork) -> RunWork:
+        """A run that goes on from this attempt's checkpoint if that has a state of it."""
+        if self._checkpoint_name is None or run.run_id not in self._written:
+            return run
+        newest = StateRef(run.run_id, self._written[run.run_id], self._checkpoint_name, len(self._written))
+        return replace(run, states=(newest, *run.states))
 
     def _retire(self, lane: _Lane, tensors: LaneTensors) -> None:
         lane_steps = self._run_steps + self._idle_lane_steps

@@ -1,24 +1,23 @@
 """Where a run starts: afresh, from its own newest state, or from its parent's state at the fork.
 
-This is the only resume path: every worker takes it for every run, whatever happened before.
+This is the only resume path: every worker takes it for every run, whatever happened before. The pack names the states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import torch
 
 from grok_sweeps.arms import ARMS, Held
 from grok_sweeps.errors import CorruptObjectError, LostParentError, NewerSchemaError
-from grok_sweeps.store.checkpoints import kept_state, kept_steps, load_newest
+from grok_sweeps.store.checkpoints import StateReader, kept_state
+from grok_sweeps.store.objects import for_each
 from grok_sweeps.store.states import LaneState
 from grok_sweeps.store.sweep import SweepStore
-from grok_sweeps.store.todo import settled
 from grok_sweeps.train.lanes import STATE_TENSORS, LaneTensors
 from grok_sweeps.train.network import network_of
 from grok_sweeps.train.optimizers import hold
@@ -39,35 +38,27 @@ class Start:
 
 
 class Starts:
-    """The starts of a pack's runs that have more to do.
+    """The starts of a pack's runs.
+
+    A state is read when its run starts, together with those of other runs in the same object.
 
     Args:
         store: the sweep's objects.
-        runs: the pack's runs.
-        rows: rows of the sweep, by run_id.
+        runs: runs that have more to do.
+        skip: is told of damaged states, in whose place older ones are read.
     """
 
-    def __init__(self, store: SweepStore, runs: Sequence[RunWork], rows: Mapping[str, Mapping[str, Any]]) -> None:
-        self._store, self._rows = store, rows
-        kept = kept_steps(store) if any(run.is_parent for run in runs) else {}
-        self.missing = [
-            run
-            for run in runs
-            if not settled(rows.get(run.run_id), run.horizon_steps, kept.get(run.run_id, ()) if run.is_parent else None)
-        ]
-        self._states = load_newest(store, [run.run_id for run in self.missing])
-        self._parents: dict[str, LaneState] = {}
-        self._lost: dict[str, LostParentError] = {}
-        for run in self.missing:
-            if run.origin and run.run_id not in self._states:
-                sweep, _, run_id = run.origin.partition("/")
-                found = load_newest(SweepStore(store.objects, sweep), [run_id], at_most=run.horizon_steps)
-                if run_id in found:
-                    self._states[run.run_id] = found[run_id]
+    def __init__(self, store: SweepStore, runs: Sequence[RunWork], skip: Callable[[CorruptObjectError], None]) -> None:
+        self._store = store
+        candidates = {run.run_id: run.states for run in runs}
+        at_most = {run.run_id: run.horizon_steps for run in runs}
+        self._states = StateReader(store.objects, candidates, at_most, skip)
+        self._parents: dict[str, LaneState | LostParentError] = {}
 
-    def has_state(self, run: RunWork) -> bool:
-        """Whether a run goes on from a state of its own."""
-        return run.run_id in self._states
+    def read_ahead(self, runs: Sequence[RunWork]) -> None:
+        """Read the states of runs that start at once, and those of their parents."""
+        self._states.read([run.run_id for run in runs])
+        self._read_parents(runs)
 
     def start(self, run: RunWork) -> Start:
         """The run as it starts now.
@@ -80,8 +71,7 @@ class Starts:
         if parent is not None:
             reference = replace(reference, fork_norm=_weight_norm(run, parent))
         held = ARMS[run.config.arm].held(run.config, reference)
-        row = self._rows.get(run.run_id)
-        state = self._states.get(run.run_id)
+        state = self._states.take(run.run_id)
         if state is not None:
             facts = state.facts
             history = (state.tensors["reading_steps"], state.tensors["readings"])
@@ -102,24 +92,25 @@ class Starts:
             held,
             reference.fork_norm,
             parent.sha256(STATE_TENSORS) if parent else None,
-            row["steps_run"] if row is not None and not run.is_parent else None,
+            run.extends_step,
         )
 
     def _parent(self, run: RunWork) -> LaneState:
         """The state a fork starts from, looked for once."""
         assert run.fork_of is not None
-        assert run.config.fork_step is not None
-        if run.fork_of in self._lost:
-            raise self._lost[run.fork_of]
-        if run.fork_of not in self._parents:
-            try:
-                self._parents[run.fork_of] = self._read_parent(run.fork_of, run.config.fork_step)
-            except LostParentError as error:
-                self._lost[run.fork_of] = error
-                raise
-        return self._parents[run.fork_of]
+        self._read_parents([run])
+        found = self._parents[run.fork_of]
+        if isinstance(found, LostParentError):
+            raise found
+        return found
 
-    def _read_parent(self, run_id: str, step: int) -> LaneState:
+    def _read_parents(self, runs: Sequence[RunWork]) -> None:
+        forks = {self._store.layout.state(*at): at for run in runs if (at := _fork_point(run)) is not None}
+        new = [name for name, (run_id, _) in forks.items() if run_id not in self._parents]
+        found = for_each(self._store.objects, lambda name: self._read_parent(*forks[name]), new)
+        self._parents |= {forks[name][0]: parent for name, parent in zip(new, found, strict=True)}
+
+    def _read_parent(self, run_id: str, step: int) -> LaneState | LostParentError:
         """A state as it is stored; a damaged one is deleted, so that its run counts as one to train again."""
         name = self._store.layout.state(run_id, step)
         try:
@@ -128,10 +119,16 @@ class Starts:
             raise
         except CorruptObjectError as error:
             self._store.objects.delete(name)
-            raise LostParentError(f"{error} Forks start from it: run {run_id} is trained again.") from error
-        if state is None:
-            raise LostParentError(f"{name}: missing. Forks start from it: run {run_id} is trained again.")
-        return state
+            return LostParentError(f"{error} Forks start from it: run {run_id} is trained again.")
+        return state or LostParentError(f"{name}: missing. Forks start from it: run {run_id} is trained again.")
+
+
+def _fork_point(run: RunWork) -> tuple[str, int] | None:
+    """The run that a fork starts from and the step; None of one that is no fork."""
+    if run.fork_of is None:
+        return None
+    assert run.config.fork_step is not None
+    return run.fork_of, run.config.fork_step
 
 
 def lane_state(run_id: str, tensors: LaneTensors, record: RunRecord) -> LaneState:

@@ -1,9 +1,13 @@
-"""What a pack's worker needs to know, as it stands in the store (`packs/<pack>.json`)."""
+"""What a pack's worker needs to know, as it stands in the store (`packs/<pack>.json`).
+
+The driver knows the rows and where states lie, so it names only runs that have more to do, each with the states it may
+go on from. A worker reads its pack, the calibration where a run refers to it, and those states. It searches nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from grok_sweeps.architectures import ARCHITECTURES
@@ -11,13 +15,20 @@ from grok_sweeps.arms import ARMS, Reference
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import CalibrationError
 from grok_sweeps.plan.kept import KEEP_ALL
-from grok_sweeps.plan.plan import PlannedRun
+from grok_sweeps.plan.plan import Plan, PlannedRun
+from grok_sweeps.store.checkpoints import StateRef
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.sweep import SweepStore
+from grok_sweeps.store.todo import Rows, horizon, settled
 
 
 @dataclass(frozen=True, slots=True)
 class RunWork:
-    """One run as the worker needs it: what it refers to resolved, its parent named."""
+    """One run as the worker needs it: what it refers to resolved, its parent named.
+
+    It goes on from the first whole one of `states`, newest first, and without any starts afresh. `extends_step` is the
+    step of the row that a longer budget goes on from.
+    """
 
     run_id: str
     cell_id: str
@@ -27,6 +38,8 @@ class RunWork:
     fork_of: str | None = None
     origin: str = ""
     is_parent: bool = False
+    states: tuple[StateRef, ...] = ()
+    extends_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +53,35 @@ class PackWork:
     keep_states: str = KEEP_ALL
 
 
+def planned_work(run: PlannedRun, plan: Plan, extend_to: int | None = None) -> RunWork:
+    """A run of a plan as work, without what is in the calibration and without states."""
+    return RunWork(
+        run.run_id,
+        run.cell_id,
+        run.config,
+        horizon(run.config, extend_to),
+        fork_of=plan.parents.get(run.run_id),
+        origin=run.origin,
+        is_parent=run.run_id in plan.fork_parents,
+    )
+
+
+def with_states(runs: Iterable[RunWork], rows: Rows, index: StateIndex) -> list[RunWork]:
+    """Those of `runs` that have more to do, each with the states it may go on from."""
+    left = []
+    for run in runs:
+        row = rows.get(run.run_id)
+        if not settled(row, run.horizon_steps, index.kept.get(run.run_id, ()) if run.is_parent else None):
+            states = index.candidates(run.run_id)
+            if run.origin:
+                states += index.candidates_of_origin(run.origin, run.horizon_steps)
+            extends_step = None if row is None or run.is_parent else row["steps_run"]
+            left.append(replace(run, states=states, extends_step=extends_step))
+    return left
+
+
 def pack_content(
-    runs: Sequence[PlannedRun],
-    parents: Mapping[str, str],
-    horizons: Mapping[str, int],
+    runs: Iterable[RunWork],
     *,
     lanes: int,
     device: str,
@@ -54,11 +92,7 @@ def pack_content(
     gpus_per_pack: float = 1.0,
     git_sha: str | None,
 ) -> dict[str, Any]:
-    """A pack's content for the store: everything a worker needs but the resolved w_c, which is in the calibration.
-
-    `parents` is the plan's; `horizons` the budget of each run by run_id.
-    """
-    forked_from = frozenset(parents.values())
+    """A pack's content for the store: everything a worker needs but the resolved w_c, which is in the calibration."""
     return {
         "lanes": lanes,
         "device": device,
@@ -70,15 +104,17 @@ def pack_content(
         "git_sha": git_sha,
         "runs": [
             {
-                "run_id": r.run_id,
-                "cell_id": r.cell_id,
-                "config": r.config.to_dict(),
-                "horizon_steps": horizons[r.run_id],
-                "fork_of": parents.get(r.run_id),
-                "origin": r.origin,
-                "is_parent": r.run_id in forked_from,
+                "run_id": run.run_id,
+                "cell_id": run.cell_id,
+                "config": run.config.to_dict(),
+                "horizon_steps": run.horizon_steps,
+                "fork_of": run.fork_of,
+                "origin": run.origin,
+                "is_parent": run.is_parent,
+                "states": [asdict(ref) for ref in run.states],
+                "extends_step": run.extends_step,
             }
-            for r in runs
+            for run in runs
         ],
     }
 
@@ -86,11 +122,13 @@ def pack_content(
 def load_work(store: SweepStore, pack_id: str) -> tuple[PackWork, dict[str, Any]]:
     """Read a pack's work from the store, with each run's w_c and shares from its config or the calibration."""
     content = store.load_pack(pack_id)
-    controls = store.load_calibration()
+    configs = [RunConfig(**entry["config"]) for entry in content["runs"]]
+    controls = store.load_calibration() if any(config.control_id for config in configs) else {}
     runs = []
-    for entry in content["runs"]:
-        config = RunConfig(**entry["config"])
-        runs.append(RunWork(**{**entry, "config": config, "reference": reference_of(config, controls)}))
+    for entry, config in zip(content["runs"], configs, strict=True):
+        states = tuple(StateRef(**ref) for ref in entry.get("states", ()))  # packs of earlier versions name none
+        own = {"config": config, "reference": reference_of(config, controls), "states": states}
+        runs.append(RunWork(**{**entry, **own}))
     keep = content.get("keep_states", KEEP_ALL)  # packs of earlier versions do not say
     return PackWork(pack_id, tuple(runs), content["lanes"], content["checkpoint_every_s"], keep), content
 

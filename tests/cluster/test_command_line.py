@@ -16,7 +16,7 @@ from cluster_processes import WAIT_S, Sweeping, cli, here, wait_until
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.checkpoints import load_newest
+from grok_sweeps.store.state_index import StateIndex
 from tests.faults.steps import CountedSteps
 
 SmallPlan = Callable[..., tuple[str, Plan]]
@@ -108,7 +108,7 @@ def test_a_request_to_stop_writes_the_states_and_the_sweep_goes_on_from_them(
     log = (tmp_path / "run.log").read_text()
     assert "run the same command again to go on" in log
     assert "Traceback" not in log
-    states = load_newest(store, plan.run_ids())
+    states = StateIndex(store).load_newest(plan.run_ids())
     assert states.keys() == plan.run_ids(), "every lane's state was written on the way out"
     assert all(state.step > 0 for state in states.values())
     status = store.load_status()

@@ -20,8 +20,8 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import provenance
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.checkpoints import load_newest
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork, RunWork
@@ -61,7 +61,7 @@ def wait_for_work(store: SweepStore, sweep: Sweeping) -> None:
 
 def step_in_store(store: SweepStore, run_id: str) -> int:
     """The step of a run's newest state."""
-    found = load_newest(store, [run_id])
+    found = StateIndex(store).load_newest([run_id])
     return found[run_id].step if run_id in found else 0
 
 

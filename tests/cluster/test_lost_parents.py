@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import grok_sweeps.cluster.driver
+from grok_sweeps.cluster.remaining import Remaining
 from grok_sweeps.cluster.stage_order import MOST_TIMES_AGAIN
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.spec import parse_spec
@@ -121,5 +121,7 @@ def test_a_run_that_is_trained_again_keeps_the_checkpoint_of_its_new_training(
     store.objects.put(name, encode_states([LaneState(run.run_id, 25, {"weights": np.zeros(1, np.float32)})]))
     log = RowLog(store)
     log.refresh()
-    grok_sweeps.cluster.driver._delete_finished(store, log.rows, [run] if again else [])
+    if again:
+        store.objects.delete(store.layout.state(run.run_id, run.config.max_steps))
+    Remaining(store, plan, log).delete_finished()
     assert (store.objects.get(name) is not None) is again

@@ -15,7 +15,7 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import open_store
 from grok_sweeps.spec import parse_spec, with_execution
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.checkpoints import load_newest
+from grok_sweeps.store.state_index import StateIndex
 from tests.faults.steps import CountedSteps
 
 SmallPlan = Callable[..., tuple[str, Plan]]
@@ -31,7 +31,7 @@ def test_a_sweep_goes_on_in_other_packs_on_other_workers(
     store = SweepStore(open_objects(str(tmp_path / "store")), "moved")
     with steps.slowed():
         sweep = sweeping("run", "moved.yaml", "--store", "store")
-        wait_until(lambda: len(load_newest(store, plan.run_ids())) == 4, "a state of every run", sweep)
+        wait_until(lambda: len(StateIndex(store).load_newest(plan.run_ids())) == 4, "a state of every run", sweep)
         sweep.process.send_signal(signal.SIGTERM)
         assert sweep.process.wait(timeout=WAIT_S) == 130
     (tmp_path / "moved.yaml").unlink()

@@ -18,8 +18,8 @@ from cluster_processes import WAIT_S, Sweeping, wait_until
 from grok_sweeps.cluster.gcs_watch import GcsWatch
 from grok_sweeps.cluster.stopping import AGAIN_S, StopOnSignal
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.checkpoints import load_newest
 from grok_sweeps.store.compact import cut_short, is_compact
+from grok_sweeps.store.state_index import StateIndex
 from tests.faults.steps import CountedSteps
 
 Start = Callable[..., Sweeping]
@@ -65,7 +65,7 @@ def states(folder: Path) -> dict[str, int]:
     store = stored(folder)
     plan = store.load_plan()
     assert plan is not None
-    return {run_id: state.step for run_id, state in load_newest(store, plan.run_ids()).items()}
+    return {run_id: state.step for run_id, state in StateIndex(store).load_newest(plan.run_ids()).items()}
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:

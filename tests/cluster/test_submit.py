@@ -24,7 +24,7 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import VERSION, git_sha
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.checkpoints import load_newest
+from grok_sweeps.store.state_index import StateIndex
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 TOKEN = "a-token-of-this-test-cluster"
@@ -244,8 +244,8 @@ def test_a_cancelled_sweep_leaves_no_process_and_can_be_gone_on_with(
     said = client("cancel", "stopped")
     assert "stopped: interrupted, 0/2 runs finished; its job has ended; `grok-sweeps resume stopped` goes on" in said
     wait_until(lambda: not workers(), "no worker is left")
-    assert all(state.step > 0 for state in load_newest(store, plan.run_ids()).values())
-    assert len(load_newest(store, plan.run_ids())) == 2
+    assert all(state.step > 0 for state in StateIndex(store).load_newest(plan.run_ids()).values())
+    assert len(StateIndex(store).load_newest(plan.run_ids())) == 2
     (job,) = [job for job in JobsServer(ray_cluster.jobs_address, TOKEN).jobs() if "stopped" in job.submission_id]
     assert job.is_over
     assert (store.load_status() or {})["reason"].startswith("cancelled by ")

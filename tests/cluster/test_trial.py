@@ -17,10 +17,10 @@ from grok_sweeps.errors import StoreError
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import cpu_name
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.checkpoints import load_newest
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train import native
-from grok_sweeps.train.work import pack_content
+from grok_sweeps.train.work import pack_content, planned_work
 
 WAIT_S = 60.0
 
@@ -43,8 +43,8 @@ def begin(tmp_path: Path, small_plan: Callable[..., tuple[str, Plan]]) -> Callab
 
     def start(bundle: dict[str, float] | None = None, **changes: Any) -> PackTrial:
         how = {"lanes": 1, "device": "cpu", "engine": "auto", "threads": 1, "checkpoint_every_s": 1e9, "git_sha": None}
-        horizons = {run.run_id: run.config.max_steps for run in plan.runs}
-        store.put_pack("pack", pack_content(plan.runs, plan.parents, horizons, **{**how, **changes}))
+        runs = [planned_work(run, plan) for run in plan.runs]
+        store.put_pack("pack", pack_content(runs, **{**how, **changes}))
         trial = PackTrial.__new__(PackTrial)
         trial.config = {
             "store": store.objects.uri,
@@ -170,7 +170,7 @@ def test_a_signal_in_the_middle_of_a_checkpoint_leaves_it_whole(
         trial.step()
     trial.cleanup()
     store = SweepStore(open_objects(str(tmp_path / "store")), "tried")
-    (state,) = load_newest(store, [run["run_id"] for run in store.load_pack("pack")["runs"]]).values()
+    (state,) = StateIndex(store).load_newest([run["run_id"] for run in store.load_pack("pack")["runs"]]).values()
     assert state.step == said["run_steps"]
 
 
@@ -192,7 +192,7 @@ def test_a_second_signal_while_a_worker_leaves_does_not_cut_its_states_short(
         trial._on_signal(signal.SIGTERM, None)
     trial.cleanup()
     store = SweepStore(open_objects(str(tmp_path / "store")), "tried")
-    (state,) = load_newest(store, [run["run_id"] for run in store.load_pack("pack")["runs"]]).values()
+    (state,) = StateIndex(store).load_newest([run["run_id"] for run in store.load_pack("pack")["runs"]]).values()
     assert state.step == said["run_steps"]
 
 
@@ -221,7 +221,7 @@ def test_a_pack_on_a_node_that_is_about_to_go_writes_its_states_and_is_handed_ba
     said = trial.step()
     assert (said["preempted"], said["done"], said["node"]) == (True, False, "node")
     store = SweepStore(open_objects(str(tmp_path / "store")), "tried")
-    (state,) = load_newest(store, [run["run_id"] for run in store.load_pack("pack")["runs"]]).values()
+    (state,) = StateIndex(store).load_newest([run["run_id"] for run in store.load_pack("pack")["runs"]]).values()
     assert state.step == said["run_steps"] >= before["run_steps"]
     with pytest.raises(RuntimeError, match="not used again"):
         trial.step()

@@ -16,8 +16,8 @@ from cluster_processes import WAIT_S, Sweeping, cli, kill, wait_until
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.checkpoints import load_newest
-from grok_sweeps.train.work import pack_content
+from grok_sweeps.store.state_index import StateIndex
+from grok_sweeps.train.work import pack_content, planned_work
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 NUMBERS = ["outcome", "memorized_step", "grokked_step", "final_state_sha256"]
@@ -60,14 +60,13 @@ def test_a_worker_that_comes_back_after_its_sweep_was_finished_changes_nothing(
     store = SweepStore(open_objects(str(tmp_path / "store")), "shared")
     store.create(text, plan)
     how = {"lanes": 1, "device": "cpu", "engine": "auto", "threads": 1, "checkpoint_every_s": 0.1, "git_sha": None}
-    horizons = {run.run_id: run.config.max_steps for run in plan.runs}
-    store.put_pack("given-up", pack_content(plan.runs, plan.parents, horizons, **how))
+    store.put_pack("given-up", pack_content([planned_work(run, plan) for run in plan.runs], **how))
     script = [sys.executable, str(Path(__file__).with_name("old_worker.py"))]
     old = subprocess.Popen([*script, str(tmp_path / "store"), "shared", "given-up", "old"])
     try:
         wait_until(lambda: in_store(tmp_path, "checkpoints"), "a state of the old worker")
         os.kill(old.pid, signal.SIGSTOP)
-        assert load_newest(store, plan.run_ids())
+        assert StateIndex(store).load_newest(plan.run_ids())
         done = cli("run", "shared.yaml", "--store", "store", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         before = open_store(str(tmp_path / "store")).runs("shared").set_index("run_id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from grok_sweeps.store.retention import bytes_by_kind
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
-from grok_sweeps.train.work import load_work, pack_content
+from tests.published import published
 
+HOW: dict[str, Any] = {"device": "cpu", "engine": "eager", "threads": 1, "checkpoint_every_s": 1e9, "git_sha": None}
 SPEC = """
 name: kept
 runs: {p: 11, d_model: 8, hidden: 16, seeds: 2, max_steps: 60}
@@ -35,11 +37,7 @@ def trained(folder: Path, plan: Plan, keep: str, longer: int = 0) -> SweepStore:
     for stage in range(plan.n_stages):
         for dtype in ("float32", "float64"):
             runs = [run for run in plan.stage(stage) if run.config.dtype == dtype]
-            horizons = {run.run_id: max(run.config.max_steps, longer) for run in runs}
-            how = {"device": "cpu", "engine": "eager", "threads": 1, "checkpoint_every_s": 1e9, "git_sha": None}
-            content = pack_content(runs, plan.parents, horizons, lanes=4, keep_states=keep, **how)  # type: ignore[arg-type]
-            store.put_pack("pack", content)
-            work, _ = load_work(store, "pack")
+            work, _ = published(store, plan, "pack", runs, longer or None, lanes=4, keep_states=keep, **HOW)
             engine = choose_engine("eager", torch.device("cpu"))
             trainer = PackTrainer(store, work, f"{stage}-{dtype}-{longer}", engine, provenance(None))
             while not trainer.advance(1.0).done:

@@ -22,7 +22,7 @@ from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
-from grok_sweeps.train.work import load_work, pack_content
+from grok_sweeps.train.work import load_work, pack_content, planned_work
 from tests.monitors import monitor_of
 
 SPEC = """\
@@ -51,9 +51,8 @@ def make(folder: str) -> None:
     monitor.start()
 
     def trainer(pack_id: str, runs: Sequence[PlannedRun]) -> PackTrainer:
-        horizons = {run.run_id: run.config.max_steps for run in runs}
         how = {"device": "cpu", "engine": "eager", "threads": 1, "checkpoint_every_s": 60.0, "git_sha": git_sha()}
-        store.put_pack(pack_id, pack_content(runs, plan.parents, horizons, lanes=len(runs), **how))
+        store.put_pack(pack_id, pack_content([planned_work(run, plan) for run in runs], lanes=len(runs), **how))
         work, content = load_work(store, pack_id)
         engine = choose_engine(content["engine"], torch.device("cpu"))
         return PackTrainer(store, work, f"attempt-of-{pack_id}", engine, provenance(content["git_sha"]))

@@ -13,11 +13,13 @@ from grok_sweeps.plan import make_plan
 from grok_sweeps.provenance import provenance
 from grok_sweeps.results import Store, open_store
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.checkpoints import kept_state, kept_steps, load_newest
+from grok_sweeps.store.checkpoints import kept_state, kept_steps
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import load_work
+from tests.published import published
 
 FOLDERS = sorted(path for path in Path(__file__).with_name("stored").iterdir() if path.is_dir())
 
@@ -70,9 +72,13 @@ def test_rows_and_curves_are_read(store: Store, sweep: SweepStore) -> None:
 
 
 def test_a_run_goes_on_from_its_checkpoint_to_its_end(sweep: SweepStore) -> None:
-    work, content = load_work(sweep, "under-way")
+    plan, (old,) = sweep.load_plan(), load_work(sweep, "under-way")[0].runs
+    assert plan is not None
+    how = {"device": "cpu", "engine": "eager", "threads": 1, "checkpoint_every_s": 60.0, "git_sha": None}
+    runs = [run for run in plan.runs if run.run_id == old.run_id]
+    work, content = published(sweep, plan, "under-way", runs, lanes=1, **how)
     (run,) = work.runs
-    assert 0 < load_newest(sweep, [run.run_id])[run.run_id].step < run.horizon_steps
+    assert 0 < StateIndex(sweep).load_newest([run.run_id])[run.run_id].step < run.horizon_steps
     engine = choose_engine(content["engine"], torch.device("cpu"))
     trainer = PackTrainer(sweep, work, "today", engine, provenance(None))
     assert trainer.lane_states()[0].step > 0

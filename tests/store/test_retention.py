@@ -18,7 +18,7 @@ from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 from grok_sweeps.store.ancestry import stored_ancestry
-from grok_sweeps.store.checkpoints import keep_state, kept_steps, load_newest
+from grok_sweeps.store.checkpoints import keep_state, kept_steps
 from grok_sweeps.store.retention import (
     LEFTOVER_AGE_S,
     PACK_AGE_S,
@@ -27,6 +27,7 @@ from grok_sweeps.store.retention import (
     unneeded_of_sweep,
 )
 from grok_sweeps.store.rows import RowLog, write_results
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.states import encode_states
 
 LATER = datetime.now(UTC).timestamp() + 10 * LEFTOVER_AGE_S
@@ -73,7 +74,11 @@ class TestOnEveryBackend:
         checkpoint(sweep, 4, {a: 10, ids[2]: 10})
         assert whys(sweep) == {older: "superseded", sweep.layout.checkpoint("pack", "a1", 3): "superseded"}
         whys(sweep, delete=True)
-        assert {run: state.step for run, state in load_newest(sweep, ids).items()} == {a: 75, b: 75, ids[2]: 10}
+        assert {run: state.step for run, state in StateIndex(sweep).load_newest(ids).items()} == {
+            a: 75,
+            b: 75,
+            ids[2]: 10,
+        }
         assert whys(sweep) == {}
 
     def test_a_finished_sweep_needs_no_checkpoints_and_packs(self, sweep: SweepStore, ids: Sequence[str]) -> None:
@@ -242,5 +247,5 @@ def everything_read(sweep: SweepStore, ids: Sequence[str]) -> dict[str, Any]:
     log.refresh()
     ended = {run for run, row in log.rows.items() if row["outcome"] in ("grokked", "diverged")}
     steps = {run: max(state) for run, state in kept_steps(sweep).items()}
-    states = {run: state.checksum() for run, state in load_newest(sweep, set(ids) - ended).items()}
+    states = {run: state.checksum() for run, state in StateIndex(sweep).load_newest(set(ids) - ended).items()}
     return {"rows": dict(log.rows), "steps": steps, "states": states, "plan": sweep.load_plan()}

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
-from typing import BinaryIO
 
 import pyarrow as pa
 import pytest
@@ -20,8 +19,9 @@ from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore
-from grok_sweeps.store.checkpoints import delete_finished, keep_state, kept_state, kept_steps, load_newest
+from grok_sweeps.store.checkpoints import keep_state, kept_state, kept_steps
 from grok_sweeps.store.rows import RowLog, delete_failed, write_results
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.states import LaneState, encode_states
 from grok_sweeps.store.sweep import encode_plan
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
@@ -124,14 +124,14 @@ class TestCheckpoints:
     def test_a_state_comes_back_bit_by_bit(self, sweep: SweepStore) -> None:
         states = [state_of("r1", 50), state_of("r2", 75)]
         _put(sweep, "pack", "a1", 1, states)
-        loaded = load_newest(sweep, ["r1", "r2", "r3"])
+        loaded = StateIndex(sweep).load_newest(["r1", "r2", "r3"])
         assert set(loaded) == {"r1", "r2"}
         assert all(_same(loaded[s.run_id], s) for s in states)
 
     def test_the_newest_step_wins_whoever_wrote_it(self, sweep: SweepStore) -> None:
         _put(sweep, "pack", "a2", 7, [state_of("r1", 50), state_of("r2", 80)])
         _put(sweep, "other", "a1", 1, [state_of("r1", 75), state_of("r2", 60)])
-        assert {k: s.step for k, s in load_newest(sweep, ["r1", "r2"]).items()} == {"r1": 75, "r2": 80}
+        assert {k: s.step for k, s in StateIndex(sweep).load_newest(["r1", "r2"]).items()} == {"r1": 75, "r2": 80}
 
     @pytest.mark.parametrize("damage", ["flipped", "truncated", "foreign", "empty", "newer"])
     def test_a_damaged_state_gives_way_to_the_older_one(self, damage: str, sweep: SweepStore) -> None:
@@ -149,7 +149,7 @@ class TestCheckpoints:
         assert made != data
         sweep.objects.put(name, made)
         with pytest.warns(UnreadableObjectWarning, match=name):
-            loaded = load_newest(sweep, ["r1"])
+            loaded = StateIndex(sweep).load_newest(["r1"])
         assert _same(loaded["r1"], state_of("r1", 50))
 
     def test_no_flipped_bit_anywhere_gives_a_wrong_state(self, sweep: SweepStore) -> None:
@@ -161,7 +161,7 @@ class TestCheckpoints:
             sweep.objects.put(name, data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UnreadableObjectWarning)
-                loaded = load_newest(sweep, ["r1"])
+                loaded = StateIndex(sweep).load_newest(["r1"])
             assert "r1" not in loaded or _same(loaded["r1"], state), position
 
     def test_files_of_others_among_the_checkpoints_are_skipped_with_their_names(self, sweep: SweepStore) -> None:
@@ -170,36 +170,34 @@ class TestCheckpoints:
         sweep.objects.put(f"{folder}/notes.txt", b"mine")
         sweep.objects.put(f"{folder}/pack/model.safetensors", bytes(save(dict(state_of("r1", 75).tensors))))
         with pytest.warns(UnreadableObjectWarning, match=r"model\.safetensors: not a checkpoint of this project"):
-            loaded = load_newest(sweep, ["r1"])
+            loaded = StateIndex(sweep).load_newest(["r1"])
         assert loaded["r1"].step == 50
 
-    def test_a_checkpoint_that_is_replaced_while_it_is_looked_for_is_found_anew(
+    def test_a_checkpoint_that_was_replaced_since_it_was_listed_is_found_in_its_folder(
         self, sweep: SweepStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         _put(sweep, "pack", "a0", 1, [state_of("r1", 25)])
         older = _put(sweep, "pack", "a1", 1, [state_of("r1", 50)])
-        opened, really_open = list[str](), sweep.objects.open
-
-        def open_and_lose(name: str) -> BinaryIO | None:
-            opened.append(name)
-            if opened.count(older) == 2:
-                _put(sweep, "pack", "a1", 2, [state_of("r1", 75)])
-                sweep.objects.delete(older)
-            return really_open(name)
-
-        monkeypatch.setattr(sweep.objects, "open", open_and_lose)
-        assert load_newest(sweep, ["r1"])["r1"].step == 75
+        index = StateIndex(sweep)
+        _put(sweep, "pack", "a1", 2, [state_of("r1", 75)])
+        sweep.objects.delete(older)
+        listed, really_list = list[str](), sweep.objects.list
+        monkeypatch.setattr(sweep.objects, "list", lambda name: listed.append(name) or really_list(name))
+        kept = index.kept
+        listed.clear()
+        assert index.load_newest(["r1"])["r1"].step == 75
+        assert (listed, kept) == ([f"{sweep.layout.checkpoints}/pack"], {}), "nothing is listed but the pack's folder"
 
     def test_only_checkpoints_of_finished_runs_are_deleted(self, sweep: SweepStore) -> None:
         done = _put(sweep, "pack", "a1", 1, [state_of("r1", 50)])
         mixed = _put(sweep, "pack", "a1", 2, [state_of("r1", 75), state_of("r2", 75)])
-        delete_finished(sweep, {"r1": 75})
+        StateIndex(sweep).delete_finished({"r1": 75})
         assert sweep.objects.get(done) is None
         assert sweep.objects.get(mixed) is not None
 
     def test_the_checkpoint_of_a_run_that_is_trained_past_its_row_stays(self, sweep: SweepStore) -> None:
         name = _put(sweep, "pack", "a1", 1, [state_of("r1", 75)])
-        delete_finished(sweep, {"r1": 50})
+        StateIndex(sweep).delete_finished({"r1": 50})
         assert sweep.objects.get(name) is not None
 
     def test_a_kept_state_is_found_by_its_run_and_step(self, sweep: SweepStore) -> None:
@@ -211,8 +209,8 @@ class TestCheckpoints:
         assert kept is not None
         assert _same(kept, state_of("r1", 50))
         assert kept_state(sweep, "r1", 25) is None
-        assert {k: s.step for k, s in load_newest(sweep, ["r1", "r2"]).items()} == {"r1": 50, "r2": 80}
-        assert {k: s.step for k, s in load_newest(sweep, ["r1", "r2"], at_most=30).items()} == {"r1": 25}
+        assert {k: s.step for k, s in StateIndex(sweep).load_newest(["r1", "r2"]).items()} == {"r1": 50, "r2": 80}
+        assert {k: s.step for k, s in StateIndex(sweep).load_newest(["r1", "r2"], at_most=30).items()} == {"r1": 25}
 
     def test_a_kept_state_under_another_name_is_refused(self, sweep: SweepStore) -> None:
         sweep.objects.put(sweep.layout.state("r1", 60), encode_states([state_of("r1", 50)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -154,3 +155,42 @@ def test_a_shorter_budget_than_was_spent_brings_back_nothing(plan: Plan) -> None
     assert Todo(plan, FORK_STEP, whole_states(plan)).runs(all_censored(plan)) == []
     spent = {run_id: row("censored", 10 * LONGER) for run_id in all_censored(plan)}
     assert Todo(plan, LONGER, whole_states(plan)).runs(spent) == []
+
+
+def test_what_is_left_of_a_few_runs_is_what_is_left_of_all_and_looks_at_those_runs_alone(plan: Plan) -> None:
+    class Asked(dict[str, dict[str, Any]]):
+        """Rows that note which are looked at."""
+
+        def __init__(self, rows: Rows) -> None:
+            super().__init__(rows)
+            self.asked: set[str] = set()
+
+        def get(self, key: str, default: Any = None) -> Any:
+            self.asked.add(key)
+            return super().get(key, default)
+
+        def __contains__(self, key: object) -> bool:
+            self.asked.add(str(key))
+            return super().__contains__(key)
+
+    broken, whole = parents_of(plan)
+    found = {broken: row("failed", 7), whole: row("censored", FORK_STEP), plan.runs[0].run_id: row("grokked", 60)}
+    todo = Todo(plan, kept={whole: {FORK_STEP}})
+    left = {run.run_id for run in todo.runs(found)}
+    for run in plan.runs:
+        rows = Asked(found)
+        assert [run.run_id] * (run.run_id in left) == [r.run_id for r in todo.left_of([run], rows)]
+        assert rows.asked <= {run.run_id, plan.parents.get(run.run_id)}
+
+
+def test_a_fork_of_a_fork_is_blocked_by_the_run_that_ended_without_a_state(plan: Plan) -> None:
+    first, own = plan.runs[0], plan.runs[-1]
+    middle = replace(own, config=replace(own.config, fork_cell=first.cell_id))
+    last = replace(own, run_id="last", cell_id="last", config=replace(own.config, fork_cell=own.cell_id, seed=1))
+    middle, first = (replace(r, config=replace(r.config, seed=1)) for r in (middle, first))
+    chain = Plan("made", (first, middle, last), {})
+    assert chain.parents == {"last": middle.run_id, middle.run_id: first.run_id}
+    found = {first.run_id: row("diverged", 10)}
+    assert Todo(chain).blocked(found) == {middle.run_id: first.run_id, "last": first.run_id}
+    assert Todo(chain).left_of([last], found) == []
+    assert Todo(chain).left_of([last], {}) == [last]

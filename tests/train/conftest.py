@@ -15,6 +15,7 @@ from grok_sweeps.store import SweepStore
 from grok_sweeps.train.engine import Engine, choose_engine
 from grok_sweeps.train.pack import PackTrainer
 from grok_sweeps.train.work import PackWork, RunWork
+from tests.published import ready
 
 
 @pytest.fixture
@@ -22,14 +23,15 @@ def trainer(sweep_store: SweepStore) -> Callable[..., PackTrainer]:
     """Make a trainer of one attempt at a pack of the given runs; `store` is the test's sweep unless given."""
 
     def make(runs: Sequence[RunConfig | RunWork], *, lanes: int, attempt: str = "a", **options: Any) -> PackTrainer:
+        store = options.pop("store", sweep_store)
         work = PackWork(
             pack_id=options.pop("pack_id", "pack"),
-            runs=tuple(run if isinstance(run, RunWork) else work_of(run) for run in runs),
+            runs=ready(store, [run if isinstance(run, RunWork) else work_of(run) for run in runs]),
             lanes=lanes,
             checkpoint_every_s=options.pop("checkpoint_every_s", 1e9),
         )
         engine = options.pop("engine", None) or choose_engine("auto", CPU)
-        return PackTrainer(options.pop("store", sweep_store), work, attempt, engine, provenance(None), **options)
+        return PackTrainer(store, work, attempt, engine, provenance(None), **options)
 
     return make
 

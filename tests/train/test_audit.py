@@ -25,7 +25,7 @@ Trainer = Callable[..., PackTrainer]
 
 
 def audited(store: SweepStore, run_id: str, seed: int = 0) -> Audited:
-    return audit_run(store.objects.uri, store.sweep, run_id, seed)
+    return audit_run(store.objects.uri, store.sweep, rows(store)[run_id], seed)
 
 
 def test_finished_runs_trained_again_and_interrupted_agree_bit_for_bit(

@@ -12,12 +12,13 @@ from packs import CPU, a_little, complete, rows
 
 from grok_sweeps.config import RunConfig
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.checkpoints import delete_finished, load_newest
+from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train import pack as packs
 from grok_sweeps.train.engine import choose_engine
 from grok_sweeps.train.lanes import LaneStack
 from grok_sweeps.train.memory import LaneMemory, measure_lane, most_lanes, shared_meter
 from grok_sweeps.train.pack import PackTrainer
+from tests.counted_requests import CountedRequests
 
 Make = Callable[..., RunConfig]
 Trainer = Callable[..., PackTrainer]
@@ -122,7 +123,7 @@ def test_a_pack_that_runs_out_of_memory_goes_on_with_half_the_lanes_and_the_same
         for s in (plenty, scarce)
     ]
     assert steps[0] == steps[1]
-    delete_finished(scarce, {run: row["steps_run"] for run, row in rows(scarce).items()})
+    StateIndex(scarce).delete_finished({run: row["steps_run"] for run, row in rows(scarce).items()})
     assert not list(scarce.objects.list(scarce.layout.checkpoints))
 
 
@@ -145,9 +146,40 @@ def test_the_states_of_lanes_that_no_longer_fit_are_kept(
     a_little(pack)
     pack.checkpoint()
     assert pack.notes == ["out of memory on cpu: goes on with 2 lanes"]
-    found = load_newest(sweep_store, [config.run_id for config in configs])
+    found = StateIndex(sweep_store).load_newest([config.run_id for config in configs])
     assert {state.step >= 50 for state in found.values()} == {True}
     assert len(found) == 4
+
+
+def test_half_the_lanes_go_on_from_the_states_that_the_pack_has_written_without_a_search(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = [small_config(seed) for seed in range(4)]
+    waits = small_config(4)
+    objects = CountedRequests(sweep_store.objects)
+    pack = trainer([*configs, waits], lanes=4, store=SweepStore(objects, sweep_store.sweep))
+    while pack.run_steps < 4 * 50:
+        a_little(pack)
+    pack.checkpoint()
+    written = {state.run_id: state.sha256() for state in pack.lane_states()}
+    advance, most = LaneStack.advance, 2
+
+    def scarce(stack: LaneStack, n_steps: int) -> None:
+        if stack.n_lanes > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        advance(stack, n_steps)
+
+    monkeypatch.setattr(LaneStack, "advance", scarce)
+    objects.requests.clear()
+    for most, n_waiting in ((2, 3), (1, 4)):
+        pack._halve()
+        going_on = {state.run_id: state.sha256() for state in pack.lane_states()}
+        assert len(going_on) == most
+        assert going_on.items() <= written.items()
+        assert pack.advance(0.0).runs_waiting == n_waiting
+    assert {operation for operation, _ in objects.requests} == {"read"}
+    complete(pack)
+    assert rows(sweep_store).keys() == {config.run_id for config in (*configs, waits)}
 
 
 def test_a_device_without_memory_for_two_lanes_trains_one(
