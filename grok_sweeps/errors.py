@@ -32,6 +32,10 @@ class StoreError(GrokSweepsError):
     """The store cannot be read or written (missing, read-only, full, unreachable)."""
 
 
+class NoConditionalWritesError(StoreError):
+    """The store's server or file system has no write that depends on what is there."""
+
+
 class CorruptObjectError(StoreError):
     """An object of the store is not what its name says (truncated, foreign, of a newer schema)."""
 
