@@ -71,6 +71,14 @@ class PassingFaultWarning(StoreWarning):
     """The store does not answer, and is waited for."""
 
 
+class LeaseHeldError(GrokSweepsError):
+    """Another driver is at work on the sweep."""
+
+
+class LeaseLostError(GrokSweepsError):
+    """Another driver has taken over the sweep: whoever meets this writes nothing more."""
+
+
 class CalibrationError(GrokSweepsError):
     """A later stage cannot start because its control did not give the number it needs."""
 

@@ -2,6 +2,7 @@
 
 ```
 <sweep>/spec.yaml  plan.parquet  calibration.json  status.json  job.json  stop.json
+        lease.json                        who drives, and the fence number
         packs/<pack>.json                 the runs of a pack and how to train them
         checkpoints/<pack>/<seq>.safetensors
         states/<run_id>@<step>.safetensors      final states of runs that spent their budget: forks and extensions
@@ -44,6 +45,10 @@ class Layout:
     def compacting_before(self) -> str:
         """The claim of earlier versions, which may have been left behind."""
         return f"{self.sweep}/compacting.json"
+
+    @property
+    def lease(self) -> str:
+        return f"{self.sweep}/lease.json"
 
     @property
     def status(self) -> str:
