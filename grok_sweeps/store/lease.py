@@ -140,13 +140,13 @@ class Lease:
         with self._lock:
             if self._released:
                 return
-            self._renewals += 1
+            self._renewals, self._released = self._renewals + 1, released  # whatever becomes of it
             data, etag = self._document(released=released), None
             while etag is None:
                 began = self._clock()
                 etag = self._store.objects.replace(self._store.layout.lease, data, self._etag)
                 self._etag = etag or self._own().etag  # of an earlier renewal whose answer never came
-            self._renewed_at, self._released = began, released
+            self._renewed_at = began
 
     def check(self) -> None:
         """Ask the store whether the lease is still this one.

@@ -20,6 +20,8 @@ class MemoryObjects:
         self.away = False
         self.before_write: Callable[[], None] | None = None
         """Done once, between what the next writer has read and its write."""
+        self.before_answer: Callable[[], None] | None = None
+        """Done once, between the next write and its answer."""
         self.answer_lost = False
         """The next write is done and its answer does not come."""
 
@@ -60,6 +62,9 @@ class MemoryObjects:
     def _write(self, name: str, data: bytes) -> None:
         self.content[name] = data
         lost, self.answer_lost = self.answer_lost, False
+        meanwhile, self.before_answer = self.before_answer, None
+        if meanwhile is not None:
+            meanwhile()
         if lost:
             raise StoreError(f"cannot write {name}: no answer")
 
