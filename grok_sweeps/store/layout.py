@@ -8,7 +8,6 @@
         states/<run_id>@<step>.safetensors      final states of runs that spent their budget: forks and extensions
         rows/<pack>-<seq>.parquet         curves/<pack>-<seq>.parquet
         log/<driver>.txt                  what each driver said
-        compacting/<number>.json          who may compact rows and curves
         analysis/
 ```
 `<seq>` is `<attempt>-<number>`.
@@ -39,12 +38,8 @@ class Layout:
 
     @property
     def compacting(self) -> str:
+        """What the names of claims begin with that earlier versions made to compact, and may have left behind."""
         return f"{self.sweep}/compacting"
-
-    @property
-    def compacting_before(self) -> str:
-        """The claim of earlier versions, which may have been left behind."""
-        return f"{self.sweep}/compacting.json"
 
     @property
     def lease(self) -> str:
