@@ -27,17 +27,25 @@ class Candidate:
 
     def attempt(self) -> Lease | None:
         """Look once, and take the lease if it is free; None where it is not, or another was sooner."""
+        if not self.is_free():
+            return None
+        standing = self.standing
+        lease = Lease(self._store, self._driver, standing.fence + 1 if standing else 1, self._clock)
+        return lease if lease.begin(standing) else None
+
+    def is_free(self) -> bool:
+        """Look once: whether nobody holds the lease."""
         standing = read_lease(self._store)
         if standing is not None and (self.standing is None or self.standing.etag != standing.etag):
             self.renewals += self.standing is not None
             self._unchanged_since = self._clock()
         self.standing = standing
-        if standing is not None and not (
-            standing.released or self._clock() - self._unchanged_since >= standing.for_s or has_ended(standing.process)
-        ):
-            return None
-        lease = Lease(self._store, self._driver, standing.fence + 1 if standing else 1, self._clock)
-        return lease if lease.begin(standing) else None
+        return (
+            standing is None
+            or standing.released
+            or self._clock() - self._unchanged_since >= standing.for_s
+            or has_ended(standing.process)
+        )
 
 
 def take_lease(
@@ -70,15 +78,38 @@ def take_lease(
         standing = candidate.standing
         if standing is not None and not told:
             told = True
-            tell(f"sweep '{store.sweep}' was driven by {standing.who}; looking whether it still is")
+            tell(_looking(store, standing))
         renewed, seen = candidate.renewals > seen, candidate.renewals
         if standing is not None and (stopped() or (renewed and clock() - began >= wait_s)):
             raise LeaseHeldError(
                 f"sweep '{store.sweep}' is driven by {standing.who}. `grok-sweeps status {store.sweep}` shows it, "
-                f"`grok-sweeps cancel {store.sweep}` stops it, --wait-for-driver SECONDS waits for its end."
+                f"`grok-sweeps cancel {store.sweep}` stops it, `run` and `resume` wait for its end with "
+                "--wait-for-driver SECONDS."
             )
         sleep(LOOK_EVERY_S)
     return lease
+
+
+def live_holder(
+    store: SweepStore,
+    tell: Callable[[str], None] = lambda _: None,
+    clock: Clock = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> LeaseState | None:
+    """Who holds the lease and renews it, or None where nobody does; it is not taken."""
+    watching, told = Candidate(store, {}, clock), False
+    while not watching.is_free() and watching.standing is not None:
+        if watching.renewals:
+            return watching.standing
+        if not told:
+            told = True
+            tell(_looking(store, watching.standing))
+        sleep(LOOK_EVERY_S)
+    return None
+
+
+def _looking(store: SweepStore, standing: LeaseState) -> str:
+    return f"sweep '{store.sweep}' was driven by {standing.who}; looking whether it still is"
 
 
 @contextmanager
