@@ -35,6 +35,7 @@ from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.compact import compact
+from grok_sweeps.store.lease import Lease
 from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.train.failed import one_line
 
@@ -83,6 +84,7 @@ def run_sweep(
     view: View,
     options: DriveOptions | None = None,
     *,
+    lease: Lease | None = None,
     trainable: type | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
@@ -95,6 +97,7 @@ def run_sweep(
         session: the Ray to train on; it is closed in the end.
         view: shows progress.
         options: what else is asked of the driver.
+        lease: the sweep's lease, which this process holds; without one, nothing keeps a second driver off.
         trainable: the Tune trainable of a pack, `PackTrial` unless given.
 
     Raises:
@@ -107,9 +110,8 @@ def run_sweep(
     hooks = open_hooks(execution)
     with StopOnSignal() as stopped:
         store.create(spec_text, plan)
-        return _Driver(
-            store, plan, execution, session, view, options or DriveOptions(), hooks, stopped, trainable
-        ).drive()
+        options = options or DriveOptions()
+        return _Driver(store, plan, execution, session, view, options, hooks, stopped, lease, trainable).drive()
 
 
 class _Driver:
@@ -125,14 +127,16 @@ class _Driver:
         options: DriveOptions,
         hooks: Hooks,
         stopped: StopOnSignal,
+        lease: Lease | None,
         trainable: type | None,
     ) -> None:
         self._store, self._plan, self._execution, self._session = store, plan, execution, session
-        self._options, self._hooks, self._stopped, self._trainable = options, hooks, stopped, trainable
+        self._options, self._hooks, self._stopped = options, hooks, stopped
+        self._lease, self._trainable = lease, trainable
         self._hours = DeviceHours(most=options.max_device_hours)
         self._journal = Journal(store, driver_identity(options.submission_id), view.event)
         shown = hooks.watching(view)
-        self._monitor = Monitor(store, plan, self._journal, shown, self._hours, stopped, options.extend_to)
+        self._monitor = Monitor(store, plan, self._journal, shown, self._hours, stopped, options.extend_to, lease)
         self._ending = threading.Lock()
         self._trials = 0
 
@@ -174,6 +178,7 @@ class _Driver:
             self._hours,
             self._journal.say,
             commit=self._options.commit,
+            fence=self._lease.fence if self._lease else None,
             trainable=self._trainable,
         )
         order, stage = StageOrder(self._store, self._plan, self._journal.say), 0
@@ -188,7 +193,7 @@ class _Driver:
         blocked = remaining.blocked()
         errors = [*runner.errors, *_blocked_errors(blocked, remaining.rows), *order.errors]
         if not blocked and not remaining.runs():
-            _compact(self._store, self._journal.say)
+            _compact(self._store, self._journal.say, self._lease)
             return "finished", errors
         return ("interrupted" if self._stopped.is_set() else "failed"), errors
 
@@ -253,10 +258,10 @@ def _blocked_errors(blocked: Mapping[str, str], rows: Mapping[str, Mapping[str, 
     ]
 
 
-def _compact(store: SweepStore, say: Callable[[str], None]) -> None:
+def _compact(store: SweepStore, say: Callable[[str], None], lease: Lease | None = None) -> None:
     """Put few files in the place of many; on failure the many remain valid."""
     try:
-        done = compact(store)
+        done = compact(store, lease.check) if lease else compact(store)
     except (StoreError, pa.ArrowException) as error:
         say(f"not compacted: {' '.join(str(error).split())}")
         return

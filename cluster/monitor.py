@@ -23,6 +23,7 @@ from grok_sweeps.plan import Plan
 from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import HEARTBEAT_S, Progress, ended_without_a_word, measure_progress
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.lease import Lease
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 from grok_sweeps.train.failed import one_line
 
@@ -53,6 +54,7 @@ class Monitor:
         hours: the devices that packs hold, and the budget.
         stopped: asked to stop when the budget is spent or the store holds a request.
         extend_to: the longer budget of censored runs, if any.
+        lease: of this driver; once it is another's, nothing is written any more.
     """
 
     def __init__(
@@ -64,9 +66,10 @@ class Monitor:
         hours: DeviceHours,
         stopped: StopOnSignal,
         extend_to: int | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self._store, self._plan, self._journal, self._view = store, plan, journal, view
-        self._hours, self._stopped, self._extend_to = hours, stopped, extend_to
+        self._hours, self._stopped, self._extend_to, self._lease = hours, stopped, extend_to, lease
         self.log = RowLog(store, PROGRESS_COLUMNS)
         self._forecast = Forecast(plan)
         self._cells = FinishedCells(plan)
@@ -133,6 +136,8 @@ class Monitor:
 
     def _refresh(self, *, force: bool = False) -> Progress:
         self.check_budget()
+        if self._lease is not None and self._lease.lost.is_set():
+            self._ask_to_stop("another driver has taken over the sweep")
         try:
             self.catch_up()
         except StoreError as error:
@@ -147,6 +152,8 @@ class Monitor:
 
     def _beat(self, status: dict[str, Any]) -> None:
         """Write the heartbeat and the journal, and look for a request to stop."""
+        if self._lease is not None and not self._lease.holds:
+            return  # there is one writer
         try:
             self._store.put_status(status)
             self._journal.write()
@@ -165,6 +172,7 @@ class Monitor:
             "sweep": self._store.sweep,
             "state": self._state,
             "driver": self._journal.driver,
+            "fence": self._lease.fence if self._lease else None,
             "workers": now.room.workers if now else None,
             "started_at": self._started_at.isoformat(),
             "heartbeat_at": datetime.now(UTC).isoformat(),

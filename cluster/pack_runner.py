@@ -31,6 +31,7 @@ class PackRunner:
         hours: counts the devices that packs hold.
         say: tells the user.
         commit: that of the code.
+        fence: of the lease under which the sweep is driven.
         trainable: the Tune trainable of a pack, `PackTrial` unless given.
 
     Attributes:
@@ -48,11 +49,12 @@ class PackRunner:
         say: Callable[[str], None],
         *,
         commit: str | None = None,
+        fence: int | None = None,
         trainable: type | None = None,
     ) -> None:
         self._store, self._remaining, self._execution, self._session = store, remaining, execution, session
         self._stopped, self._hours, self._say = stopped, hours, say
-        self._commit, self._trainable = commit, trainable
+        self._commit, self._fence, self._trainable = commit, fence, trainable
         self._chosen: Resources | None = None
         self.errors: list[str] = []
 
@@ -98,7 +100,7 @@ class PackRunner:
             left=self._remaining.left_of,
             say=self._say,
             stepped=lambda: self._hours.hold(schedule.packs["running"]),
-            should_stop=self._stopped.is_set,
+            stopped=self._stopped,
             request=request,
         )
         config = {
@@ -106,6 +108,7 @@ class PackRunner:
             "sweep": self._store.sweep,
             "bundle": self._resources.bundle,
             "stop_request": request.name,
+            "fence": self._fence,
         }
         return packs.run(self._trainable or PackTrial, config)
 

@@ -27,9 +27,10 @@ from ray import tune
 
 from grok_sweeps.cluster.ray_state import drains, this_node
 from grok_sweeps.cluster.stop_request import is_requested
-from grok_sweeps.errors import EngineError, GrokSweepsError, StoreError, StoreWarning
+from grok_sweeps.errors import EngineError, GrokSweepsError, LeaseLostError, StoreError, StoreWarning
 from grok_sweeps.provenance import provenance
 from grok_sweeps.store import ObjectStore, SweepStore, open_objects
+from grok_sweeps.store.lease import check_fence
 from grok_sweeps.train.failed import one_line, write_failed
 from grok_sweeps.train.work import PackWork, load_work
 
@@ -52,7 +53,7 @@ class PackTrial(tune.Trainable):
 
     It takes `config["bundle"]`, on none of the nodes `config["avoid"]`.
     `config["stop_request"]` names the request that ends it early; with `config["is_last"]` the pack's one run fails if
-    it raises without having got on.
+    it raises without having got on. `config["fence"]`, if there is one, is that of the driver's lease.
     """
 
     _trainer: PackTrainer | None = None
@@ -107,6 +108,8 @@ class PackTrial(tune.Trainable):
                 return {"stopped": True, "done": True}
             self._busy = True
             summary = self._trainer.advance(REPORT_EVERY_S, stop=lambda: asked or leaving or self._stopping)
+        except LeaseLostError as error:
+            return self._superseded(error)
         except GrokSweepsError as error:  # of the store or the machine, not of the pack
             return self._unusable(error)
         except Exception as error:
@@ -153,6 +156,7 @@ class PackTrial(tune.Trainable):
 
     def _new_trainer(self) -> PackTrainer:
         store = self._store()
+        check_fence(store, self._fence)
         self._work, self._content = load_work(store, self.config["pack"])
 
         import torch  # here, since the driver imports this module too and never trains
@@ -176,7 +180,7 @@ class PackTrial(tune.Trainable):
                     "use execution.engine=auto."
                 ) from error
             meter = shared_meter(device, self._content["gpus_per_pack"])
-            trainer = PackTrainer(store, self._work, self._attempt, engine, who, meter=meter)
+            trainer = PackTrainer(store, self._work, self._attempt, engine, who, meter=meter, fence=self._fence)
         self._notes += [str(w.message) for w in caught if issubclass(w.category, StoreWarning)]
         return trainer
 
@@ -198,7 +202,9 @@ class PackTrial(tune.Trainable):
             }
             record = trainer.record_of(self._work.runs[0].run_id) if trainer else None
             try:
-                write_failed(self._store(), self._work, why, record, columns)
+                write_failed(self._store(), self._work, why, record, columns, self._fence)
+            except LeaseLostError as lost:
+                return self._superseded(lost)
             except StoreError as store_error:
                 return self._unusable(store_error)
         return {"raised": why, "files_written": written, "node": self._node}
@@ -207,6 +213,16 @@ class PackTrial(tune.Trainable):
         """Report that no pack gets on here; whether one would elsewhere is the driver's to know."""
         self._trainer, self._spent = None, True
         return {"unusable": str(error), "files_written": 0, "node": self._node}
+
+    def _superseded(self, error: LeaseLostError) -> dict[str, Any]:
+        """Report the end of a pack that another driver's workers go on with: nobody is to blame."""
+        self._trainer = None
+        return {"lease_lost": str(error), "stopped": True, "done": True}
+
+    @property
+    def _fence(self) -> int | None:
+        fence: int | None = self.config.get("fence")
+        return fence
 
     def _store(self) -> SweepStore:
         if self._objects is None:  # kept from pack to pack: a bucket's client costs more than a short run

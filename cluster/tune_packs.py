@@ -38,6 +38,7 @@ from grok_sweeps.cluster.schedule import (
     WorkerReady,
 )
 from grok_sweeps.cluster.stop_request import StopRequest
+from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.errors import ClusterError, StoreError
 from grok_sweeps.plan import Pack
 from grok_sweeps.train.failed import one_line
@@ -58,7 +59,7 @@ class TunePacks:
         left: which runs of a pack have more to do, by run id.
         say: tells the user.
         stepped: called whenever the schedule has taken something in.
-        should_stop: whether a stop was asked for.
+        stopped: whether a stop was asked for; asked to stop where another driver has taken over.
         request: how the workers are told of it.
         clock: monotonic seconds.
     """
@@ -72,13 +73,13 @@ class TunePacks:
         left: Callable[[Pack], frozenset[str]],
         say: Callable[[str], None],
         stepped: Callable[[], None],
-        should_stop: Callable[[], bool],
+        stopped: StopOnSignal,
         request: StopRequest,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedule, self._session = schedule, session
         self._publish, self._left, self._say, self._stepped = publish, left, say, stepped
-        self._should_stop, self._request, self._clock = should_stop, request, clock
+        self._stopped, self._request, self._clock = stopped, request, clock
         self._packs: dict[int, Pack] = {}
         self._trials: dict[int, Any] = {}
         self._nodes: dict[int, str | None] = {}
@@ -115,7 +116,7 @@ class TunePacks:
 
     def next_trial(self) -> dict[str, Any] | str | None:
         """The next attempt as a trial's config; None while there is none, FINISHED once there is none any more."""
-        if self._should_stop():
+        if self._stopped.is_set():
             self.tell(StopAsked())
         for action in self.tell(TrialWanted()):
             try:
@@ -148,7 +149,7 @@ class TunePacks:
 
     def look_around(self) -> None:
         """Tell what no callback of Tune tells: whether a stop was asked for, what room there is, that time passes."""
-        events: list[Event] = [StopAsked()] if self._should_stop() else []
+        events: list[Event] = [StopAsked()] if self._stopped.is_set() else []
         room = self._session.room()
         if room != self._schedule.room:
             events.append(RoomChanged(room))
@@ -172,6 +173,9 @@ class TunePacks:
             if key in result:
                 self.tell(FailureReported(number, result["node"], how, result[key], result["files_written"]))
                 return
+        if "lease_lost" in result:
+            self._stopped.ask(result["lease_lost"])
+            self.tell(StopAsked())
         if "run_steps" not in result:
             return
         for note in result["notes"]:

@@ -69,10 +69,10 @@ def plain_line(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def panel(progress: Progress, stored: Mapping[str, int] | None = None) -> RenderableType:
+def panel(progress: Progress, stored: Mapping[str, int] | None = None, holder: str | None = None) -> RenderableType:
     """The sweep as a panel: stages, packs, outcomes, rate, time left, the grid of cells, the last events.
 
-    `stored` are the bytes in the store by kind of object, where they are known.
+    `stored` are the bytes in the store by kind of object, `holder` is who holds the lease, where they are known.
     """
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
@@ -85,6 +85,8 @@ def panel(progress: Progress, stored: Mapping[str, int] | None = None) -> Render
     facts.add_row("runs", done)
     outcomes = Text("  ").join(Text(f"{n:,} {k}", style=_COLOURS[k]) for k, n in progress.outcomes.items())
     facts.add_row("outcomes", outcomes or Text("none yet", style="dim"))
+    if holder:
+        facts.add_row("lease", Text(holder))
     if progress.first_error:
         facts.add_row("first error", Text(progress.first_error, style="red"))
     for stage in progress.stages:

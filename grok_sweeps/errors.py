@@ -32,6 +32,10 @@ class StoreError(GrokSweepsError):
     """The store cannot be read or written (missing, read-only, full, unreachable)."""
 
 
+class NoConditionalWritesError(StoreError):
+    """The store's server or file system has no write that depends on what is there."""
+
+
 class CorruptObjectError(StoreError):
     """An object of the store is not what its name says (truncated, foreign, of a newer schema)."""
 
@@ -65,6 +69,14 @@ class UnreadableObjectWarning(StoreWarning):
 
 class PassingFaultWarning(StoreWarning):
     """The store does not answer, and is waited for."""
+
+
+class LeaseHeldError(GrokSweepsError):
+    """Another driver is at work on the sweep."""
+
+
+class LeaseLostError(GrokSweepsError):
+    """Another driver has taken over the sweep: whoever meets this writes nothing more."""
 
 
 class CalibrationError(GrokSweepsError):

@@ -10,6 +10,7 @@ from grok_sweeps.cluster.monitor import Monitor, View
 from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.plan import Plan
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.lease import Lease
 
 
 def monitor_of(
@@ -19,8 +20,9 @@ def monitor_of(
     hours: DeviceHours | None = None,
     stopped: StopOnSignal | None = None,
     journal: Journal | None = None,
+    lease: Lease | None = None,
 ) -> Monitor:
     """A monitor that has not begun."""
     view = Mock(spec=View) if view is None else view
     journal = journal or Journal(store, driver_identity(None), view.event)
-    return Monitor(store, plan, journal, view, hours or DeviceHours({}), stopped or StopOnSignal())
+    return Monitor(store, plan, journal, view, hours or DeviceHours({}), stopped or StopOnSignal(), None, lease)

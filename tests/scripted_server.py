@@ -27,10 +27,11 @@ OK = Answer(200, headers={"ETag": '"1"'})
 
 @dataclass
 class Asked:
-    """What came: method and path of each request, and the headers, in lower case, of the last."""
+    """What came: method and path of each request; headers, in lower case, and body of the last."""
 
     requests: list[str] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def scripted_server(answer: Callable[[int, Asked], Answer]) -> Iterator[tuple[st
             """Say nothing."""
 
         def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             asked.requests.append(f"{self.command} {self.path}")
             asked.headers = {name.lower(): value for name, value in self.headers.items()}
             given = answer(len(asked.requests) - 1, asked)

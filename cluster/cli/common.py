@@ -56,6 +56,21 @@ WaitForNodesOption = Annotated[
         "--wait-for-nodes", metavar="SECONDS", min=0.0, help="How long a cluster without room may take to make some."
     ),
 ]
+WaitForDriverOption = Annotated[
+    float,
+    typer.Option(
+        "--wait-for-driver",
+        metavar="SECONDS",
+        min=0.0,
+        help="How long another driver that is at work on the sweep may take to end.",
+    ),
+]
+NoLeaseOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-lease", help="For a store without conditional writes: nothing then keeps a second driver off the sweep."
+    ),
+]
 EnvOption = Annotated[
     list[str] | None,
     typer.Option(

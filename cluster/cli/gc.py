@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -10,13 +11,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from grok_sweeps.cluster.cli.common import StoreOption, app, console, store_at, warning_line
+from grok_sweeps.cluster.cli.common import NoLeaseOption, StoreOption, app, console, store_at, warning_line
 from grok_sweeps.cluster.doctor.store import PROBE_FOLDER
 from grok_sweeps.cluster.views import size
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import LeaseHeldError, StoreError
 from grok_sweeps.results import Store
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.compact import compact, cut_short
+from grok_sweeps.store.compact import CHECK_EVERY
+from grok_sweeps.store.lease import Lease
 from grok_sweeps.store.retention import (
     LEFT_BEHIND,
     LEFTOVER_AGE_S,
@@ -29,6 +31,7 @@ from grok_sweeps.store.retention import (
     unneeded_of_sweep,
 )
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
+from grok_sweeps.store.take_lease import driver_lease
 
 
 @app.command()
@@ -36,6 +39,7 @@ def gc(
     sweep: Annotated[str | None, typer.Argument(metavar="[SWEEP]", help="A sweep; without one, all.")] = None,
     store: StoreOption = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete what is listed.")] = False,
+    no_lease: NoLeaseOption = False,
 ) -> None:
     """List what no run needs, with sizes; nothing is deleted without --delete."""
     opened, out = store_at(store), console()
@@ -43,32 +47,28 @@ def gc(
     now = _now(opened, [*(one.sweep for one in sweeps), *([PROBE_FOLDER] if sweep is None else [])], ask=bool(sweeps))
     wanted = forked_elsewhere([opened.sweep(name) for name in opened.sweep_names()])
     found = {one.sweep: _unneeded(one, wanted, now) for one in sweeps}
-    cut = [one for one in sweeps if cut_short(one, now)]
     if sweep is None:
         found["(doctor)"] = list(_probes(opened, now))
     table = Table("sweep", "what nobody needs", "objects", "size")
     for name, items in found.items():
         for why, group in _by_why(items).items():
             table.add_row(name, why, f"{len(group):,}", size(sum(item.n_bytes for item in group)))
-    for one in cut:
-        fix = "" if delete else f"; `grok-sweeps resume {one.sweep}` or gc --delete does the rest"
-        out.print(f"sweep '{one.sweep}': its compaction was cut short{fix}", highlight=False, soft_wrap=True)
     if table.row_count:
         out.print(table)
+    driven: list[str] = []
     if delete:
         for one in sweeps:
-            found[one.sweep] = _without_new_packs(one, found[one.sweep], now)
-            _discard(found[one.sweep])
+            found[one.sweep], held = _deleted(one, found[one.sweep], now, no_lease=no_lease)
+            driven += [held] if held else []
         _discard(found.get("(doctor)", ()))
-        for one in cut:
-            compact(one)
-            out.print(f"sweep '{one.sweep}': its compaction is done now", highlight=False, soft_wrap=True)
     if not table.row_count:
         out.print("nothing to delete", highlight=False)
         return
     everything = [item for items in found.values() for item in items]
     total = f"{len(everything):,} objects, {size(sum(item.n_bytes for item in everything))}"
     out.print(f"deleted {total}" if delete else f"{total}; delete them with --delete", highlight=False)
+    if driven:
+        raise LeaseHeldError(f"nothing was deleted of {len(driven)} sweep(s) that are driven, the first: {driven[0]}")
 
 
 def _now(store: Store, folders: Sequence[str], *, ask: bool) -> float:
@@ -105,8 +105,26 @@ def _without_new_packs(store: SweepStore, items: list[Unneeded], now: float) -> 
     return [item for item in items if not item.name.startswith(f"{store.layout.packs}/")]
 
 
-def _discard(items: Sequence[Unneeded]) -> None:
-    for item in items:
+def _deleted(
+    store: SweepStore, items: list[Unneeded], now: float, *, no_lease: bool
+) -> tuple[list[Unneeded], str | None]:
+    """Delete under the sweep's lease what is listed of it; return what was deleted, and why nothing if it is driven."""
+    if not items:
+        return [], None
+    who = {"host": socket.gethostname(), "command": "gc --delete"}
+    try:
+        with driver_lease(store, who, no_lease=no_lease, tell=warning_line) as lease:
+            found = _without_new_packs(store, items, now)
+            _discard(found, lease)
+            return found, None
+    except LeaseHeldError as error:
+        return [], str(error)
+
+
+def _discard(items: Sequence[Unneeded], lease: Lease | None = None) -> None:
+    for n, item in enumerate(items):
+        if lease is not None and n % CHECK_EVERY == 0:
+            lease.check()
         item.discard()
 
 

@@ -23,11 +23,12 @@ from grok_sweeps.cluster.cli.common import (
 from grok_sweeps.cluster.jobs import JobsServer
 from grok_sweeps.cluster.settings import ray_token
 from grok_sweeps.cluster.views import duration, panel, plain_line
-from grok_sweeps.errors import ClusterError, ClusterGoneError, GrokSweepsError, QueryError
+from grok_sweeps.errors import ClusterError, ClusterGoneError, CorruptObjectError, GrokSweepsError, QueryError
 from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
+from grok_sweeps.store.lease import read_lease
 from grok_sweeps.store.retention import bytes_by_kind
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 
@@ -62,12 +63,12 @@ def status(
     warn_of_name(one)
     warn_of_runs(one, reader.plan)
     if not watch:
-        out.print(panel(reader.read(), reader.stored()))
+        out.print(panel(reader.read(), reader.stored(), reader.holder()))
         return
     with Live(console=out, refresh_per_second=4) as live:
         while True:
             progress = reader.read()
-            live.update(panel(progress, reader.stored()))
+            live.update(panel(progress, reader.stored(), reader.holder()))
             if progress.state != "running":
                 return
             time.sleep(WATCH_EVERY_S)
@@ -195,6 +196,14 @@ class Reader:
         if time.monotonic() - self._sized_at >= SIZES_EVERY_S:
             self._sized_at, self._sizes = time.monotonic(), bytes_by_kind(self._store)
         return self._sizes
+
+    def holder(self) -> str | None:
+        """Who holds the sweep's lease, in words; None where nobody does."""
+        try:
+            lease = read_lease(self._store)
+        except CorruptObjectError as error:
+            return str(error)
+        return None if lease is None or lease.released else f"{lease.who}, fence {lease.fence}"
 
     def read(self) -> Progress:
         """The sweep as it is now."""

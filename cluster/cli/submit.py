@@ -14,6 +14,7 @@ from grok_sweeps.cluster.cli.common import (
     AddressOption,
     BudgetOption,
     EnvOption,
+    NoLeaseOption,
     SetOption,
     SpecArgument,
     StoreOption,
@@ -60,6 +61,7 @@ def submit(
     price: Annotated[
         float | None, typer.Option("--price", metavar="$", min=0, help="$ for an hour of one device.")
     ] = None,
+    no_lease: NoLeaseOption = False,
 ) -> None:
     """Hand a sweep over to a Ray cluster and return; a second time joins the first."""
     where = address or jobs_address()
@@ -85,6 +87,7 @@ def submit(
         variables=variables or (),
         wait_for_nodes_s=wait_for_nodes,
         max_gpu_hours=max_gpu_hours,
+        no_lease=no_lease,
         unless_finished=True,
     )
 
@@ -103,6 +106,8 @@ def hand_over(
     variables: Sequence[str] = (),
     wait_for_nodes_s: float = 0.0,
     max_gpu_hours: float | None = None,
+    wait_for_driver_s: float = 0.0,
+    no_lease: bool = False,
     unless_finished: bool = False,
 ) -> None:
     """Have the cluster's driver go on with a sweep that is in the store, and say how to watch it.
@@ -117,6 +122,8 @@ def hand_over(
         *(part for setting in settings for part in ("--set", setting)),
         *([f"--wait-for-nodes={wait_for_nodes_s:g}"] if wait_for_nodes_s else []),
         *([f"--max-gpu-hours={max_gpu_hours:g}"] if max_gpu_hours is not None else []),
+        *([f"--wait-for-driver={wait_for_driver_s:g}"] if wait_for_driver_s else []),
+        *(["--no-lease"] if no_lease else []),
         *([f"--git-sha={commit}"] if commit else []),
     ]
 
@@ -174,7 +181,7 @@ def _by_kind(options: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         if word == "--set":
             key, _, value = next(words, "").partition("=")
             settings[key.strip()] = value.strip()
-        elif not word.startswith(("--git-sha", "--wait-for-nodes")):
+        elif not word.startswith(("--git-sha", "--wait-for-nodes", "--wait-for-driver", "--no-lease")):
             others.append(word)
     return settings, others
 

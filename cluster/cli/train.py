@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ import typer
 from grok_sweeps.cluster.cli.common import (
     BudgetOption,
     EnvOption,
+    NoLeaseOption,
     SetOption,
     SpecArgument,
     StoreOption,
     SweepArgument,
     TokenFileOption,
+    WaitForDriverOption,
     WaitForNodesOption,
     app,
     console,
@@ -43,6 +46,7 @@ from grok_sweeps.spec import SweepSpec, load_spec, with_execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 from grok_sweeps.store.ancestry import stored_ancestry
+from grok_sweeps.store.take_lease import driver_lease
 
 DriveAddressOption = Annotated[
     str | None,
@@ -73,6 +77,8 @@ class Request:
     failed_again: bool = False
     submission_id: str | None = None
     git_sha: str | None = None
+    wait_for_driver_s: float = 0.0
+    no_lease: bool = False
 
 
 @app.command()
@@ -84,6 +90,8 @@ def run(
     token_file: TokenFileOption = None,
     wait_for_nodes: WaitForNodesOption = 0.0,
     max_gpu_hours: BudgetOption = None,
+    wait_for_driver: WaitForDriverOption = 0.0,
+    no_lease: NoLeaseOption = False,
 ) -> None:
     """Train the runs of a spec that have no row yet; again and again until all have."""
     if is_jobs_server(address):
@@ -93,7 +101,10 @@ def run(
     opened = store_at(store)
     planned = make_plan(sweep, stored_ancestry(opened.objects))
     sweep_store = SweepStore(opened.objects, sweep.name)
-    _drive(sweep_store, sweep, text, planned, Request(address, token_file, wait_for_nodes, max_gpu_hours))
+    request = Request(
+        address, token_file, wait_for_nodes, max_gpu_hours, wait_for_driver_s=wait_for_driver, no_lease=no_lease
+    )
+    _drive(sweep_store, sweep, text, planned, request)
 
 
 @app.command()
@@ -115,6 +126,8 @@ def resume(
     wait_for_nodes: WaitForNodesOption = 0.0,
     variables: EnvOption = None,
     max_gpu_hours: BudgetOption = None,
+    wait_for_driver: WaitForDriverOption = 0.0,
+    no_lease: NoLeaseOption = False,
     submission_id: Annotated[str | None, typer.Option("--submission-id", hidden=True)] = None,
     commit: Annotated[str | None, typer.Option("--git-sha", hidden=True)] = None,
 ) -> None:
@@ -132,7 +145,18 @@ def resume(
     warn_of_runs(sweep_store, planned)
     changed = [*([f"execution.pack_runs={packs}"] if packs else []), *(settings or ())]
     spec = with_execution(spec, changed)
-    request = Request(address, token_file, wait_for_nodes, max_gpu_hours, max_steps, failed, submission_id, commit)
+    request = Request(
+        address,
+        token_file,
+        wait_for_nodes,
+        max_gpu_hours,
+        max_steps,
+        failed,
+        submission_id,
+        commit,
+        wait_for_driver,
+        no_lease,
+    )
     if address is None or not is_jobs_server(address):
         _drive(sweep_store, spec, text, planned, request)
         return
@@ -145,6 +169,8 @@ def resume(
         variables=variables or (),
         wait_for_nodes_s=wait_for_nodes,
         max_gpu_hours=max_gpu_hours,
+        wait_for_driver_s=wait_for_driver,
+        no_lease=no_lease,
     )
 
 
@@ -154,7 +180,12 @@ def _drive(store: SweepStore, spec: SweepSpec, text: str, planned: Plan, request
     )
     out = console()
     began = time.monotonic()
-    with open_view(out) as view:
+    store.create(text, planned)  # the name may be another sweep's, whose lease is not touched then
+    who = {"host": socket.gethostname(), "submission_id": request.submission_id}
+    with (
+        open_view(out) as view,
+        driver_lease(store, who, no_lease=request.no_lease, wait_s=request.wait_for_driver_s, tell=view.event) as lease,
+    ):
         report = run_sweep(
             store,
             text,
@@ -169,7 +200,10 @@ def _drive(store: SweepStore, spec: SweepSpec, text: str, planned: Plan, request
                 submission_id=request.submission_id,
                 commit=request.git_sha or git_sha(),
             ),
+            lease=lease,
         )
+        if lease is not None and lease.lost.is_set():
+            lease.check()
     _conclude(store.sweep, report, time.monotonic() - began)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from grok_sweeps.cluster.doctor.check import Check, failure, ok, warning
 from grok_sweeps.errors import StoreError
 from grok_sweeps.store import ObjectStore
+from grok_sweeps.store.probe import probe_conditional_writes
 
 PROBE_FOLDER = ".grok-sweeps-doctor"
 SMALL_BYTES = 1_000
@@ -29,6 +30,7 @@ SKEW_FAILURE_S = 300.0
 FREE_WARNING_BYTES = 5 << 30
 FREE_FAILURE_BYTES = 200 << 20
 _WORKING_SERVER = "use a server that honours If-None-Match; until then never start a sweep twice at once"
+_LEASES = "use a server that honours If-Match, or start sweeps with --no-lease and never one twice at once"
 _CONSISTENT = "use a server that shows at once what was written, as S3 does"
 _CHUNKS = "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required for everything that opens the store, and try again"
 
@@ -78,6 +80,7 @@ def _write_and_read(objects: ObjectStore, small: str, large: str, once: str) -> 
         yield listing_check(found, {small: SMALL_BYTES, large: LARGE_BYTES})
         written.append(once)
         yield _create(objects, once)
+        yield conditions_check(probe_conditional_writes(objects, once.rpartition("/")[0]))
     except BaseException:
         with contextlib.suppress(StoreError):
             _delete(objects, written)
@@ -125,6 +128,12 @@ def create_check(winners: int, overwritten: bool) -> Check:
             name, f"{winners} of {RACERS} writers at once were told that they made the object", _WORKING_SERVER
         )
     return ok(name, f"one of {RACERS} writers at once makes the object, and it stays")
+
+
+def conditions_check(why: str | None) -> Check:
+    """Whether an object is replaced by its ETag alone, as the lease that keeps two drivers apart has to be."""
+    name = "conditional writes"
+    return ok(name, "an object is replaced by its ETag alone") if why is None else failure(name, why, _LEASES)
 
 
 def space_check(free_bytes: int) -> Check:

@@ -20,6 +20,8 @@ from grok_sweeps.cluster.joined_ray import PREFLIGHT_PASSED, WAITING
 from grok_sweeps.errors import ClusterError
 from grok_sweeps.progress import HEARTBEAT_S, STALE_S, heartbeat_age_s
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.lease import read_lease
+from grok_sweeps.store.take_lease import live_holder
 
 WAIT_S = 60.0
 """Longest wait for what the driver says of its cluster."""
@@ -167,9 +169,13 @@ def _ended_here(server: JobsServer, store: SweepStore) -> bool:
 def _driver_elsewhere(store: SweepStore, tell: Callable[[str], None]) -> str | None:
     """The driver that is at work on the sweep, on another cluster or machine, in words; None without one.
 
-    A heartbeat may be the last of a driver that has just died with its cluster, and the clocks of two machines differ:
-    so a next one is waited for, unless this one is old by any clock.
+    Of a sweep that was never driven under a lease the heartbeat is watched: it may be the last of a driver that has
+    just died with its cluster, and the clocks of two machines differ. So a next one is waited for, unless this one is
+    old by any clock.
     """
+    if read_lease(store) is not None:
+        holder = live_holder(store, tell)
+        return None if holder is None else f"{holder.who} is at work on it"
     status = store.load_status()
     age = heartbeat_age_s(status)
     if status is None or status["state"] != "running" or age is None or age > OLD_S:

@@ -125,9 +125,9 @@ class StateReader:
         return by_run
 
 
-def keep_state(store: SweepStore, state: LaneState) -> None:
+def keep_state(store: SweepStore, state: LaneState, fence: int | None = None) -> None:
     """Keep a run's state under its own name."""
-    store.objects.put(store.layout.state(state.run_id, state.step), encode_states([state]))
+    store.objects.put(store.layout.state(state.run_id, state.step), encode_states([state], fence))
 
 
 def kept_state(store: SweepStore, run_id: str, step: int) -> LaneState | None:

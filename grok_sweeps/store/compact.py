@@ -3,25 +3,24 @@
 A compact file names in its footer the files whose content it holds, also those that a compact one among them held, and
 who reads it leaves those out. So it takes their place the moment it is there, whole. They are deleted by a later
 compaction, or by `gc`, when every reader that listed the store before has long finished; a crash in between changes
-nothing. Files that cannot be read, and rows of runs that failed, which `resume --failed` deletes, stay as they are. One
-process at a time, by a claim in the store (`claim.py`): it lists what there is when it has the claim, and looks that it
-still has it before it writes and before it deletes. What is deleted is held by a compact file that was read and found
-whole.
+nothing. Files that cannot be read, and rows of runs that failed, which `resume --failed` deletes, stay as they are.
+The holder of the sweep's lease compacts, and looks that it still has it before it writes and before it deletes. What is
+deleted is held by a compact file that was read and found whole, so two at once would at worst do everything twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from grok_sweeps.errors import CorruptObjectError, StoreError, UnreadableObjectWarning
+from grok_sweeps.errors import CorruptObjectError, LeaseLostError, StoreError, UnreadableObjectWarning
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
-from grok_sweeps.store.claim import Claim, ClaimLostError, claimed, standing
 from grok_sweeps.store.objects import ObjectStore, for_each, get_each
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import Held, check_table, decode_table, encode_table, held_by, held_files
@@ -31,7 +30,7 @@ FEWEST_FILES = 8
 GRACE_S = 600.0
 """A compact file as old as this is known to every reader."""
 CHECK_EVERY = 100
-"""Files that are deleted between two looks at the claim."""
+"""Files that are deleted between two looks at the lease."""
 MOST_ROWS = {"rows": 20_000, "curves": 500_000}
 """Rows of a compact file, about: a hundred MB while it is made, in the driver's process."""
 
@@ -47,34 +46,30 @@ class Compacted:
         return Compacted(self.files_before + other.files_before, self.files_after + other.files_after)
 
 
-def compact(store: SweepStore) -> Compacted:
-    """Compact a sweep's rows and curves; nothing while another process does it, or where there are few files.
+def compact(store: SweepStore, check: Callable[[], None] = lambda: None) -> Compacted:
+    """Compact a sweep's rows and curves; nothing where there are few files, and nothing more once the lease is lost.
 
     The curves come first, so that a row in the table always has its curve.
+
+    Args:
+        store: the sweep.
+        check: raises `LeaseLostError` where the lease is another's: `Lease.check`.
 
     Raises:
         StoreError: the store cannot be written; what was there still is.
     """
-    objects, layout = store.objects, store.layout
-    worth_it = any(folder.is_worth_it() for folder in _folders(store, glance=True))
-    if not worth_it and not cut_short(store, objects.server_time()):
-        return Compacted()
     done = Compacted()
-    with claimed(objects, layout.compacting) as claim:
-        if claim is None:
-            return done
-        try:
+    if is_worth_compacting(store):
+        with suppress(LeaseLostError):
             for folder in _folders(store):  # as they are now: another may have compacted what was seen above
-                for files in folder.compacted(claim):
+                for files in folder.compacted(check):
                     done += files
-        except ClaimLostError:
-            return done
     return done
 
 
-def cut_short(store: SweepStore, now: float | None) -> bool:
-    """Whether a compaction has begun whose process died; the next one does what is left."""
-    return standing(store.objects, store.layout.compacting, now).cut_short
+def is_worth_compacting(store: SweepStore) -> bool:
+    """Whether a sweep has many files that nothing stands in the place of."""
+    return any(folder.is_worth_it() for folder in _folders(store, glance=True))
 
 
 def held_long_ago(store: SweepStore, folder: str, now: float | None) -> list[str]:
@@ -149,19 +144,19 @@ class _Folder:
         """Whether there are many files that nothing stands in the place of."""
         return len(self._live) >= FEWEST_FILES
 
-    def compacted(self, claim: Claim) -> Iterator[Compacted]:
+    def compacted(self, check: Callable[[], None]) -> Iterator[Compacted]:
         """Delete what others have held for long, then write the compact files; yield what each stands for."""
         objects = self._store.objects
         unneeded = held_long_ago(self._store, self._name, objects.server_time())
         for n, name in enumerate(unneeded):
             if n % CHECK_EVERY == 0:
-                claim.check()
+                check()
             objects.delete(name)
         if self.is_worth_it():
             for sources, table in self._groups():
                 digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
                 data = encode_table(_sorted(table), _all_held(sources))
-                claim.check()
+                check()
                 objects.put(f"{self._name}/compact-{digest}.parquet", data)
                 yield Compacted(len(sources), 1)
 

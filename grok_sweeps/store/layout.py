@@ -2,12 +2,12 @@
 
 ```
 <sweep>/spec.yaml  plan.parquet  calibration.json  status.json  job.json  stop.json
+        lease.json                        who drives, and the fence number
         packs/<pack>.json                 the runs of a pack and how to train them
         checkpoints/<pack>/<seq>.safetensors
         states/<run_id>@<step>.safetensors      final states of runs that spent their budget: forks and extensions
         rows/<pack>-<seq>.parquet         curves/<pack>-<seq>.parquet
         log/<driver>.txt                  what each driver said
-        compacting/<number>.json          who may compact rows and curves
         analysis/
 ```
 `<seq>` is `<attempt>-<number>`.
@@ -38,12 +38,12 @@ class Layout:
 
     @property
     def compacting(self) -> str:
+        """What the names of claims begin with that earlier versions made to compact, and may have left behind."""
         return f"{self.sweep}/compacting"
 
     @property
-    def compacting_before(self) -> str:
-        """The claim of earlier versions, which may have been left behind."""
-        return f"{self.sweep}/compacting.json"
+    def lease(self) -> str:
+        return f"{self.sweep}/lease.json"
 
     @property
     def status(self) -> str:

@@ -1,8 +1,9 @@
 """A directory as the store.
 
 Atomic by temporary file, fsync and rename in the same folder; create-once by a hard link, which fails where the name is
-taken, or on a file system without hard links by a rename that replaces nothing. Temporary files start with a dot, so no
-listing shows those that killed writers left.
+taken, or on a file system without hard links by a rename that replaces nothing. An object's ETag is the SHA-256 of its
+bytes; it is compared and replaced under a lock (flock) on a file beside the object, which ends with its process.
+Temporary files and locks start with a dot, so no listing shows those that killed writers left.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
+import hashlib
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import NoConditionalWritesError, StoreError
 from grok_sweeps.store.objects import Leftover, ObjectInfo
 
 _FIXES = {
@@ -33,7 +37,10 @@ _FIXES = {
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 """What file systems without hard links answer, in a folder where a file could just be written."""
 _NO_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+LOCK_WAIT_S = 10.0
+"""Longest wait for another process that replaces the same object, which takes it a millisecond."""
 
 
 class LocalObjects:
@@ -58,12 +65,21 @@ class LocalObjects:
             except FileExistsError:
                 return False
             except _CannotCreateError as error:
-                raise StoreError(
+                raise NoConditionalWritesError(
                     f"store {self.uri}: cannot create {name}: the file system has neither hard links nor a rename that "
                     "replaces nothing, without which two drivers could both win; name a directory on another with "
                     "--store."
                 ) from error
             return True
+
+    def replace(self, name: str, data: bytes, etag: str) -> str | None:
+        """Write an object if its ETag is still `etag`; return its new ETag, or None where it was not."""
+        with self._written(name, data) as temporary, self._locked(name):
+            found = self.get_with_etag(name)
+            if found is None or found[1] != etag:
+                return None
+            os.replace(temporary, self._path(name))
+        return _etag(data)
 
     def get(self, name: str) -> bytes | None:
         """Return an object's bytes, or None where there is none."""
@@ -73,6 +89,11 @@ class LocalObjects:
             return None
         except OSError as error:
             raise self._error("read", name, error) from error
+
+    def get_with_etag(self, name: str) -> tuple[bytes, str] | None:
+        """Return an object's bytes and their SHA-256, or None where there is none."""
+        data = self.get(name)
+        return None if data is None else (data, _etag(data))
 
     def getter(self, n: int) -> Callable[[str], bytes | None]:  # noqa: ARG002
         """Return `get`."""
@@ -98,8 +119,11 @@ class LocalObjects:
 
     def delete(self, name: str) -> None:
         """Remove an object if it is there."""
+        path = self._path(name)
         try:
-            self._path(name).unlink(missing_ok=True)
+            with self._locked(name) if _lock_of(path).exists() else contextlib.nullcontext():
+                path.unlink(missing_ok=True)
+                _lock_of(path).unlink(missing_ok=True)
         except OSError as error:
             raise self._error("delete", name, error) from error
 
@@ -134,7 +158,7 @@ class LocalObjects:
         for entry in entries:
             if entry.is_dir():
                 folders.append(entry)
-            elif entry.name.startswith(".") == temporary:
+            elif entry.name.startswith(".") == temporary and not _is_lock(entry.name):
                 with contextlib.suppress(FileNotFoundError):
                     stat = entry.stat()
                     yield ObjectInfo(below + entry.name, stat.st_size, stat.st_mtime)
@@ -144,6 +168,31 @@ class LocalObjects:
 
     def _path(self, name: str) -> Path:
         return self.root / name
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """Keep every other process from replacing or deleting an object; the lock goes with the object."""
+        path, began = _lock_of(self._path(name)), time.monotonic()
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                if _try_lock(descriptor) and _is_file_of(descriptor, path):  # and not one that was deleted meanwhile
+                    yield
+                    return
+            except _CannotLockError as error:
+                path.unlink(missing_ok=True)
+                raise NoConditionalWritesError(
+                    f"store {self.uri}: cannot change {name}: the file system has no file locks, without which two "
+                    "drivers could both win; name a directory on another with --store."
+                ) from error
+            finally:
+                os.close(descriptor)
+            if time.monotonic() - began > LOCK_WAIT_S:
+                raise StoreError(
+                    f"store {self.uri}: cannot change {name}: another process has held {path} locked for "
+                    f"{LOCK_WAIT_S:.0f} s; see whether one of this sweep is stopped (SIGSTOP), and end it."
+                )
+            time.sleep(0.005)
 
     @contextlib.contextmanager
     def _written(self, name: str, data: bytes) -> Iterator[Path]:
@@ -170,6 +219,44 @@ class LocalObjects:
 
 class _CannotCreateError(Exception):
     """The file system has no atomic way to write a file unless it is there."""
+
+
+class _CannotLockError(Exception):
+    """The file system has no file locks."""
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _lock_of(path: Path) -> Path:
+    """The file that is locked while an object is replaced."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def _is_lock(file_name: str) -> bool:
+    return file_name.startswith(".") and file_name.endswith(".lock")
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock an open file; whether no other process has."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise _CannotLockError from error
+        raise
+    return True
+
+
+def _is_file_of(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _move_once(temporary: Path, path: Path) -> None:

@@ -1,9 +1,12 @@
 """What the store needs of a backend: whole objects under relative names, nothing else.
 
 Concurrency contract: `put` is atomic (a reader sees the old object, the new one or none, never a part) and the last
-writer wins; `create` has exactly one winner; `delete` of a missing object is no error; `list` may miss objects that are
-being written while it runs, never ones written before it began. Names use '/'. A passing fault (a server that does not
-answer for a while) is waited out by the backend, within a bound; what is raised is worth a person's attention.
+writer wins; `create` has exactly one winner, and so has `replace` of one ETag; `delete` of a missing object is no
+error; `list` may miss objects that are being written while it runs, never ones written before it began. Names use '/'.
+A passing fault (a server that does not answer for a while) is waited out by the backend, within a bound; what is raised
+is worth a person's attention.
+
+An object that is replaced by its ETag is written by `create` and `replace` alone, and never twice with the same bytes.
 """
 
 from __future__ import annotations
@@ -53,8 +56,14 @@ class ObjectStore(Protocol):
     def create(self, name: str, data: bytes) -> bool:
         """Write an object unless one is there; return whether this call wrote it."""
 
+    def replace(self, name: str, data: bytes, etag: str) -> str | None:
+        """Write an object if its ETag is still `etag`; return its new ETag, or None where it was not."""
+
     def get(self, name: str) -> bytes | None:
         """Return an object's bytes, or None where there is none."""
+
+    def get_with_etag(self, name: str) -> tuple[bytes, str] | None:
+        """Return an object's bytes and its ETag, which changes with them; None where there is none."""
 
     def getter(self, n: int) -> Callable[[str], bytes | None]:
         """Return what reads one of `n` objects: `get`, or what does the same for very many in less time."""

@@ -19,6 +19,7 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.store.checkpoints import StateRef, kept_steps
 from grok_sweeps.store.compact import held_long_ago
 from grok_sweeps.store.objects import ObjectStore
+from grok_sweeps.store.probe import PROBE
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
 from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.sweep import SweepStore
@@ -122,9 +123,10 @@ def unneeded_of_sweep(
         packs = [i.name for i in infos.values() if i.name.startswith(f"{store.layout.packs}/")]
         old = [name for name in packs if now - infos[name].modified >= PACK_AGE_S]
         whys |= dict.fromkeys(old, "packs of a finished sweep")
-    old_claim = infos.get(store.layout.compacting_before)
-    if old_claim is not None and now - old_claim.modified >= LEFTOVER_AGE_S:
-        whys[old_claim.name] = LEFT_BEHIND
+    for info in infos.values():
+        is_passing = info.name.startswith((store.layout.compacting, f"{store.sweep}/{PROBE}"))
+        if is_passing and now - info.modified >= LEFTOVER_AGE_S:
+            whys[info.name] = LEFT_BEHIND
     for folder in (store.layout.rows, store.layout.curves):
         whys |= dict.fromkeys(held_long_ago(store, folder, now), "compacted")
     for name, why in whys.items():

@@ -112,8 +112,9 @@ def write_results(
     number: int,
     rows: Sequence[Mapping[str, Any]],
     curves: Sequence[pa.Table],
+    fence: int | None = None,
 ) -> None:
     """Write finished runs: the curves first, so that a row in the table always has its curve."""
     merged = pa.concat_tables(curves).cast(CURVES_SCHEMA)
-    store.objects.put(store.layout.curve_file(pack_id, attempt, number), encode_table(merged))
-    store.objects.put(store.layout.row_file(pack_id, attempt, number), encode_rows(rows, RUNS_SCHEMA))
+    store.objects.put(store.layout.curve_file(pack_id, attempt, number), encode_table(merged, fence=fence))
+    store.objects.put(store.layout.row_file(pack_id, attempt, number), encode_rows(rows, RUNS_SCHEMA, fence))

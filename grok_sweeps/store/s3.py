@@ -1,4 +1,4 @@
-"""A bucket and a prefix in it as the store, on AWS or any server that speaks S3 and honours `If-None-Match`.
+"""A bucket and a prefix in it as the store, on AWS or any server that speaks S3 and honours conditions on a write.
 
 Every operation is boto3's, not `pyarrow.fs`'s. Measured with pyarrow 26 against SeaweedFS: its read asks for the size
 and then for that many bytes, and under a writer that replaces the object a third of the reads came back cut off or
@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from grok_sweeps.errors import ObjectGoneError, PassingFaultWarning, StoreError
+from grok_sweeps.errors import NoConditionalWritesError, ObjectGoneError, PassingFaultWarning, StoreError
 from grok_sweeps.store.objects import Leftover, ObjectInfo
 from grok_sweeps.store.retries import Retries
 from grok_sweeps.store.s3_address import S3Address
 from grok_sweeps.store.s3_client import PARALLEL, s3_client
-from grok_sweeps.store.s3_faults import explain, is_empty, is_missing, is_taken
+from grok_sweeps.store.s3_faults import explain, is_empty, is_missing, is_taken, is_unknown
 from grok_sweeps.store.s3_file import FIRST_BYTES, Beginning, RangedFile
 
 if TYPE_CHECKING:
@@ -85,22 +85,44 @@ class S3Objects:
             self._do("write", name, lambda _: self._client.upload_fileobj(io.BytesIO(data), **at, Config=self._parts))
 
     def create(self, name: str, data: bytes) -> bool:
-        """Write an object unless one is there; return whether this call wrote it.
+        """Write an object unless one is there; return whether this call wrote it."""
+        return self._put_if("create", name, data, IfNoneMatch="*") is not None
+
+    def replace(self, name: str, data: bytes, etag: str) -> str | None:
+        """Write an object if its ETag is still `etag`; return its new ETag, or None where it was not."""
+        return self._put_if("replace", name, data, IfMatch=etag)
+
+    def _put_if(self, operation: str, name: str, data: bytes, **condition: str) -> str | None:
+        """Write an object on a condition and return its ETag; None where the condition did not hold.
 
         An attempt whose answer is lost may have written it, so the object names its writer.
         """
         at, writer = self._at(name), secrets.token_hex(8)
 
-        def attempt(k: int) -> bool:
+        def attempt(k: int) -> str | None:
             try:
-                self._client.put_object(**at, Body=data, IfNoneMatch="*", Metadata={_WRITER: writer})
+                answer = self._client.put_object(**at, Body=data, Metadata={_WRITER: writer}, **condition)
             except ClientError as error:
-                if not is_taken(error):
+                if is_unknown(error):
+                    raise NoConditionalWritesError(
+                        f"store {self.uri}: cannot {operation} {name}: {explain(error).text}."
+                    ) from error
+                if not (is_taken(error) or is_missing(error)):
                     raise
-                return k > 0 and self._client.head_object(**at)["Metadata"].get(_WRITER) == writer
-            return True
+                return self._etag_of(at, writer) if k else None
+            return str(answer.get("ETag", ""))
 
-        return self._do("create", name, attempt)
+        return self._do(operation, name, attempt)
+
+    def _etag_of(self, at: dict[str, str], writer: str) -> str | None:
+        """The ETag of an object if this writer wrote it."""
+        try:
+            head = self._client.head_object(**at)
+        except ClientError as error:
+            if is_missing(error):
+                return None
+            raise
+        return str(head.get("ETag", "")) if head["Metadata"].get(_WRITER) == writer else None
 
     def get(self, name: str) -> bytes | None:
         """Return an object's bytes, or None where there is none."""
@@ -108,6 +130,15 @@ class S3Objects:
         def attempt(_: int) -> bytes:
             data: bytes = self._client.get_object(**self._at(name))["Body"].read()
             return data
+
+        return self._unless_missing("read", name, attempt)
+
+    def get_with_etag(self, name: str) -> tuple[bytes, str] | None:
+        """Return an object's bytes and its ETag, or None where there is none."""
+
+        def attempt(_: int) -> tuple[bytes, str]:
+            answer = self._client.get_object(**self._at(name))
+            return answer["Body"].read(), str(answer.get("ETag", ""))
 
         return self._unless_missing("read", name, attempt)
 

@@ -112,6 +112,11 @@ def is_taken(error: Exception) -> bool:
     return isinstance(error, aws.ClientError) and _code(error) in ("PreconditionFailed", "412")
 
 
+def is_unknown(error: Exception) -> bool:
+    """Whether the server does not know such a request, or a condition in it."""
+    return isinstance(error, aws.ClientError) and _code(error) in ("NotImplemented", "501")
+
+
 def is_empty(error: Exception) -> bool:
     """Whether an object has none of the bytes that were asked for."""
     return isinstance(error, aws.ClientError) and _code(error) in ("InvalidRange", "416")

@@ -59,11 +59,12 @@ class Header:
     start: int
 
 
-def encode_states(states: Sequence[LaneState]) -> bytes:
-    """Safetensors bytes of `states`."""
+def encode_states(states: Sequence[LaneState], fence: int | None = None) -> bytes:
+    """Safetensors bytes of `states`, written under the lease of this fence."""
     lanes = [{"run_id": s.run_id, "step": s.step, "facts": dict(s.facts), "sha256": s.checksum()} for s in states]
     tensors = {f"{s.run_id}/{k}": np.ascontiguousarray(v) for s in states for k, v in s.tensors.items()}
-    return bytes(save(tensors, metadata={"schema": str(SCHEMA_VERSION), "lanes": json.dumps(lanes)}))
+    metadata = {"schema": str(SCHEMA_VERSION), "lanes": json.dumps(lanes)}
+    return bytes(save(tensors, metadata=metadata if fence is None else {**metadata, "fence": str(fence)}))
 
 
 def read_header(file: BinaryIO, name: str) -> Header:

@@ -27,7 +27,9 @@ _COLUMNS_KEY = b"grok_sweeps_columns"
 """Digest of the columns' names and types, in files from before the seal."""
 _HOLDS_KEY = b"grok_sweeps_holds"
 _TOLD_KEY = b"grok_sweeps_told"
-_OF_ONE_FILE = {KEY.encode(), packed.KEY.encode(), _COLUMNS_KEY, _HOLDS_KEY, _TOLD_KEY}
+FENCE_KEY = b"grok_sweeps_fence"
+"""Fence of the lease under which a worker wrote the file."""
+_OF_ONE_FILE = {KEY.encode(), packed.KEY.encode(), _COLUMNS_KEY, _HOLDS_KEY, _TOLD_KEY, FENCE_KEY}
 _VERSION = re.compile(_VERSION_KEY + rb"\x18.(\d{1,9})")
 """Key and value as they stand in a footer (Thrift's compact protocol): parsing it whole takes ten times as long as the
 checksum, and 10,000 files are looked at."""
@@ -49,16 +51,16 @@ class Held:
         return self.files - self.told
 
 
-def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
-    """Parquet bytes of `rows`; a key that the schema lacks is a bug and raises."""
+def encode_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, fence: int | None = None) -> bytes:
+    """Parquet bytes of `rows`, written under the lease of this fence; a key that the schema lacks raises: a bug."""
     unknown = {key for row in rows for key in row} - set(schema.names)
     if unknown:
         raise ValueError(f"columns not in the schema: {sorted(unknown)}")
-    return encode_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
+    return encode_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema), fence=fence)
 
 
-def encode_table(table: pa.Table, held: Held | None = None) -> bytes:
-    """Parquet bytes of `table`, which stands in the place of the files `held`."""
+def encode_table(table: pa.Table, held: Held | None = None, fence: int | None = None) -> bytes:
+    """Parquet bytes of `table`, which stands in the place of the files `held`, under the lease of this fence."""
     sink = pa.BufferOutputStream()
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
     # Readings hardly repeat: as split bytes they take half the room that a dictionary does, and a quarter of the time.
@@ -71,6 +73,8 @@ def encode_table(table: pa.Table, held: Held | None = None) -> bytes:
         if held is not None:
             writer.add_key_value_metadata({_HOLDS_KEY: json.dumps(sorted(held.files))})
             writer.add_key_value_metadata({_TOLD_KEY: json.dumps(sorted(held.told))})
+        if fence is not None:
+            writer.add_key_value_metadata({FENCE_KEY: str(fence)})
         if (content := packed.packed(table)) is not None:
             writer.add_key_value_metadata({packed.KEY: content})
         writer.add_key_value_metadata({KEY: OPEN})

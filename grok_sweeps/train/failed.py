@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grok_sweeps.schema import RUNS_SCHEMA
+from grok_sweeps.store.lease import check_fence
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import encode_rows
 from grok_sweeps.train.work import PackWork
@@ -36,6 +37,7 @@ def write_failed(
     error: str,
     record: RunRecord | None,
     columns: Mapping[str, Any],
+    fence: int | None = None,
 ) -> None:
     """Write the row of a pack's only run, alone in its file.
 
@@ -45,7 +47,12 @@ def write_failed(
         error: what went wrong, in one line.
         record: the run's history, if it had begun.
         columns: who tried to train it (`schema.PROVENANCE`), as far as it is known.
+        fence: of the lease under which it was tried.
+
+    Raises:
+        LeaseLostError: another driver has taken over; nothing is written.
     """
+    check_fence(store, fence)
     (run,) = work.runs
     now = datetime.now(UTC)
     row = {
@@ -66,4 +73,4 @@ def write_failed(
         "wall_s": record.wall_s if record else 0.0,
     }
     name = store.layout.row_file(work.pack_id, columns["attempt"], 0)
-    store.objects.put(name, encode_rows([row], RUNS_SCHEMA))
+    store.objects.put(name, encode_rows([row], RUNS_SCHEMA, fence))

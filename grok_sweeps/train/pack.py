@@ -7,8 +7,9 @@ plain script.
 
 What can go wrong: a kill at any point. Rows are written before the checkpoint that no longer holds their lanes, and the
 older checkpoint is deleted last, so what is lost is at most the steps since the last checkpoint. Everything is written
-by a thread of its own in that order, from copies on the host, while the lanes train on. And a GPU that has too little
-memory: the pack goes on with half the lanes, from the newest states that it has written.
+by a thread of its own in that order, from copies on the host, while the lanes train on. Another driver that takes over
+the sweep: before each write the worker looks whether its fence still stands (`store/lease.py`). And a GPU that has too
+little memory: the pack goes on with half the lanes, from the newest states that it has written.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 from grok_sweeps.errors import LostParentError
 from grok_sweeps.plan.kept import keeps_state
 from grok_sweeps.store.checkpoints import StateRef, keep_state
+from grok_sweeps.store.lease import check_fence
 from grok_sweeps.store.rows import write_results
 from grok_sweeps.store.states import LaneState, encode_states
 from grok_sweeps.store.sweep import SweepStore
@@ -114,6 +116,7 @@ class PackTrainer:
         provenance: columns that say who trained (`schema.PROVENANCE`).
         clock: monotonic seconds; replaced in tests.
         meter: of the device's memory, where the width depends on it; the GPU's unless given.
+        fence: of the driver's lease: once another has it, nothing more is written, and `LeaseLostError` raised.
     """
 
     store: SweepStore
@@ -123,6 +126,7 @@ class PackTrainer:
     provenance: Mapping[str, Any]
     clock: Callable[[], float] = time.monotonic
     meter: Meter | None = None
+    fence: int | None = None
     notes: list[str] = field(default_factory=list)
     _lanes: list[_Lane] = field(default_factory=list)
     _waiting: list[RunWork] = field(default_factory=list)
@@ -257,11 +261,12 @@ class PackTrainer:
     def _put_ended(
         self, ended: Sequence[_Ended], number: int, rows: Sequence[Mapping[str, Any]], curves: Sequence[pa.Table]
     ) -> None:
+        check_fence(self.store, self.fence)
         for item in ended:
             if item.lane.record.spent_its_budget and self._keeps(item.lane):
-                keep_state(self.store, lane_state(item.lane.run.run_id, item.tensors, item.lane.record))
+                keep_state(self.store, lane_state(item.lane.run.run_id, item.tensors, item.lane.record), self.fence)
                 self._written[item.lane.run.run_id] = item.tensors.step
-        write_results(self.store, self.work.pack_id, self.attempt, number, rows, curves)
+        write_results(self.store, self.work.pack_id, self.attempt, number, rows, curves, self.fence)
         self._files_written += 1
         for item in ended:
             self._rowless.pop(item.lane.run.run_id, None)
@@ -305,7 +310,8 @@ class PackTrainer:
         self._writer.submit(partial(self._put_checkpoint, self._checkpoint_name, states, older))
 
     def _put_checkpoint(self, name: str, states: Sequence[LaneState], older: str | None) -> None:
-        self.store.objects.put(name, encode_states(states))
+        check_fence(self.store, self.fence)
+        self.store.objects.put(name, encode_states(states, self.fence))
         self._files_written += 1
         self._written = {state.run_id: state.step for state in states}
         if older:

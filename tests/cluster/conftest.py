@@ -13,6 +13,8 @@ from cluster_processes import SHARED_RAY, Sweeping
 from ray_nodes import RayCluster, running_cluster
 from tool_servers import MlflowServer, Received, webhook_server
 
+from grok_sweeps.store import lease as lease_module
+from grok_sweeps.store import take_lease as take_lease_module
 from tests.faults.steps import CountedSteps
 
 
@@ -29,6 +31,13 @@ def sweeping(tmp_path: Path) -> Iterator[Callable[..., Sweeping]]:
     for sweep in started:
         with contextlib.suppress(psutil.NoSuchProcess):
             sweep.kill_everything()
+
+
+@pytest.fixture
+def quick_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases of this process that are renewed, and looked at, many times a second."""
+    monkeypatch.setattr(lease_module, "RENEW_EVERY_S", 0.02)
+    monkeypatch.setattr(take_lease_module, "LOOK_EVERY_S", 0.05)
 
 
 @pytest.fixture(scope="session")

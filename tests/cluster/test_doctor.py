@@ -34,6 +34,7 @@ def test_a_store_that_works_passes_and_keeps_nothing(objects: ObjectStore) -> No
     checks = check_store(objects)
     assert {check.level for check in checks.values()} == {Level.ok}, checks
     expected = {"clock", "write and read", "large object", "partial reads", "listing", "create once", "delete"}
+    expected.add("conditional writes")
     assert expected <= set(checks)
     assert [info.name for info in objects.list("")] == ["s/spec.yaml"]
 
@@ -91,6 +92,7 @@ class IgnoresRanges(LocalObjects):
     [
         (KeepsChunkHeaders, "large object", "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
         (IgnoresConditions, "create once", "honours If-None-Match"),
+        (IgnoresConditions, "conditional writes", "honours If-Match"),
         (IgnoresRanges, "partial reads", "honours Range"),
         (ListsLate, "listing", "shows at once what was written"),
         (KeepsDeleted, "delete", "shows at once what was written"),

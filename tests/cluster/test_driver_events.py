@@ -20,9 +20,11 @@ from grok_sweeps.cluster.journal import Journal, driver_identity
 from grok_sweeps.cluster.local_ray import LocalRay
 from grok_sweeps.cluster.resources import Resources
 from grok_sweeps.cluster.stopping import StopOnSignal
-from grok_sweeps.errors import ClusterError
+from grok_sweeps.errors import ClusterError, LeaseLostError
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.lease import Lease, read_lease
+from grok_sweeps.store.take_lease import take_lease
 from tests.monitors import monitor_of
 
 WAIT_S = 60.0
@@ -163,3 +165,22 @@ def test_a_driver_says_that_the_last_one_stopped_without_giving_a_reason(sweep_s
     monitor.start()
     events = monitor.finish("finished").events
     assert any("stopped without giving a reason; last heartbeat at 2026-01-01T00:00:00" in event for event in events)
+
+
+def test_a_driver_that_was_replaced_stops_and_leaves_the_status_to_the_other(sweep_store: SweepStore) -> None:
+    plan, stopped = sweep_store.load_plan(), StopOnSignal()
+    assert plan is not None
+    lease = take_lease(sweep_store, {"host": "here"})
+    monitor = monitor_of(sweep_store, plan, stopped=stopped, lease=lease)
+    monitor._refresh(force=True)
+    assert (sweep_store.load_status() or {})["fence"] == 1
+    assert not stopped.is_set()
+    other = Lease(sweep_store, {"host": "there"}, 2)
+    assert other.begin(read_lease(sweep_store))
+    monitor_of(sweep_store, plan, lease=other)._refresh(force=True)
+    with pytest.raises(LeaseLostError):
+        lease.renew()
+    monitor._refresh(force=True)
+    assert stopped.reason == "another driver has taken over the sweep"
+    monitor._refresh(force=True)
+    assert (sweep_store.load_status() or {})["fence"] == 2

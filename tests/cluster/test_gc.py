@@ -17,16 +17,16 @@ from typer.testing import CliRunner
 from grok_sweeps.cluster.cli import status as status_module
 from grok_sweeps.cluster.cli.app import app
 from grok_sweeps.cluster.jobs import Job
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import LeaseHeldError, StoreError
 from grok_sweeps.plan import make_plan
 from grok_sweeps.schema import CURVES_SCHEMA, RUN_COLUMNS
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.claim import LOST_S
-from grok_sweeps.store.documents import encode_document
+from grok_sweeps.store.lease import read_lease
 from grok_sweeps.store.local import LocalObjects
-from grok_sweeps.store.retention import AT_WORK_S, LEFTOVER_AGE_S, PACK_AGE_S
+from grok_sweeps.store.retention import AT_WORK_S, LEFT_BEHIND, LEFTOVER_AGE_S, PACK_AGE_S
 from grok_sweeps.store.rows import write_results
+from grok_sweeps.store.take_lease import driver_lease
 
 SPEC = "name: made\nruns: {p: 5, seeds: 4, max_steps: 200}\n"
 PACKS = "packs of a finished sweep"
@@ -142,14 +142,33 @@ def test_without_delete_a_store_that_cannot_be_written_is_looked_at(
     assert PACKS not in gc("made"), "younger than can be judged"
 
 
-def test_a_compaction_that_was_cut_short_is_named_and_done(sweep: SweepStore, gc: Callable[..., str]) -> None:
-    name = f"{sweep.layout.compacting}/{1:09d}.json"
-    sweep.objects.create(name, encode_document({"owner": "a host, pid 1"}))
-    assert "cut short" not in gc("made"), "it may be at work"
-    written_ago(sweep, name, 2 * LOST_S)
-    assert "sweep 'made': its compaction was cut short; `grok-sweeps resume made`" in gc("made")
-    assert "its compaction is done now" in gc("made", "--delete")
-    assert "cut short" not in gc("made")
+def test_what_earlier_versions_and_killed_processes_left_is_listed(sweep: SweepStore, gc: Callable[..., str]) -> None:
+    left = [f"{sweep.layout.compacting}/000000001.json", f"{sweep.layout.compacting}.json", "made/probe-0123"]
+    for name in left:
+        sweep.objects.put(name, b"x")
+    assert LEFT_BEHIND not in gc("made"), "they may be in use"
+    for name in left:
+        written_ago(sweep, name, 2 * LEFTOVER_AGE_S)
+    assert LEFT_BEHIND in gc("made", "--delete")
+    assert all(sweep.objects.get(name) is None for name in left)
+    lease = read_lease(sweep)
+    assert lease is not None
+    assert (lease.released, lease.driver["command"]) == (True, "gc --delete")
+
+
+def test_nothing_is_deleted_of_a_sweep_that_is_driven(
+    sweep: SweepStore, gc: Callable[..., str], quick_lease: None
+) -> None:
+    with driver_lease(sweep, {"host": "far-away"}):
+        assert PACKS in gc("made")
+        done = CliRunner().invoke(app, ["gc", "--delete", "--store", sweep.objects.uri])
+        assert isinstance(done.exception, LeaseHeldError)
+        assert (
+            "nothing was deleted of 1 sweep(s) that are driven, the first: sweep 'made' is driven by a driver"
+            in str(done.exception)
+        )
+        assert sweep.load_pack("p1")["runs"] == []
+    assert PACKS in gc("made", "--delete")
 
 
 @pytest.mark.parametrize(

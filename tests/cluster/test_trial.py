@@ -17,8 +17,10 @@ from grok_sweeps.errors import StoreError
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.provenance import cpu_name
 from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.lease import Lease, read_lease
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.store.state_index import StateIndex
+from grok_sweeps.store.take_lease import take_lease
 from grok_sweeps.train import native
 from grok_sweeps.train.work import pack_content, planned_work
 
@@ -226,6 +228,60 @@ def test_a_pack_on_a_node_that_is_about_to_go_writes_its_states_and_is_handed_ba
     with pytest.raises(RuntimeError, match="not used again"):
         trial.step()
     trial.cleanup()
+
+
+@pytest.fixture
+def lease(begin: Callable[..., PackTrial], tmp_path: Path) -> Lease:
+    """The lease of the driver whose trials `begin` starts."""
+    return take_lease(SweepStore(open_objects(str(tmp_path / "store")), "tried"), {"host": "first"})
+
+
+def take_over(store: SweepStore) -> None:
+    standing = read_lease(store)
+    assert standing is not None
+    assert Lease(store, {"host": "second"}, standing.fence + 1).begin(standing)
+
+
+def written(store: SweepStore) -> list[str]:
+    return [info.name for folder in ("rows", "curves", "checkpoints") for info in store.objects.list(f"tried/{folder}")]
+
+
+def test_a_worker_of_a_driver_that_was_replaced_writes_nothing_more_and_blames_nobody(
+    begin: Callable[..., PackTrial], lease: Lease
+) -> None:
+    trial = begin(checkpoint_every_s=0.0)
+    trial.config["fence"] = lease.fence
+    while not written(trial._store()):
+        trial.step()
+    assert trial._trainer is not None
+    trial._trainer.finish_writes()
+    take_over(trial._store())
+    before = written(trial._store())
+    while "lease_lost" not in (said := trial.step()):
+        assert not said["done"]
+    assert (said["stopped"], said["done"]) == (True, True)
+    assert "taken over by a driver" in said["lease_lost"]
+    assert written(trial._store()) == before
+    assert trial.reset_config(trial.config)
+    assert set(trial.step()) == {"lease_lost", "stopped", "done"}, "nor does it begin another pack"
+    trial.cleanup()
+
+
+def test_a_run_that_raises_after_its_driver_was_replaced_has_no_row(
+    begin: Callable[..., PackTrial], lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = begin()
+    trial.config["fence"] = lease.fence
+    trial._begin()
+
+    def fault(*_: object, **__: object) -> None:
+        take_over(trial._store())
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(trial._trainer, "advance", fault)
+    assert set(trial.step()) == {"lease_lost", "stopped", "done"}
+    trial.cleanup()
+    assert written(trial._store()) == []
 
 
 def test_a_pack_avoids_nodes_by_ray_s_label_of_them() -> None:

@@ -12,6 +12,7 @@ from test_schedule import RUNS, packs
 
 import grok_sweeps.cluster.tune_packs
 from grok_sweeps.cluster.schedule import Limits, Room, Schedule
+from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.cluster.tune_packs import TunePacks
 from grok_sweeps.errors import StoreError
 from grok_sweeps.plan import Pack
@@ -34,7 +35,7 @@ class Driven:
     """`TunePacks` with what it is given, of which a test can change all."""
 
     room: Room = field(default_factory=lambda: Room(2, 2, {"a": 1, "b": 1}))
-    stop: bool = False
+    stopped: StopOnSignal = field(default_factory=StopOnSignal)
     now: float = 0.0
     store_error: StoreError | None = None
     published: list[str] = field(default_factory=list)
@@ -54,7 +55,7 @@ class Driven:
             left=self.left,
             say=self.said.append,
             stepped=lambda: None,
-            should_stop=lambda: self.stop,
+            stopped=self.stopped,
             request=SimpleNamespace(make=self.request),  # type: ignore[arg-type]
             clock=lambda: self.now,
         )
@@ -146,7 +147,7 @@ def test_a_stalled_trial_s_worker_is_killed_and_its_node_avoided(driven: Driven)
 
 def test_a_stop_reaches_the_workers_once_and_no_trial_begins(driven: Driven) -> None:
     trial = driven.trial()
-    driven.stop = True
+    driven.stopped.ask("enough")
     assert driven.packs.next_trial() == Searcher.FINISHED
     driven.packs.look_around()
     assert driven.requests == 1
@@ -180,3 +181,12 @@ def test_room_that_changes_is_told_once(driven: Driven) -> None:
     driven.packs.look_around()
     assert driven.said == ["room for 1 packs at once, 2 before"]
     assert len(RUNS) > 3
+
+
+def test_a_worker_whose_driver_was_replaced_stops_the_sweep_and_nothing_begins(driven: Driven) -> None:
+    trial = driven.trial(lease_lost="taken over", stopped=True)
+    driven.packs.reported(trial, trial.last_result)
+    driven.packs.ended(trial)
+    assert driven.stopped.reason == "taken over"
+    assert driven.packs.next_trial() == Searcher.FINISHED
+    assert driven.packs.is_over()

@@ -28,7 +28,7 @@ def in_store(folder: Path, kind: str) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_two_drivers_of_one_sweep_finish_it_with_one_row_a_run(
+def test_two_drivers_that_no_lease_keeps_apart_finish_a_sweep_with_one_row_a_run(
     tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping]
 ) -> None:
     text, plan = small_plan(
@@ -36,7 +36,8 @@ def test_two_drivers_of_one_sweep_finish_it_with_one_row_a_run(
     )
     (tmp_path / "shared.yaml").write_text(text)
     meeting = (str(Path(__file__).with_name("meeting_driver.py")),)
-    both = [sweeping("run", "shared.yaml", "--store", "store", program=meeting) for _ in range(2)]
+    command = ("run", "shared.yaml", "--store", "store", "--no-lease")
+    both = [sweeping(*command, program=meeting) for _ in range(2)]
     for driver in both:
         assert driver.process.wait(timeout=2 * WAIT_S) == 0, (tmp_path / "run.log").read_text()
     assert "Traceback" not in (tmp_path / "run.log").read_text()

@@ -13,6 +13,7 @@ from s3_servers import BUCKET, Credentials, MotoServer
 
 from grok_sweeps.errors import StoreError
 from grok_sweeps.store import ObjectStore, open_objects
+from grok_sweeps.store.probe import probe_conditional_writes
 
 MANY_PARTS = bytes(range(251)) * 80_000
 Document = dict[str, Any]
@@ -61,6 +62,7 @@ def everything_a_store_does(objects: ObjectStore, begin_upload: Callable[[str], 
     objects.put("s/checkpoints/big", MANY_PARTS)
     assert objects.create("s/spec", b"1")
     assert not objects.create("s/spec", b"2")
+    assert probe_conditional_writes(objects, "s") is None
     file = objects.open("s/checkpoints/big")
     assert file is not None
     with file:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,21 +18,19 @@ from grok_sweeps.plan import Plan
 from grok_sweeps.results import Store
 from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store import claim as claim_module
 from grok_sweeps.store import compact as compact_module
-from grok_sweeps.store.claim import LOST_S, claimed, standing
 from grok_sweeps.store.compact import (
     FEWEST_FILES,
     GRACE_S,
     MOST_ROWS,
     Compacted,
     compact,
-    cut_short,
     held_long_ago,
     is_compact,
+    is_worth_compacting,
 )
-from grok_sweeps.store.documents import encode_document
-from grok_sweeps.store.objects import ObjectInfo, ObjectStore
+from grok_sweeps.store.lease import Lease, read_lease
+from grok_sweeps.store.objects import ObjectStore
 from grok_sweeps.store.retention import unneeded_of_sweep
 from grok_sweeps.store.rows import RowLog, delete_failed, write_results
 
@@ -101,7 +97,6 @@ def test_the_table_is_the_same_from_fewer_files(sweep: SweepStore) -> None:
     assert compact(sweep) == Compacted(N_FILES + N_FILES + 1, 2)
     same(table(sweep), before)
     assert len(before[1]) == 23 * 5
-    assert standing(sweep.objects, sweep.layout.compacting, None).given_back
     log = RowLog(sweep)
     log.refresh()
     assert len(log.rows) == 24
@@ -169,7 +164,7 @@ def test_a_crash_between_writing_and_deleting_leaves_the_same_table(
         compact(sweep)
     monkeypatch.setattr(type(sweep.objects), "delete", delete)
     same(table(sweep), before)
-    later(GRACE_S + LOST_S + 60)
+    later(GRACE_S)
     compact(sweep)
     same(table(sweep), before)
 
@@ -228,30 +223,6 @@ def test_a_file_that_cannot_be_read_stays_and_is_named(sweep: SweepStore) -> Non
         assert len(table(sweep)[0]) == 24
 
 
-def test_one_process_at_a_time_and_a_claim_without_owner_expires(sweep: SweepStore, later: Later) -> None:
-    with claimed(sweep.objects, sweep.layout.compacting) as claim:
-        assert claim is not None
-        assert compact(sweep) == Compacted()
-        assert not cut_short(sweep, time.time())
-        later(LOST_S + 60)
-        assert cut_short(sweep, time.time() + LOST_S + 60)
-        assert compact(sweep).files_after == 2
-        assert not claim.is_newest(), "the owner that slept sees that another has taken over"
-    assert standing(sweep.objects, sweep.layout.compacting, None).given_back
-
-
-def test_a_compaction_that_died_before_it_was_given_back_is_ended_by_the_next(sweep: SweepStore, later: Later) -> None:
-    compact(sweep)
-    number = standing(sweep.objects, sweep.layout.compacting, None).number
-    sweep.objects.create(f"{sweep.layout.compacting}/{number + 1:09d}.json", encode_document({"owner": "dead"}))
-    assert compact(sweep) == Compacted()
-    later(LOST_S + 60)
-    assert cut_short(sweep, time.time() + LOST_S + 60)
-    compact(sweep)
-    assert not cut_short(sweep, time.time() + LOST_S + 60)
-    assert len(files(sweep, sweep.layout.compacting)) == 1
-
-
 @pytest.mark.parametrize("error", [SystemExit(143), StoreError("the disk is full")], ids=["SIGTERM", "the store"])
 def test_a_compaction_that_an_error_ends_is_done_by_the_next_at_once(
     sweep: SweepStore, monkeypatch: pytest.MonkeyPatch, error: BaseException
@@ -267,9 +238,9 @@ def test_a_compaction_that_an_error_ends_is_done_by_the_next_at_once(
         ending.setattr(type(sweep.objects), "put", ends)
         with pytest.raises(type(error)):
             compact(sweep)
-    assert cut_short(sweep, sweep.objects.server_time())
+    assert is_worth_compacting(sweep)
     assert compact(sweep).files_after == 2
-    assert not cut_short(sweep, sweep.objects.server_time())
+    assert not is_worth_compacting(sweep)
     same(table(sweep), before)
 
 
@@ -294,152 +265,51 @@ def test_where_nothing_is_to_be_compacted_no_file_is_read_whole(
     assert read == []
 
 
-class Turns:
-    """Lets two threads take turns at the calls of a store, as a schedule of 0s and 1s says; who is alone goes on."""
-
-    def __init__(self, schedule: list[int]) -> None:
-        self._schedule, self._at, self._ended = schedule, 0, set[int]()
-        self._changed = threading.Condition()
-
-    def wait(self, who: int) -> None:
-        with self._changed:
-            mine = self._changed.wait_for(lambda: 1 - who in self._ended or self._next() == who, timeout=60)
-            assert mine, "the other thread has stopped"
-            self._at += 1
-            self._changed.notify_all()
-
-    def end(self, who: int) -> None:
-        with self._changed:
-            self._ended.add(who)
-            self._changed.notify_all()
-
-    def _next(self) -> int:
-        return self._schedule[self._at % len(self._schedule)]
-
-
-class InTurns:
-    """A store every call of which waits for its turn, at a clock of its own."""
-
-    def __init__(self, objects: ObjectStore, turns: Turns, who: int, now: float) -> None:
-        self._objects, self._turns, self._who, self._now = objects, turns, who, now
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._objects, name)
-        if not callable(value) or name == "getter":
-            return value
-
-        def in_turn(*arguments: Any) -> Any:
-            self._turns.wait(self._who)
-            if name == "server_time":
-                return self._now
-            done = value(*arguments)
-            return list(done) if name == "list" else done
-
-        return in_turn
-
-
-SCHEDULES = [
-    *([0] * a + [1] * b for a in range(1, 6) for b in (1, 2, 3)),
-    *([1] * a + [0] * 1000 + [1] * 1000 for a in range(1, 16)),
-    *(random.Random(seed).choices((0, 1), k=97) for seed in range(10)),
-]
-
-
-def test_two_finishers_after_a_crash_never_both_compact(sweep: SweepStore) -> None:
-    """At each of many orders of their calls one of them has the claim, and nothing is held twice."""
-    if sweep.objects.parallel > 1:
-        pytest.skip("many orders take long across a network; two are tried below")
-    for schedule in SCHEDULES:
-        both_after_a_crash(sweep, schedule)
-        for info in list(sweep.objects.list(sweep.sweep)):
-            if is_compact(info.name) or info.name.startswith(f"{sweep.layout.compacting}/"):
-                sweep.objects.delete(info.name)
-
-
-@pytest.mark.parametrize("schedule", [[0, 1], [0, 0, 1, 1, 1]])
-def test_two_finishers_after_a_crash_on_every_backend(sweep: SweepStore, schedule: list[int]) -> None:
+@pytest.mark.parametrize("n_checks", [0, 1], ids=["before it writes curves", "before it writes rows"])
+def test_an_owner_that_slept_writes_nothing_more(sweep: SweepStore, n_checks: int) -> None:
     before = table(sweep)
-    both_after_a_crash(sweep, schedule)
+    sleeper = Lease(sweep, {"host": "a"}, 1)
+    assert sleeper.begin(None)
+    others: list[Compacted] = []
+    checks: list[int] = []
+
+    def sleeps() -> None:
+        """Let another driver take over and do everything at the moment when this one looks at its lease."""
+        if len(checks) == n_checks:
+            waker = Lease(sweep, {"host": "b"}, 2)
+            assert waker.begin(read_lease(sweep))
+            others.append(compact(sweep, waker.check))
+        checks.append(1)
+        sleeper.check()
+
+    mine = compact(sweep, sleeps)
+    assert mine.files_after == n_checks, "it has lost its lease"
+    assert mine.files_after + others[0].files_after == 2
+    for folder in (sweep.layout.rows, sweep.layout.curves):
+        assert sum(is_compact(name) for name in files(sweep, folder)) == 1
     same(table(sweep), before)
 
 
-def both_after_a_crash(sweep: SweepStore, schedule: list[int]) -> None:
-    """Two finishers that both find a claim whose owner is dead."""
-    sweep.objects.create(f"{sweep.layout.compacting}/{1:09d}.json", encode_document({"owner": "dead"}))
-    turns, now = Turns(schedule), time.time() + LOST_S + 60
+def test_an_owner_that_slept_deletes_nothing_more(sweep: SweepStore, later: Later) -> None:
+    compact(sweep)
+    later(GRACE_S)
+    for k in range(FEWEST_FILES):
+        write_results(sweep, "x", "x", k, [row_of(f"x{k}", attempt="x", sweep="made")], [curve(f"x{k}", "x")])
+    before = files(sweep, "made")
+    sleeper = Lease(sweep, {"host": "a"}, 1)
+    assert sleeper.begin(None)
+    assert Lease(sweep, {"host": "b"}, 2).begin(read_lease(sweep))
+    assert compact(sweep, sleeper.check) == Compacted()
+    assert set(files(sweep, "made")) == {*before, sweep.layout.lease}
+
+
+def test_two_at_once_without_a_lease_change_nothing_in_the_table(sweep: SweepStore) -> None:
+    before = table(sweep)
     done: list[Compacted] = []
-
-    def finish(who: int) -> None:
-        try:
-            # The winner's new claim is young by the store's clock, whatever the age that is pretended for the first.
-            done.append(
-                compact(SweepStore(cast(ObjectStore, Dated(InTurns(sweep.objects, turns, who, now), now)), "made"))
-            )
-        finally:
-            turns.end(who)
-
-    threads = [threading.Thread(target=finish, args=(who,)) for who in (0, 1)]
+    threads = [threading.Thread(target=lambda: done.append(compact(sweep))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(d.files_after for d in done) == [0, 2], "one of them compacts"
-    for folder in (sweep.layout.rows, sweep.layout.curves):
-        assert sum(is_compact(name) for name in files(sweep, folder)) == 1
-    assert not cut_short(sweep, now)
-
-
-class Dated:
-    """A store whose first claim is old and whose others are young."""
-
-    def __init__(self, objects: Any, now: float) -> None:
-        self._objects, self._now = objects, now
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._objects, name)
-
-    def list(self, prefix: str) -> Any:
-        for info in self._objects.list(prefix):
-            old = info.name.endswith(f"/{1:09d}.json")
-            yield info if old else ObjectInfo(info.name, info.size, self._now)
-
-
-@pytest.mark.parametrize("looks_before", [2, 3], ids=["before it writes curves", "before it writes rows"])
-def test_an_owner_that_slept_writes_nothing_more(
-    sweep: SweepStore, monkeypatch: pytest.MonkeyPatch, looks_before: int
-) -> None:
-    before = table(sweep)
-    listing, server_time = type(sweep.objects).list, type(sweep.objects).server_time
-    looks: list[str] = []
-    others: list[Compacted] = []
-
-    def sleeps(objects: ObjectStore, folder: str) -> Any:
-        """Let another finisher do everything at the moment when this one looks whether it still has the claim."""
-        if folder == sweep.layout.compacting:
-            looks.append(folder)
-            if len(looks) == looks_before + 1:
-                monkeypatch.setattr(type(objects), "server_time", lambda _: time.time() + LOST_S + 60)
-                others.append(compact(sweep))
-                monkeypatch.setattr(type(objects), "server_time", server_time)
-        return listing(objects, folder)
-
-    monkeypatch.setattr(type(sweep.objects), "list", sleeps)
-    mine = compact(sweep)
-    assert mine.files_after == looks_before - 2, "it has lost its claim"
-    assert mine.files_after + others[0].files_after == 2
+    assert len(done) == 2
     same(table(sweep), before)
-
-
-def test_a_claim_is_written_anew_while_its_owner_works(sweep: SweepStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claim_module, "REFRESH_S", 0.01)
-    put, written = type(sweep.objects).put, threading.Event()
-
-    def noted(objects: ObjectStore, name: str, data: bytes) -> None:
-        put(objects, name, data)
-        written.set()
-
-    monkeypatch.setattr(type(sweep.objects), "put", noted)
-    with claimed(sweep.objects, sweep.layout.compacting) as claim:
-        assert claim is not None
-        assert written.wait(60)
-        assert standing(sweep.objects, sweep.layout.compacting, time.time()).held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from grok_sweeps.errors import StoreError
 from grok_sweeps.store import local as local_module
 from grok_sweeps.store import open_objects
+from grok_sweeps.store.local import LocalObjects
+from grok_sweeps.store.probe import probe_conditional_writes
 
 
 @pytest.mark.parametrize(
@@ -91,3 +94,58 @@ def test_with_no_atomic_way_to_create_the_file_system_is_named_not_permissions(
         objects.create("name", b"x")
     assert "permission" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_found_and_left_clean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def no_lock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    objects = open_objects(str(tmp_path))
+    assert "the file system has no file locks" in (probe_conditional_writes(objects, "s") or "")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_object_that_another_process_holds_locked_is_waited_for_and_then_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = open_objects(str(tmp_path))
+    objects.create("s/lease.json", b"1")
+    found = objects.get_with_etag("s/lease.json")
+    assert found is not None
+    with (tmp_path / "s" / ".lease.json.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        monkeypatch.setattr(local_module, "LOCK_WAIT_S", 0.02)
+        with pytest.raises(StoreError, match=r"cannot change s/lease\.json: another process has held .*\.lock locked"):
+            objects.replace("s/lease.json", b"2", found[1])
+        monkeypatch.setattr(local_module, "LOCK_WAIT_S", 60.0)
+        with ThreadPoolExecutor(1) as pool:
+            later = pool.submit(objects.replace, "s/lease.json", b"2", found[1])
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            assert later.result(60) is not None
+    assert objects.get("s/lease.json") == b"2"
+
+
+def test_the_lock_of_an_object_is_no_leftover(tmp_path: Path) -> None:
+    objects = open_objects(str(tmp_path))
+    objects.create("s/lease.json", b"1")
+    found = objects.get_with_etag("s/lease.json")
+    assert found is not None
+    assert objects.replace("s/lease.json", b"2", found[1])
+    assert (tmp_path / "s" / ".lease.json.lock").exists()
+    assert list(objects.leftovers("")) == []
+
+
+class Ignores(LocalObjects):
+    """Ignores the condition of a replacement."""
+
+    def replace(self, name: str, data: bytes, etag: str) -> str | None:
+        self.put(name, data)
+        return (self.get_with_etag(name) or (b"", ""))[1]
+
+
+def test_a_store_that_ignores_the_etag_is_found(tmp_path: Path) -> None:
+    assert "is replaced all the same" in (probe_conditional_writes(Ignores(tmp_path), "s") or "")

@@ -16,6 +16,7 @@ from s3_servers import BUCKET, SeaweedServer
 from grok_sweeps.errors import ObjectGoneError, StoreError
 from grok_sweeps.store import ObjectStore, open_objects
 from grok_sweeps.store.objects import READ_AHEAD, for_each
+from grok_sweeps.store.probe import probe_conditional_writes
 from grok_sweeps.store.s3 import S3Objects
 
 MANY_PARTS = bytes(range(251)) * 80_000
@@ -96,6 +97,54 @@ class TestEveryBackend:
         assert sum(won) == 1
         assert objects.get("s/calibration.json") == b"%d" % won.index(True) * 10_000
         assert _names(objects, "s") == ["s/calibration.json"]
+
+    def test_replace_writes_only_over_the_object_of_that_etag(self, objects: ObjectStore) -> None:
+        assert objects.get_with_etag("s/lease.json") is None
+        assert objects.replace("s/lease.json", b"none is there", '"0123456789abcdef0123456789abcdef"') is None
+        assert objects.create("s/lease.json", b"first")
+        first = objects.get_with_etag("s/lease.json")
+        assert first is not None
+        assert first[0] == b"first"
+        second = objects.replace("s/lease.json", b"second", first[1])
+        assert objects.get_with_etag("s/lease.json") == (b"second", second)
+        assert objects.replace("s/lease.json", b"late", first[1]) is None
+        assert objects.get_with_etag("s/lease.json") == (b"second", second)
+        assert _names(objects, "s") == ["s/lease.json"]
+        assert list(objects.leftovers("s")) == []
+
+    def test_replace_of_one_etag_has_exactly_one_winner_among_eight(self, objects: ObjectStore) -> None:
+        objects.create("s/lease.json", b"first")
+        for turn in range(3):
+            found = objects.get_with_etag("s/lease.json")
+            assert found is not None
+            barrier, etag = Barrier(8), found[1]
+            data = [b"%d %d" % (turn, k) * 1_000 for k in range(8)]
+
+            def attempt(k: int, barrier: Barrier = barrier, etag: str = etag, data: list[bytes] = data) -> str | None:
+                barrier.wait()
+                return objects.replace("s/lease.json", data[k], etag)
+
+            with ThreadPoolExecutor(8) as pool:
+                etags = list(pool.map(attempt, range(8)))
+            (won,) = (k for k in range(8) if etags[k] is not None)
+            assert objects.get_with_etag("s/lease.json") == (data[won], etags[won])
+
+    def test_a_replaced_object_is_deleted_whole_and_can_be_created_again(
+        self, objects: ObjectStore, tmp_path: Path
+    ) -> None:
+        for data in (b"1", b"2"):
+            assert objects.create("s/lease.json", data)
+            found = objects.get_with_etag("s/lease.json")
+            assert found is not None
+            assert objects.replace("s/lease.json", data * 2, found[1])
+            objects.delete("s/lease.json")
+            assert objects.replace("s/lease.json", b"late", found[1]) is None
+            objects.delete("s/lease.json")
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+    def test_conditional_writes_work_and_trying_them_leaves_nothing(self, objects: ObjectStore) -> None:
+        assert probe_conditional_writes(objects, "s") is None
+        assert _names(objects, "") == []
 
     def test_readers_see_a_whole_object_while_writers_replace_it(self, objects: ObjectStore) -> None:
         versions = [b"0" * 100_000, b"1" * 10, b"2" * 50_000]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from scripted_server import CLOSED, OK, Answer, Asked, scripted_server
 
 from grok_sweeps.errors import PassingFaultWarning, StoreError
 from grok_sweeps.store import open_objects
+from grok_sweeps.store.probe import probe_conditional_writes
 from grok_sweeps.store.retries import Retries
 from grok_sweeps.store.s3 import S3Objects
 from grok_sweeps.store.s3_address import parse_s3_uri
@@ -186,6 +188,77 @@ def test_a_create_after_anothers_loses_also_when_its_first_answer_was_lost() -> 
     answers = (Answer(CLOSED), Answer(412, "PreconditionFailed"), OK)
     with scripted_s3(lambda k, _: answers[k]) as (uri, _):
         assert Waits().store(uri).create("s/spec.yaml", b"1") is False
+
+
+@pytest.mark.parametrize("refusal", [Answer(412, "PreconditionFailed"), Answer(404, "NoSuchKey")], ids=["412", "404"])
+def test_a_replacement_whose_answer_was_lost_knows_its_own_object(refusal: Answer) -> None:
+    writer = ""
+
+    def answer(k: int, asked: Asked) -> Answer:
+        nonlocal writer
+        if k == 0:
+            writer = asked.headers["x-amz-meta-grok-sweeps-writer"]
+            assert asked.headers["if-match"] == '"1"'
+            return Answer(CLOSED)
+        return refusal if k == 1 else Answer(200, headers={"x-amz-meta-grok-sweeps-writer": writer, "ETag": '"2"'})
+
+    with scripted_s3(answer) as (uri, asked):
+        assert Waits().store(uri).replace("s/lease.json", b"2", '"1"') == '"2"'
+    assert [request.split()[0] for request in asked.requests] == ["PUT", "PUT", "HEAD"]
+
+
+@pytest.mark.parametrize("found", [OK, Answer(404, "NoSuchKey")], ids=["another's", "none"])
+def test_a_replacement_after_anothers_loses_also_when_its_first_answer_was_lost(found: Answer) -> None:
+    answers = (Answer(CLOSED), Answer(412, "PreconditionFailed"), found)
+    with scripted_s3(lambda k, _: answers[k]) as (uri, _):
+        assert Waits().store(uri).replace("s/lease.json", b"2", '"1"') is None
+
+
+@pytest.mark.parametrize("missing", [Answer(412, "PreconditionFailed"), Answer(404, "NoSuchKey")], ids=["412", "404"])
+def test_a_replacement_of_what_is_gone_has_lost_at_once(missing: Answer) -> None:
+    with scripted_s3(lambda _, __: missing) as (uri, asked):
+        assert Waits().store(uri).replace("s/lease.json", b"2", '"1"') is None
+    assert len(asked.requests) == 1
+
+
+def test_replacements_that_meet_are_tried_again() -> None:
+    answers = (Answer(409, "ConditionalRequestConflict"), Answer(409, "ConditionalRequestConflict"), OK)
+    waits = Waits()
+    with scripted_s3(lambda k, _: answers[k]) as (uri, _):
+        assert waits.store(uri).replace("s/lease.json", b"2", '"0"') == '"1"'
+    assert waits.count == 2
+
+
+@pytest.mark.parametrize(
+    ("ignored", "words"),
+    [("if-none-match", "is overwritten by a write that is to create one"), ("if-match", "replaced all the same")],
+)
+def test_a_server_that_ignores_a_condition_is_found(ignored: str, words: str) -> None:
+    held: dict[str, bytes] = {}
+
+    def answer(_: int, asked: Asked) -> Answer:
+        method = asked.requests[-1].split()[0]
+        etag = f'"{hashlib.md5(held.get("x", b""), usedforsecurity=False).hexdigest()}"'
+        if method == "PUT":
+            if "if-none-match" in asked.headers and held and ignored != "if-none-match":
+                return Answer(412, "PreconditionFailed")
+            if asked.headers.get("if-match", etag) != etag and ignored != "if-match":
+                return Answer(412, "PreconditionFailed")
+            held["x"] = asked.body
+            return Answer(200, headers={"ETag": f'"{hashlib.md5(asked.body, usedforsecurity=False).hexdigest()}"'})
+        if method == "DELETE":
+            held.clear()
+            return Answer(204)
+        return Answer(200, headers={"ETag": etag}, body=held["x"])
+
+    with scripted_s3(answer) as (uri, _):
+        assert words in (probe_conditional_writes(Waits().store(uri), "s") or "")
+    assert not held
+
+
+def test_a_server_that_knows_no_conditions_is_found() -> None:
+    with scripted_s3(lambda _, asked: OK if asked.requests[-1].startswith("DELETE") else Answer(501)) as (uri, _):
+        assert "does not know this operation" in (probe_conditional_writes(Waits().store(uri), "s") or "")
 
 
 UPLOADS = b"""<ListMultipartUploadsResult><Upload><Key>p/s/x</Key><UploadId>u</UploadId>

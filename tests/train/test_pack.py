@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from packs import a_little, complete, rows
 
@@ -14,6 +16,8 @@ from grok_sweeps.errors import StoreError
 from grok_sweeps.results import Store
 from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.tables import FENCE_KEY, decode_table
+from grok_sweeps.store.take_lease import take_lease
 from grok_sweeps.train.pack import PackTrainer
 
 Make = Callable[..., RunConfig]
@@ -134,6 +138,30 @@ def test_only_the_newest_checkpoint_of_an_attempt_stays_and_none_when_it_is_done
         counts.add(len(list(sweep_store.objects.list(sweep_store.layout.checkpoints))))
     assert counts == {1}
     assert not list(sweep_store.objects.list(sweep_store.layout.checkpoints))
+
+
+def test_rows_and_states_tell_the_fence_they_were_written_under(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore
+) -> None:
+    fence = take_lease(sweep_store, {"host": "here"}).fence
+    pack = trainer([small_config(0)], lanes=1)
+    pack.fence = fence
+    while pack.run_steps == 0:
+        a_little(pack)
+    pack.checkpoint()
+    (checkpoint,) = sweep_store.objects.list(sweep_store.layout.checkpoints)
+    file = sweep_store.objects.open(checkpoint.name)
+    assert file is not None
+    with file:
+        file.seek(8)
+        assert b'"fence":"%d"' % fence in file.read(2_000)
+    complete(pack)
+    for folder in (sweep_store.layout.rows, sweep_store.layout.curves):
+        (info,) = sweep_store.objects.list(folder)
+        data = sweep_store.objects.get(info.name)
+        assert data is not None
+        assert pq.read_metadata(pa.BufferReader(data)).metadata[FENCE_KEY] == b"%d" % fence
+        assert FENCE_KEY not in (decode_table(data, info.name).schema.metadata or {})
 
 
 def test_a_stop_request_writes_the_states_before_the_call_returns(
