@@ -46,20 +46,22 @@ class RowLog:
     def refresh(self) -> list[dict[str, Any]]:
         """Read new row files; return the rows of runs not known before, in the order in which they finished."""
         with self._lock:
-            known, rows, seen = self.rows, dict(self.rows), set(self._seen)
+            known, newer, seen = self.rows, dict[str, dict[str, Any]](), set(self._seen)
             for _ in range(LISTINGS):
                 whole = True
                 for row in self._new_rows(seen):
                     if row is None:
                         whole = False
                         continue
-                    older = rows.get(row["run_id"])
+                    older = newer.get(row["run_id"], known.get(row["run_id"]))
                     if older is None or _rank(row) < _rank(older):
-                        rows[row["run_id"]] = row
+                        newer[row["run_id"]] = row
                 if whole:
                     break
-            self.rows, self._seen = rows, seen
-        fresh = [row for run_id, row in rows.items() if run_id not in known]
+            self._seen = seen
+            if newer:
+                self.rows = {**known, **newer}
+        fresh = [row for run_id, row in newer.items() if run_id not in known]
         return sorted(fresh, key=lambda row: row["finished_at"])
 
     def _new_rows(self, seen: set[str]) -> Iterator[dict[str, Any] | None]:

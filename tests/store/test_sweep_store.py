@@ -226,6 +226,9 @@ class TestRows:
         assert {r["run_id"] for r in log.refresh()} == {"r1", "r2"}
         write_results(sweep, "pack", "a1", 2, [row_of("r1"), row_of("r3")], curves)
         assert [r["run_id"] for r in log.refresh()] == ["r3"]
+        before = log.rows
+        assert log.refresh() == []
+        assert log.rows is before, "no row is copied where none is new"
         assert log.refresh() == []
 
     def test_one_row_a_run_stays_the_longest_then_the_earliest(self, sweep: SweepStore) -> None:

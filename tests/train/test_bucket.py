@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -12,7 +13,9 @@ from grok_sweeps.config import RunConfig
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import Store
 from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.s3 import S3Objects
 from grok_sweeps.train.pack import PackTrainer
+from tests.published import ready
 
 Make = Callable[..., RunConfig]
 Trainer = Callable[..., PackTrainer]
@@ -77,3 +80,21 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_older_one(
     (note,) = third.notes
     assert note.startswith(f"skipped: {name}")
     assert third.lane_states()[0].sha256() == older
+
+
+def test_a_pack_on_a_bucket_starts_with_one_request_for_all_its_lanes(
+    small_config: Make, trainer: Trainer, bucket_sweep: SweepStore
+) -> None:
+    configs = [small_config(seed) for seed in range(4)]
+    first = trainer(configs, lanes=4, attempt="a", store=bucket_sweep)
+    while not first.run_steps:
+        a_little(first)
+    first.checkpoint()
+    assert isinstance(bucket_sweep.objects, S3Objects)
+    work = replace(first.work, runs=ready(bucket_sweep, first.work.runs))
+    asked: list[str] = []
+    events = bucket_sweep.objects._client.meta.events
+    events.register("before-call.s3", lambda model, **_: asked.append(model.name))
+    again = PackTrainer(bucket_sweep, work, "b", first.engine, first.provenance)
+    assert len(again.lane_states()) == 4
+    assert asked == ["GetObject"]
