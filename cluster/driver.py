@@ -50,15 +50,15 @@ class DriveOptions:
         extend_to: a longer budget for censored runs, which go on from their final states.
         failed_again: delete the rows of failed runs first, so that they are trained again.
         max_device_hours: the budget of `grok_sweeps.cluster.device_hours`, over all drivers of the sweep.
-        submission_id: the Ray job that this process is, if it is one.
         commit: that of the code.
+        driver: who drives, see `journal.driver_identity`.
     """
 
     extend_to: int | None = None
     failed_again: bool = False
     max_device_hours: float | None = None
-    submission_id: str | None = None
     commit: str | None = None
+    driver: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ class _Driver:
         self._options, self._hooks, self._stopped = options, hooks, stopped
         self._lease, self._trainable = lease, trainable
         self._hours = DeviceHours(most=options.max_device_hours)
-        self._journal = Journal(store, driver_identity(options.submission_id), view.event)
+        self._journal = Journal(store, options.driver or driver_identity(), view.event)
         shown = hooks.watching(view)
         self._monitor = Monitor(store, plan, self._journal, shown, self._hours, stopped, options.extend_to, lease)
         self._ending = threading.Lock()

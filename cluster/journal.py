@@ -19,8 +19,8 @@ RECENT_LINES = 8
 """Lines that the heartbeat repeats."""
 
 
-def driver_identity(submission_id: str | None) -> dict[str, Any]:
-    """Who drives: an id that sorts by time, the host, and the Ray job, if it is one."""
+def driver_identity(submission_id: str | None = None) -> dict[str, Any]:
+    """Who drives: an id that sorts by time, the host, and the Ray job, if this process is one."""
     now = datetime.now(UTC)
     return {
         "id": f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",

@@ -24,5 +24,5 @@ def monitor_of(
 ) -> Monitor:
     """A monitor that has not begun."""
     view = Mock(spec=View) if view is None else view
-    journal = journal or Journal(store, driver_identity(None), view.event)
+    journal = journal or Journal(store, driver_identity(), view.event)
     return Monitor(store, plan, journal, view, hours or DeviceHours({}), stopped or StopOnSignal(), None, lease)

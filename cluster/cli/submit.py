@@ -43,6 +43,7 @@ from grok_sweeps.results import Store
 from grok_sweeps.spec import Execution, load_spec, with_execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.ancestry import stored_ancestry
+from grok_sweeps.store.take_lease import Candidate
 
 CANCEL_WAIT_S = STATES_WAIT_S + 10
 _LOOK_EVERY_S = 1.0
@@ -228,23 +229,54 @@ def cancel(
 ) -> None:
     """Stop a sweep, wherever it is driven: its states are written first, and a resume goes on from them."""
     one = store_at(store).sweep(sweep)
-    reader = Reader(one)
-    last = one.load_status() or {}
-    stops_itself = False
-    if last.get("state") == "running" and last.get("driver"):  # however old by this clock
-        one.ask_to_stop(last["driver"]["id"], f"{CANCELLED}{_user()} on {socket.gethostname()}")
-        until = time.monotonic() + wait
-        while reader.read().state == "running" and time.monotonic() < until:
-            time.sleep(_LOOK_EVERY_S)
-        stops_itself = reader.read().state != "running"
-    over = _end_job(one, address, ray_token(token_file), wait, stops_itself=stops_itself)
+    reader, watching = Reader(one), Candidate(one, {})
+    reason = f"{CANCELLED}{_user()} on {socket.gethostname()}"
+    leased = not watching.is_free()
+    stopped = _stop_holder(one, watching, reason, wait) if leased else _stop_unleased(one, reader, reason, wait)
+    over = _end_job(one, address, ray_token(token_file), wait, stops_itself=stopped)
     progress = reader.read()
+    at_work = watching.standing.who if not watching.is_free() and watching.standing else None
+    if at_work is None and _is_unleased(one) and progress.state == "running":
+        at_work = "a driver without a lease"
+    state = "interrupted" if progress.state == "running" and at_work is None else progress.state
     say(
-        f"{sweep}: {progress.state}, {progress.finished:,}/{progress.runs:,} runs finished; {over}"
-        + ("" if progress.state == "finished" else f"; `grok-sweeps resume {sweep}` goes on")
+        f"{sweep}: {state}, {progress.finished:,}/{progress.runs:,} runs finished; {over}"
+        + ("" if state == "finished" else f"; `grok-sweeps resume {sweep}` goes on")
     )
-    if progress.state == "running":
-        raise ClusterError(f"sweep '{sweep}' still runs after {wait:g} s; cancel it again with a longer --wait.")
+    if at_work is not None:
+        raise ClusterError(
+            f"sweep '{sweep}' is still driven after {wait:g} s, by {at_work}; cancel it again with a longer --wait."
+        )
+
+
+def _stop_holder(store: SweepStore, watching: Candidate, reason: str, wait_s: float) -> bool:
+    """Ask the holder of the sweep's lease to stop and wait for its end; return whether it has ended in that time."""
+    driver = watching.standing.driver.get("id") if watching.standing else None
+    if driver:
+        store.ask_to_stop(driver, reason)
+    until = time.monotonic() + wait_s
+    while time.monotonic() < until:
+        if watching.is_free():
+            return True
+        time.sleep(_LOOK_EVERY_S)
+    return False
+
+
+def _is_unleased(store: SweepStore) -> bool:
+    """Whether the last heartbeat is of a driver at work without a lease, however old by this clock."""
+    last = store.load_status() or {}
+    return last.get("state") == "running" and bool(last.get("driver")) and last.get("fence") is None
+
+
+def _stop_unleased(store: SweepStore, reader: Reader, reason: str, wait_s: float) -> bool:
+    """The same of a driver without a lease, which is known by its heartbeat alone."""
+    if not _is_unleased(store):
+        return False
+    store.ask_to_stop((store.load_status() or {})["driver"]["id"], reason)
+    until = time.monotonic() + wait_s
+    while reader.read().state == "running" and time.monotonic() < until:
+        time.sleep(_LOOK_EVERY_S)
+    return reader.read().state != "running"
 
 
 def _end_job(store: SweepStore, address: str | None, token: str | None, wait_s: float, *, stops_itself: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from grok_sweeps.cluster.driver import DriveOptions, RunReport, run_sweep
 from grok_sweeps.cluster.jobs import JobsServer
 from grok_sweeps.cluster.jobs.shipping import shipped
 from grok_sweeps.cluster.joined_ray import JoinedRay
+from grok_sweeps.cluster.journal import driver_identity
 from grok_sweeps.cluster.local_ray import LocalRay
 from grok_sweeps.cluster.ray_session import RaySession
 from grok_sweeps.cluster.resources import choose_resources
@@ -181,7 +181,7 @@ def _drive(store: SweepStore, spec: SweepSpec, text: str, planned: Plan, request
     out = console()
     began = time.monotonic()
     store.create(text, planned)  # the name may be another sweep's, whose lease is not touched then
-    who = {"host": socket.gethostname(), "submission_id": request.submission_id}
+    who = driver_identity(request.submission_id)
     with (
         open_view(out) as view,
         driver_lease(store, who, no_lease=request.no_lease, wait_s=request.wait_for_driver_s, tell=view.event) as lease,
@@ -197,8 +197,8 @@ def _drive(store: SweepStore, spec: SweepSpec, text: str, planned: Plan, request
                 extend_to=request.extend_to,
                 failed_again=request.failed_again,
                 max_device_hours=request.max_gpu_hours,
-                submission_id=request.submission_id,
                 commit=request.git_sha or git_sha(),
+                driver=who,
             ),
             lease=lease,
         )

@@ -89,7 +89,7 @@ def test_a_sweep_of_an_older_version_begins_at_nothing(status: dict[str, Any] | 
 def test_a_spent_budget_asks_for_a_stop_once(sweep_store: SweepStore, small_plan: SmallPlan) -> None:
     clock, stopped, said = Clock(), StopOnSignal(), list[str]()
     hours = DeviceHours({"GPU": 1.0}, most=4.0, clock=clock)
-    journal = Journal(sweep_store, driver_identity(None), said.append)
+    journal = Journal(sweep_store, driver_identity(), said.append)
     monitor = monitor_of(sweep_store, small_plan()[1], None, hours, stopped, journal)
     hours.hold(2)
     clock.now += 3600

@@ -116,7 +116,7 @@ def test_times_in_events_and_in_the_log_say_their_zone(
     time.tzset()
     try:
         before = datetime.now(UTC).replace(microsecond=0)
-        journal = Journal(sweep_store, driver_identity(None), Mock())
+        journal = Journal(sweep_store, driver_identity(), Mock())
         monitor = monitor_of(sweep_store, sweep_store.load_plan() or Mock(), journal=journal)
         monitor.start()
         journal.say("something happened")

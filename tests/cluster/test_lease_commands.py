@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 import threading
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_processes import WAIT_S, here
+from cluster_processes import WAIT_S, here, wait_until
 
 from grok_sweeps.cluster.cli import train
 from grok_sweeps.cluster.driver import RunReport
@@ -160,3 +163,53 @@ def test_a_submission_finds_who_renews_the_lease_and_nobody_after_that(
     assert len(told) == 1
     assert _driver_elsewhere(sweep, told.append) is None
     assert len(told) == 1
+
+
+def test_cancel_asks_the_holder_and_waits_for_its_end(sweep: SweepStore, tmp_path: Path) -> None:
+    stopping = threading.Event()
+
+    def drive() -> None:
+        with driver_lease(sweep, {"host": "head", "id": "driver-1"}):
+            while sweep.asked_to_stop("driver-1") is None:
+                assert not stopping.wait(0.05)
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    wait_until(lambda: read_lease(sweep) is not None, "a driver")
+    try:
+        done = here("cancel", "made", "--store", "store", cwd=tmp_path)  # it has no heartbeat yet
+    finally:
+        stopping.set()
+        driver.join()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0/2 runs finished; it has no job on a cluster; `grok-sweeps resume made` goes on" in done.stdout
+
+
+def test_cancel_names_who_drives_on_after_the_wait(sweep: SweepStore, tmp_path: Path) -> None:
+    with driver_lease(sweep, {"host": "head", "submission_id": "job-7", "id": "driver-1"}):
+        done = here("cancel", "made", "--store", "store", "--wait", "0.2", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "sweep 'made' is still driven after 0.2 s, by job job-7 on head" in done.stderr
+
+
+def test_cancel_of_a_driver_that_was_killed_ends_at_once(sweep: SweepStore, tmp_path: Path) -> None:
+    beat = {"sweep": "made", "state": "running", "heartbeat_at": datetime.now(UTC).isoformat(), "driver": {"id": "d"}}
+    sweep.put_status({**beat, "fence": 1})
+    program = "import os, sys; from grok_sweeps.store import *; from grok_sweeps.store.take_lease import take_lease; "
+    program += "take_lease(SweepStore(open_objects('store'), 'made'), {'host': 'here', 'id': 'd'}); os._exit(9)"
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=False)
+    assert read_lease(sweep) is not None
+    done = here("cancel", "made", "--store", "store", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "made: interrupted, 0/2 runs finished" in done.stdout
+
+
+def test_cancel_reaches_a_driver_without_a_lease_by_its_heartbeat(sweep: SweepStore, tmp_path: Path) -> None:
+    with driver_lease(sweep, FAR):
+        pass  # the lease of an earlier driver stands there
+    beat = {"sweep": "made", "state": "running", "heartbeat_at": datetime.now(UTC).isoformat(), "driver": {"id": "d"}}
+    sweep.put_status({**beat, "fence": None})
+    done = here("cancel", "made", "--store", "store", "--wait", "0.2", cwd=tmp_path)
+    assert sweep.asked_to_stop("d") is not None
+    assert done.returncode == 1
+    assert "by a driver without a lease" in done.stderr
