@@ -12,14 +12,13 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-
 from grok_sweeps.calibration import resolve_control
+from grok_sweeps.cluster.compactor import Compactor
 from grok_sweeps.cluster.device_hours import DeviceHours
 from grok_sweeps.cluster.hooks import Hooks, open_hooks
 from grok_sweeps.cluster.journal import Journal, driver_identity
@@ -29,12 +28,11 @@ from grok_sweeps.cluster.ray_session import RaySession
 from grok_sweeps.cluster.remaining import Remaining
 from grok_sweeps.cluster.stage_order import StageOrder, runs_are
 from grok_sweeps.cluster.stopping import STOPPED_FOR_A_REASON, StopOnSignal
-from grok_sweeps.errors import CalibrationError, ClusterError, StoreError
+from grok_sweeps.errors import CalibrationError, ClusterError
 from grok_sweeps.plan import Plan
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.compact import compact
 from grok_sweeps.store.lease import Lease
 from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.train.failed import one_line
@@ -151,8 +149,11 @@ class _Driver:
             self._say_what_is_again(remaining, n_again)
             remaining.delete_finished()
             self._session.on_loss(self._end_without_ray)
-            with closing(self._session):
+            compactor = Compactor(self._store, self._monitor.log, self._journal.say, self._lease)
+            with compactor, closing(self._session):
                 state, errors = self._train(remaining)
+                if state == "finished":
+                    compactor.compact()
         except (CalibrationError, ClusterError) as error:
             errors = [str(error)]
             self._journal.say(str(error))
@@ -193,7 +194,6 @@ class _Driver:
         blocked = remaining.blocked()
         errors = [*runner.errors, *_blocked_errors(blocked, remaining.rows), *order.errors]
         if not blocked and not remaining.runs():
-            _compact(self._store, self._journal.say, self._lease)
             return "finished", errors
         return ("interrupted" if self._stopped.is_set() else "failed"), errors
 
@@ -256,14 +256,3 @@ def _blocked_errors(blocked: Mapping[str, str], rows: Mapping[str, Mapping[str, 
         f"{n} forks of run {parent} cannot start, since it {rows[parent]['outcome']}: {rows[parent].get('error')}"
         for parent, n in Counter(blocked.values()).items()
     ]
-
-
-def _compact(store: SweepStore, say: Callable[[str], None], lease: Lease | None = None) -> None:
-    """Put few files in the place of many; on failure the many remain valid."""
-    try:
-        done = compact(store, lease.check) if lease else compact(store)
-    except (StoreError, pa.ArrowException) as error:
-        say(f"not compacted: {' '.join(str(error).split())}")
-        return
-    if done.files_before:
-        say(f"{done.files_before} files of rows and curves compacted into {done.files_after}")

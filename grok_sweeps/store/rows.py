@@ -43,6 +43,11 @@ class RowLog:
         self._lock = threading.Lock()
         self.rows: Mapping[str, dict[str, Any]] = {}
 
+    @property
+    def n_files(self) -> int:
+        """How many files have been read."""
+        return len(self._seen)
+
     def refresh(self) -> list[dict[str, Any]]:
         """Read new row files; return the rows of runs not known before, in the order in which they finished."""
         with self._lock:

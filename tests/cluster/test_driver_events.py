@@ -6,16 +6,20 @@ import errno
 import threading
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
+from cluster_processes import wait_until
 from ray import tune
 
+import grok_sweeps.cluster.compactor
 import grok_sweeps.cluster.driver
 import grok_sweeps.cluster.journal
 import grok_sweeps.cluster.monitor
+from grok_sweeps.cluster.compactor import Compactor
 from grok_sweeps.cluster.journal import Journal, driver_identity
 from grok_sweeps.cluster.local_ray import LocalRay
 from grok_sweeps.cluster.resources import Resources
@@ -23,7 +27,9 @@ from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.errors import ClusterError, LeaseLostError
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.compact import Compacted
 from grok_sweeps.store.lease import Lease, read_lease
+from grok_sweeps.store.rows import RowLog
 from grok_sweeps.store.take_lease import take_lease
 from tests.monitors import monitor_of
 
@@ -34,8 +40,9 @@ def test_an_older_file_that_cannot_be_compacted_is_an_event(
     sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(grok_sweeps.cluster.driver, "compact", Mock(side_effect=pa.ArrowInvalid("cannot cast\nthat")))
-    grok_sweeps.cluster.driver._compact(sweep_store, said.append)
+    failing = Mock(side_effect=pa.ArrowInvalid("cannot cast\nthat"))
+    monkeypatch.setattr(grok_sweeps.cluster.compactor, "compact", failing)
+    Compactor(sweep_store, RowLog(sweep_store), said.append).compact()
     assert said == ["not compacted: cannot cast that"]
 
 
@@ -72,6 +79,29 @@ def test_the_monitor_goes_on_after_any_exception(
     view.event.side_effect = None
     monitor.finish("interrupted")
     assert broken == "the view" or any("a broken pipe" in text for text in told)
+
+
+def test_files_are_compacted_while_a_sweep_goes_on_the_more_seldom_the_more_there_are(
+    sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = grok_sweeps.cluster.compactor
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(module, "FEWEST_NEW", 10)
+    compacted: list[int] = []
+    log = SimpleNamespace(n_files=5)
+
+    def compact(*_: object) -> Compacted:
+        compacted.append(log.n_files)
+        return Compacted()
+
+    monkeypatch.setattr(module, "compact", compact)
+    with Compactor(sweep_store, log, Mock()) as compactor:  # type: ignore[arg-type]
+        for n_files, times in ((14, 0), (15, 1), (29, 1), (30, 2), (59, 2), (60, 3)):
+            log.n_files = n_files
+            if times > len(compacted):
+                wait_until(lambda times=times: len(compacted) == times, f"a compaction at {n_files} files")
+    assert compactor is not None
+    assert compacted == [15, 30, 60]
 
 
 def test_a_request_to_stop_reaches_the_driver_that_it_names_and_no_other(sweep_store: SweepStore) -> None:
