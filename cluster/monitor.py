@@ -18,7 +18,7 @@ from grok_sweeps.cluster.finished_cells import FinishedCells
 from grok_sweeps.cluster.journal import Journal
 from grok_sweeps.cluster.schedule import Schedule
 from grok_sweeps.cluster.stopping import StopOnSignal
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import LeaseLostError, StoreError
 from grok_sweeps.plan import Plan
 from grok_sweeps.plan.forecast import Forecast
 from grok_sweeps.progress import HEARTBEAT_S, Progress, ended_without_a_word, measure_progress
@@ -121,6 +121,9 @@ class Monitor:
         self._stop.set()
         self._thread.join()
         self._state, self._reason = state, self._stopped.reason or reason
+        if self._lease is not None:
+            with contextlib.suppress(StoreError, LeaseLostError):
+                self._lease.renew()  # the store may have been away until now
         return self._refresh(force=True)
 
     def _loop(self) -> None:

@@ -28,7 +28,7 @@ from grok_sweeps.errors import ClusterError, LeaseLostError
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.compact import Compacted
-from grok_sweeps.store.lease import Lease, read_lease
+from grok_sweeps.store.lease import LEASE_S, Lease, read_lease
 from grok_sweeps.store.rows import RowLog
 from grok_sweeps.store.take_lease import take_lease
 from tests.monitors import monitor_of
@@ -214,3 +214,18 @@ def test_a_driver_that_was_replaced_stops_and_leaves_the_status_to_the_other(swe
     assert stopped.reason == "another driver has taken over the sweep"
     monitor._refresh(force=True)
     assert (sweep_store.load_status() or {})["fence"] == 2
+
+
+def test_a_driver_that_could_not_renew_its_lease_for_a_while_still_writes_its_last_heartbeat(
+    sweep_store: SweepStore,
+) -> None:
+    plan = sweep_store.load_plan()
+    assert plan is not None
+    now = [0.0]
+    lease = take_lease(sweep_store, {"host": "here"}, clock=lambda: now[0])
+    monitor = monitor_of(sweep_store, plan, lease=lease)
+    monitor.start()
+    now[0] = 2 * LEASE_S
+    assert not lease.holds, "the store was away"
+    monitor.finish("finished")
+    assert (sweep_store.load_status() or {})["state"] == "finished"

@@ -16,6 +16,7 @@ from cluster_processes import WAIT_S, Sweeping, cli, kill, wait_until
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.results import open_store
 from grok_sweeps.store import SweepStore, open_objects
+from grok_sweeps.store.lease import read_lease
 from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train.work import pack_content, planned_work
 
@@ -50,6 +51,36 @@ def test_two_drivers_that_no_lease_keeps_apart_finish_a_sweep_with_one_row_a_run
     assert alone.returncode == 0, alone.stderr
     undisturbed = open_store(str(tmp_path / "alone")).runs("shared").set_index("run_id")
     assert runs.set_index("run_id")[NUMBERS].sort_index().equals(undisturbed[NUMBERS].sort_index())
+
+
+@pytest.mark.slow
+def test_a_second_driver_trains_nothing_and_takes_over_from_one_that_is_stopped(
+    tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping]
+) -> None:
+    """The first driver, on waking, ends by itself and leaves the status to the second."""
+    text, plan = small_plan(
+        "shared", {"workers": 1, "pack_runs": 4, "checkpoint_every_s": 0.2}, rho=[1.0, 1.1], seeds=60
+    )
+    (tmp_path / "shared.yaml").write_text(text)
+    first = sweeping("run", "shared.yaml", "--store", "store")
+    wait_until(lambda: in_store(tmp_path, "rows"), "a row")
+    second = cli("run", "shared.yaml", "--store", "store", cwd=tmp_path)
+    assert second.returncode == 1
+    assert f"sweep 'shared' is driven by a driver, pid {first.process.pid}," in second.stderr
+    os.kill(first.process.pid, signal.SIGSTOP)
+    done = cli("run", "shared.yaml", "--store", "store", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    os.kill(first.process.pid, signal.SIGCONT)
+    assert first.process.wait(WAIT_S) == 1
+    assert "the lease was taken over by" in (tmp_path / "run.log").read_text()
+    store = SweepStore(open_objects(str(tmp_path / "store")), "shared")
+    status, lease = store.load_status(), read_lease(store)
+    assert status is not None
+    assert lease is not None
+    assert (lease.fence, lease.released) == (2, True)
+    assert (status["state"], status["fence"]) == ("finished", 2)
+    runs = open_store(str(tmp_path / "store")).runs("shared")
+    assert sorted(runs.run_id) == sorted(plan.run_ids())
 
 
 @pytest.mark.slow
