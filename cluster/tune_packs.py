@@ -220,8 +220,10 @@ class TunePacks:
         """The end of what an attempt's worker wrote before it died."""
         if not self._schedule.is_silent(number):
             return None
-        started = frozenset(actor for actor in self._actors.values() if actor)
-        words = last_words(self._actors.get(number) if began else None, class_name, started)
+        if began:
+            words = last_words(self._actors[number], class_name)
+        else:
+            words = last_words(None, class_name, frozenset(actor for actor in self._actors.values() if actor))
         return words and words[-MOST_CHARACTERS:]
 
 

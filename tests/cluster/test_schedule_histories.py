@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -249,7 +250,15 @@ class Histories(RuleBasedStateMachine):
                 assert missing <= self.truth.kills, "no run is blamed for what another run did"
 
 
+class ManyHistories(Histories):
+    """The same, for the second tier."""
+
+
+def histories(n: int) -> settings:
+    return settings(max_examples=n, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(
-    max_examples=500, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestHistories.settings = histories(300)
+TestManyHistories = pytest.mark.slow(ManyHistories.TestCase)
+TestManyHistories.settings = histories(2000)
