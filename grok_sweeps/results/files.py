@@ -14,7 +14,8 @@ import tempfile
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +124,8 @@ class Files:
         """Check the objects that were not looked at before; return those that are gone."""
         new = [name for name in names if wanted[name] not in self._whole]
         if new and self._folder is None and self._objects.path("") is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="grok-sweeps-results-"))
+            with _room_to_write():
+                self._folder = Path(tempfile.mkdtemp(prefix="grok-sweeps-results-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
         get = self._objects.getter(len(new))
@@ -170,5 +172,18 @@ class Files:
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    with _room_to_write():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+@contextmanager
+def _room_to_write() -> Iterator[None]:
+    """Say what to do where this machine's temporary folder takes no file."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"the temporary folder {tempfile.gettempdir()}, which holds what is read from a bucket, cannot be written: "
+            f"{error.strerror or error}; make room there, or set TMPDIR to another folder, and ask again."
+        ) from error

@@ -46,7 +46,10 @@ class NullTrial(tune.Trainable):
             "run_steps": self._written,
             "idle_lane_steps": 0,
             "run_steps_under_way": 0,
+            "files_written": self._number,
             "notes": [],
+            "node": None,
+            "preempted": False,
             "done": not self._waiting,
         }
 

@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from results_rows import grokked, new_sweep, store_of
 
+from grok_sweeps.errors import StoreError
 from grok_sweeps.results import Store
 from grok_sweeps.schema import CURVES_SCHEMA
+from grok_sweeps.store.local import LocalObjects
 from grok_sweeps.store.rows import write_results
 
 N_FILES = 40
@@ -59,6 +61,21 @@ def test_a_full_folder_is_asked_without_what_is_put_together(
         # DuckDB cannot write there.
         monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: str(tmp_path / "gone"))
     asked_again(many_files(tmp_path / "many"))
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_machine_that_has_no_room_for_objects_of_a_bucket_says_so(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = store_of(tmp_path / "store", grokked("r", 100))
+    monkeypatch.setattr(LocalObjects, "path", lambda *_: None)  # as in a bucket
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(*((tempfile, "mkdtemp") if kind == "folder" else (Path, "write_bytes")), full)
+    with pytest.raises(StoreError, match=r"temporary folder .*No space left on device; .* set TMPDIR"):
+        store.runs()
 
 
 def many_files(folder: Path) -> Store:
