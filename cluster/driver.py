@@ -177,6 +177,7 @@ class _Driver:
             self._session,
             self._stopped,
             self._hours,
+            self._monitor,
             self._journal.say,
             commit=self._options.commit,
             fence=self._lease.fence if self._lease else None,
@@ -186,7 +187,7 @@ class _Driver:
         while stage < self._plan.n_stages and not self._stopped.is_set():
             if stage:
                 self._calibrate()
-            self._trials += runner.run_stage(stage, self._monitor.begin_stage)
+            self._trials += runner.run_stage(stage)
             self._monitor.catch_up()
             remaining.refresh()
             remaining.delete_finished()

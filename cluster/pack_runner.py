@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from grok_sweeps.cluster.device_hours import DeviceHours
+from grok_sweeps.cluster.monitor import Monitor
 from grok_sweeps.cluster.ray_private import moved
 from grok_sweeps.cluster.ray_session import RaySession
 from grok_sweeps.cluster.remaining import Remaining
@@ -29,6 +30,7 @@ class PackRunner:
         session: the Ray to train on.
         stopped: whether a stop was asked for.
         hours: counts the devices that packs hold.
+        monitor: follows each stage's schedule, and asks for a stop where the budget is spent.
         say: tells the user.
         commit: that of the code.
         fence: of the lease under which the sweep is driven.
@@ -46,6 +48,7 @@ class PackRunner:
         session: RaySession,
         stopped: StopOnSignal,
         hours: DeviceHours,
+        monitor: Monitor,
         say: Callable[[str], None],
         *,
         commit: str | None = None,
@@ -53,17 +56,13 @@ class PackRunner:
         trainable: type | None = None,
     ) -> None:
         self._store, self._remaining, self._execution, self._session = store, remaining, execution, session
-        self._stopped, self._hours, self._say = stopped, hours, say
+        self._stopped, self._hours, self._monitor, self._say = stopped, hours, monitor, say
         self._commit, self._fence, self._trainable = commit, fence, trainable
         self._chosen: Resources | None = None
         self.errors: list[str] = []
 
-    def run_stage(self, stage: int, watch: Callable[[Schedule], None]) -> int:
+    def run_stage(self, stage: int) -> int:
         """Train what is left of a stage; return how many trials were started.
-
-        Args:
-            stage: its number.
-            watch: gets the stage's schedule, to follow it.
 
         Raises:
             ClusterError: the cluster cannot train them.
@@ -71,17 +70,17 @@ class PackRunner:
         runs = self._remaining.runs(stage)
         if not runs or self._stopped.is_set() or not self._ready():
             return 0
-        packs = self._cut(runs, self._session.room().workers)
-        self._session.start()
-        room = self._session.room()
+        workers = self._session.room().workers
+        packs = self._cut(runs, workers)
         self._say(
-            f"stage {stage}: {len(runs)} runs in {len(packs)} packs on {room.workers} {self._resources.device} workers"
+            f"stage {stage}: {len(runs)} runs in {len(packs)} packs on {workers} {self._resources.device} workers"
         )
+        self._session.start()
         if self._stopped.is_set():  # meanwhile: starting takes seconds
             return 0
         limits = Limits(self._execution.max_failures, self._execution.stall_after_s)
-        schedule = Schedule(packs, limits, room, self._cut)
-        watch(schedule)
+        schedule = Schedule(packs, limits, self._session.room(), self._cut)
+        self._monitor.begin_stage(schedule)
         n_trials = self._train(schedule)
         self._hours.hold(0)
         self.errors += [*schedule.errors, *schedule.given_up]
@@ -122,6 +121,7 @@ class PackRunner:
                 self._say(line)
             self._chosen = prepared
             self._hours.hold_each(prepared.bundle)
+            self._monitor.check_budget()
         return not self._stopped.is_set()
 
     @property

@@ -36,7 +36,7 @@ class TrainedHere:
 
     last: TrainedHere
 
-    def run_stage(self, stage: int, _: Any) -> int:
+    def run_stage(self, stage: int) -> int:
         runs = self._remaining.runs(stage)
         if not runs:
             return 0
