@@ -36,7 +36,7 @@ bench: $(VENV)/.installed-dev  ## measure the engine and the scheduling: tables 
 	@$(BIN)/python -m tests.bench.engine --json $(BENCH)/engine.json
 	@$(BIN)/python -m tests.bench.scheduling --json $(BENCH)/scheduling.json
 
-faults: $(VENV)/.installed-dev  ## break things under small sweeps and count what was lost: 210 faults, a table
+faults: $(VENV)/.installed-dev  ## break things under small sweeps and count what was lost: 240 faults, a table
 	@$(BIN)/python -m tests.faults
 
 $(VENV)/.created:

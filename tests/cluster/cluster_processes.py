@@ -90,6 +90,8 @@ class Sweeping:
         leads: bool = False,
         terminal: int | None = None,
     ) -> None:
+        self.folder = cwd
+
         def take_terminal() -> None:
             signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and would be here
             signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -19,6 +19,7 @@ from cluster_processes import WAIT_S, here, wait_until
 from grok_sweeps.cluster.cli import train
 from grok_sweeps.cluster.driver import RunReport
 from grok_sweeps.cluster.jobs.submit import _driver_elsewhere
+from grok_sweeps.errors import ClusterError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.progress import measure_progress
 from grok_sweeps.spec import parse_spec
@@ -98,14 +99,17 @@ def test_a_driver_elsewhere_is_waited_for_and_followed(
     assert driven == [2]
 
 
-def test_who_has_lost_the_lease_says_who_has_it(
-    sweep: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("fails", [False, True])
+def test_who_has_lost_the_lease_says_who_has_it_also_where_ray_has_failed_meanwhile(
+    sweep: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
 ) -> None:
     def loses(store: SweepStore, text: str, plan: Plan, *_: Any, lease: Lease) -> RunReport:
         standing = read_lease(store)
         while standing is None or not Lease(store, FAR, 7).begin(standing):
             standing = read_lease(store)
         assert lease.lost.wait(WAIT_S), "it finds out"
+        if fails:
+            raise ClusterError("Ray does not start on this machine.")
         return RunReport("interrupted", measure_progress(store.sweep, plan, {}, None), (), 1)
 
     monkeypatch.setattr(train, "run_sweep", loses)

@@ -19,13 +19,83 @@ from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.lease import read_lease
 from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.train.work import pack_content, planned_work
+from tests.faults.steps import CountedSteps
 
 SmallPlan = Callable[..., tuple[str, Plan]]
+READING_STEPS = 25
 NUMBERS = ["outcome", "memorized_step", "grokked_step", "final_state_sha256"]
 
 
 def in_store(folder: Path, kind: str) -> list[Path]:
     return sorted((folder / "store" / "shared" / kind).rglob("*.*"))
+
+
+def steps_needed(folder: Path) -> int:
+    return int(open_store(str(folder / "store")).runs("shared").steps_run.sum())
+
+
+def test_the_second_of_two_runs_names_the_first_and_trains_nothing(
+    tmp_path: Path, small_plan: SmallPlan, sweeping: Callable[..., Sweeping], steps: CountedSteps
+) -> None:
+    text, plan = small_plan("shared", {"workers": 2, "pack_runs": 2, "checkpoint_every_s": 0.2}, rho=[1.1], seeds=8)
+    (tmp_path / "shared.yaml").write_text(text)
+    command = ("run", "shared.yaml", "--store", "store")
+    with steps.slowed(0.2):
+        first = sweeping(*command)
+        wait_until(steps.total, "the first trains", first)
+        second = cli(*command, cwd=tmp_path)
+        assert first.process.poll() is None, "it drives all the while"
+    assert second.returncode == 1
+    (error,) = [line for line in second.stderr.splitlines() if line.startswith("error: ")]
+    assert f"sweep 'shared' is driven by a driver, pid {first.process.pid}, on " in error
+    assert "Traceback" not in second.stdout + second.stderr
+    assert first.process.wait(timeout=WAIT_S) == 0, (tmp_path / "run.log").read_text()
+    assert sorted(open_store(str(tmp_path / "store")).runs("shared").run_id) == sorted(plan.run_ids())
+    assert steps.total() == steps_needed(tmp_path)
+
+
+def test_a_stopped_driver_that_was_replaced_ends_when_it_wakes_up_and_trains_nothing_more(
+    tmp_path: Path,
+    small_plan: SmallPlan,
+    sweeping: Callable[..., Sweeping],
+    steps: CountedSteps,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GROK_SWEEPS_LEASE_S", "5")
+    workers, lanes, rest_s = 2, 2, 0.2
+    how = {"workers": workers, "lanes": lanes, "pack_runs": 4, "checkpoint_every_s": 0.2}
+    text, plan = small_plan("shared", how, rho=[1.1], seeds=16)
+    (tmp_path / "shared.yaml").write_text(text)
+    store = SweepStore(open_objects(str(tmp_path / "store")), "shared")
+
+    def drives(command: Sweeping) -> bool:
+        lease = read_lease(store)
+        return lease is not None and lease.process["pid"] == command.process.pid
+
+    with steps.slowed(rest_s):
+        first = sweeping("run", "shared.yaml", "--store", "store")
+        wait_until(steps.total, "the first trains", first)
+        os.kill(first.process.pid, signal.SIGSTOP)
+        second = sweeping("run", "shared.yaml", "--store", "store")
+        wait_until(lambda: drives(second), "the second has the lease", second)
+        by_first = set(steps.by_process())
+        wait_until(
+            lambda: any(n for name, n in steps.by_process().items() if name not in by_first),
+            "the second trains",
+            second,
+        )
+        before = {name: n for name, n in steps.by_process().items() if name in by_first}
+        os.kill(first.process.pid, signal.SIGCONT)
+        assert first.process.wait(timeout=WAIT_S) == 1
+    assert second.process.wait(timeout=WAIT_S) == 0, (tmp_path / "run.log").read_text()
+    said = (tmp_path / "run.log").read_text()
+    assert f"the lease was taken over by a driver, pid {second.process.pid}, on " in said
+    assert "Traceback" not in said
+    assert {name: n for name, n in steps.by_process().items() if name in by_first} == before
+    assert sorted(open_store(str(tmp_path / "store")).runs("shared").run_id) == sorted(plan.run_ids())
+    one_lease = workers * lanes * READING_STEPS * 5 / rest_s
+    assert steps_needed(tmp_path) <= steps.total() <= steps_needed(tmp_path) + one_lease
+    assert (store.load_status() or {})["fence"] == 2
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--store", choices=[*STORES, "both"], default="both", help="where the sweeps are kept")
     parser.add_argument("--kinds", default=",".join(KINDS), metavar="A,B", help=f"of {', '.join(KINDS)}")
-    parser.add_argument("--faults", type=int, default=210, metavar="N", help="over all campaigns, at least one each")
+    parser.add_argument("--faults", type=int, default=240, metavar="N", help="over all campaigns, at least one each")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="of what is injected and when")
     parser.add_argument("--minutes", type=float, default=60.0, metavar="M", help="no more faults after this time")
     parser.add_argument("--seeds-a-cell", type=int, default=3, metavar="N", help="a sweep has ten cells")

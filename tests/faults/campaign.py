@@ -22,7 +22,7 @@ from grok_sweeps.store import SweepStore, open_objects
 from tests.cluster.cluster_processes import Sweeping
 from tests.faults.compare import Losses, Results, compare
 from tests.faults.injuries import INJURIES, Scene
-from tests.faults.kinds import CampaignName
+from tests.faults.kinds import KINDS, CampaignName
 from tests.faults.outcome import Outcome
 from tests.faults.places import Place
 from tests.faults.processes import Family
@@ -34,6 +34,8 @@ HUNG_S = 240.0
 """A command that trains nothing for so long is given up: twice as long as a store is waited for."""
 MOST_RESUMES = 8
 """After the last fault."""
+SHORT_LEASE_S = 8.0
+"""The lease of campaigns with two drivers, so that a stopped one is soon replaced."""
 ORPHANS_END_S = 180.0
 """Bound of the wait for what a killed driver leaves: Ray's agents look once a minute whether their parent is there."""
 
@@ -59,13 +61,16 @@ class Campaign:
         self._folder, self._undisturbed, self._until = folder, undisturbed, until
         self._steps = CountedSteps(folder / "steps")
         self._environment = {**os.environ, **place.environment, **self._steps.environment, **_own_folders(folder)}
+        if name.kind in KINDS and KINDS[name.kind].two_drivers:
+            self._environment["GROK_SWEEPS_LEASE_S"] = f"{SHORT_LEASE_S}"
         self._sweeps: list[str] = []
         self._attempt: Sweeping | None = None
         self._mark = 0
         self._injected: Counter[str] = Counter()
         self._began, self._began_at = time.monotonic(), datetime.now(UTC)
         self._moments: list[tuple[float, str]] = []
-        self._resumes = self._hung = 0
+        self._resumes = self._hung = self._seconds = 0
+        self._too_many: Counter[str] = Counter()
 
     def hold(self) -> Outcome:
         """Inject the faults, let the last sweep end, and compare."""
@@ -91,8 +96,10 @@ class Campaign:
             self._resumes,
             self._hung,
             self._elapsed_s,
+            self._too_many.total(),
             notes={
-                **_complaints((self._folder / "run.log").read_text()),
+                **_complaints("".join(log.read_text() for log in sorted(self._folder.glob("**/run.log")))),
+                **{f"driver too many: {what}": n for what, n in self._too_many.items()},
                 **Counter(f"orphan: {name}" for name in orphans),
                 **self._effects(results),
             },
@@ -114,12 +121,35 @@ class Campaign:
             if not self._reach(attempt, fault):
                 continue
             since_s = self._elapsed_s
-            if INJURIES[fault.kind](Scene(attempt, self._family, self._place), fault):
+            if INJURIES[fault.kind](self._scene(attempt), fault):
                 self._moments.append((since_s, fault.kind))
                 self._injected[fault.kind] += 1
                 self._mark = self._steps.total()
                 return True
         return False
+
+    def _scene(self, attempt: Sweeping) -> Scene:
+        name = self._sweeps[-1]
+
+        def beside(what: str, *options: str) -> Sweeping:
+            self._seconds += 1
+            folder = self._folder / f"second-{self._seconds}"
+            folder.mkdir()
+            of = str(self._folder / f"{name}.yaml") if what == "run" else name
+            self._moments.append((self._elapsed_s, " ".join(["beside it:", what, *options])))
+            second = Sweeping([what, of, "--store", self._place.uri, *options], folder, self._environment)
+            self._family.waited_for.add(second.process.pid)
+            return second
+
+        def follow(second: Sweeping) -> None:
+            self._attempt = second
+
+        def too_many(what: str) -> None:
+            self._too_many[what] += 1
+            self._moments.append((self._elapsed_s, what))
+
+        sweep = SweepStore(open_objects(self._place.own_uri), name)
+        return Scene(attempt, self._family, self._place, sweep, beside, follow, too_many)
 
     def _under_way(self) -> Sweeping:
         """The command that runs, or a new one: of the sweep that is not finished, or of the next."""

@@ -21,12 +21,14 @@ class Kind:
         weight: of its faults among those of all campaigns; what is slow to recover from has less.
         lasts_s: bounds of how long it lasts; what lasts no time has none.
         stores: where there is such a thing.
+        two_drivers: whether it has two drivers on one sweep: no mixed campaign has it, and its own has a short lease.
     """
 
     does: str
     weight: int
     lasts_s: tuple[float, float] = (0.0, 0.0)
     stores: tuple[str, ...] = STORES
+    two_drivers: bool = False
 
 
 KINDS = {
@@ -43,6 +45,13 @@ KINDS = {
     "answer-slowly": Kind("the server takes up to seconds for every answer", 10, (1.0, 8.0), (S3,)),
     "clock-jump": Kind("the clock of every process but the server's is minutes to hours off", 10, (1.5, 8.0)),
     MIXED: Kind("all of these in turn", 12),
+    "second-driver": Kind("a second driver of the sweep is started beside the first", 7, (0.5, 6.0), two_drivers=True),
+    "replaced-driver": Kind(
+        "SIGSTOP of a driver, alone or with all below it, until another has taken its sweep over",
+        7,
+        (0.0, 6.0),
+        two_drivers=True,
+    ),
 }
 
 
@@ -64,7 +73,7 @@ def campaigns(stores: tuple[str, ...], kinds: tuple[str, ...]) -> tuple[Campaign
 
 def members(store: str) -> tuple[str, ...]:
     """The kinds that a mixed campaign on a store is made of."""
-    return tuple(kind for kind in KINDS if kind != MIXED and _on(store, kind))
+    return tuple(kind for kind, how in KINDS.items() if kind != MIXED and not how.two_drivers and _on(store, kind))
 
 
 def _on(store: str, kind: str) -> bool:

@@ -21,6 +21,7 @@ COLUMNS = (
     "final states different",
     "curves different",
     "orphans",
+    "drivers too many",
     "work repeated",
     "resumes",
     "hung",
@@ -41,6 +42,7 @@ class Outcome:
         steps_needed: to train the rows once.
         resumes: commands after the first, over all sweeps.
         hung: commands that trained nothing for so long that they were killed.
+        too_many: drivers that did not give way to the one that holds the lease.
         left_out: why the campaign was not held; None if it was.
         notes: what commands said that ended unfinished, what orphans are called, what faults did; and how often.
         moments: what began when, in seconds since the campaign did.
@@ -57,6 +59,7 @@ class Outcome:
     resumes: int = 0
     hung: int = 0
     wall_s: float = 0.0
+    too_many: int = 0
     left_out: str | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
     moments: Sequence[tuple[float, str]] = ()
@@ -69,7 +72,7 @@ class Outcome:
     @property
     def broken(self) -> bool:
         """Whether a promise is broken."""
-        return self.losses.any or self.orphans > 0
+        return self.losses.any or self.orphans > 0 or self.too_many > 0
 
     def to_json(self) -> dict[str, Any]:
         """Values by name."""
@@ -116,6 +119,7 @@ def _figures(outcomes: Sequence[Outcome]) -> tuple[Cell, ...]:
         losses.states_differ,
         losses.curves_differ,
         sum(outcome.orphans for outcome in outcomes),
+        sum(outcome.too_many for outcome in outcomes),
         f"{100 * (trained / needed - 1):.1f} %" if needed else None,
         sum(outcome.resumes for outcome in outcomes),
         sum(outcome.hung for outcome in outcomes),

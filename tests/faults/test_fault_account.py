@@ -101,3 +101,4 @@ def test_anything_lost_or_orphaned_breaks_the_promise_and_a_resume_or_a_hung_com
     for bad in (Losses(1), Losses(0, 1), Losses(0, 0, 1), Losses(0, 0, 0, 1), Losses(0, 0, 0, 0, 1)):
         assert broken([Outcome(name), Outcome(name, losses=bad)])
     assert broken([Outcome(name, orphans=1)])
+    assert broken([Outcome(name, too_many=1)])

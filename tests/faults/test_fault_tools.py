@@ -48,6 +48,17 @@ def test_steps_that_a_killed_process_has_trained_are_counted(tmp_path: Path) -> 
         assert steps.total() == 100 * n_killed
 
 
+def test_a_lease_is_shortened_with_its_renewals_in_every_process(tmp_path: Path) -> None:
+    ask = "from grok_sweeps.store import lease, take_lease; print(lease.LEASE_S, lease.RENEW_EVERY_S)"
+    steps = CountedSteps(tmp_path / "steps")
+    environment = {**os.environ, **steps.environment}
+    for more, times in (({}, "30.0 3.0"), ({"GROK_SWEEPS_LEASE_S": "6"}, "6.0 0.6")):
+        done = subprocess.run(
+            [sys.executable, "-c", ask], env={**environment, **more}, timeout=120, check=True, capture_output=True
+        )
+        assert done.stdout.decode().split() == times.split()
+
+
 @pytest.mark.skipif(why_no_clock() is not None, reason=str(why_no_clock()))
 def test_the_clock_jumps_for_a_process_under_way_and_its_monotonic_clock_does_not(tmp_path: Path) -> None:
     clock = JumpingClock(tmp_path)
