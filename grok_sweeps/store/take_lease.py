@@ -30,8 +30,13 @@ class Candidate:
         if not self.is_free():
             return None
         standing = self.standing
-        lease = Lease(self._store, self._driver, standing.fence + 1 if standing else 1, self._clock)
+        last = standing.fence if standing else self._fence_of_deleted()
+        lease = Lease(self._store, self._driver, last + 1, self._clock)
         return lease if lease.begin(standing) else None
+
+    def _fence_of_deleted(self) -> int:
+        """The last fence where the lease was deleted, as one is that is damaged: workers may still have that fence."""
+        return int((self._store.load_status() or {}).get("fence") or 0)
 
     def is_free(self) -> bool:
         """Look once: whether nobody holds the lease."""

@@ -199,6 +199,23 @@ def test_a_lease_that_is_gone_is_lost(store: SweepStore, take: Take) -> None:
         check_fence(store, lease.fence)
 
 
+def test_a_lease_after_one_that_was_deleted_is_of_no_fence_that_workers_may_still_have(
+    store: SweepStore, take: Take
+) -> None:
+    take().renew(released=True)
+    old = take()
+    store.put_status({"fence": old.fence})  # as every driver does, before it has workers
+    store.objects.delete(store.layout.lease)
+    new = take()
+    assert new.fence > old.fence
+    with pytest.raises(LeaseLostError, match="taken over"):
+        check_fence(store, old.fence)
+    store.objects.delete(store.layout.lease)
+    store.objects.put(store.layout.status, b"damaged")
+    with pytest.warns(UserWarning, match="status"):
+        assert take().fence == 1
+
+
 def test_a_store_that_goes_away_and_comes_back_costs_nothing_where_nobody_took_over(
     memory: MemoryObjects, take: Take, time: Time
 ) -> None:
