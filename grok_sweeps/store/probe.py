@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 
-from grok_sweeps.errors import NoConditionalWritesError
+from grok_sweeps.errors import NoConditionalWritesError, StoreError
 from grok_sweeps.store.objects import ObjectStore
 
 PROBE = "probe-"
@@ -23,7 +24,8 @@ def probe_conditional_writes(objects: ObjectStore, folder: str) -> str | None:
     except NoConditionalWritesError as error:
         why = str(error)
     finally:
-        objects.delete(name)
+        with contextlib.suppress(StoreError):  # what made it fail is told, or `gc` deletes what is left
+            objects.delete(name)
     return why
 
 

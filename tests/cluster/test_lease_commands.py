@@ -19,12 +19,13 @@ from cluster_processes import WAIT_S, here, wait_until
 from grok_sweeps.cluster.cli import train
 from grok_sweeps.cluster.driver import RunReport
 from grok_sweeps.cluster.jobs.submit import _driver_elsewhere
-from grok_sweeps.errors import ClusterError
+from grok_sweeps.errors import ClusterError, StoreError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.progress import measure_progress
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.lease import Lease, read_lease
+from grok_sweeps.store.local import LocalObjects
 from grok_sweeps.store.take_lease import driver_lease
 
 SPEC = "name: made\nruns: {p: 5, seeds: 2, max_steps: 200}\n"
@@ -133,6 +134,20 @@ def test_a_store_without_locks_is_refused_unless_told(
     assert driven == []
     assert run(tmp_path, "--no-lease")[0] == 0
     assert driven == [None]
+
+
+def test_a_store_that_cannot_be_written_is_told_as_that(
+    sweep: SweepStore, driven: list[int | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(objects: LocalObjects, name: str, *_: object) -> None:
+        raise StoreError(f"store {objects.uri}: cannot {'delete' if not _ else 'write'} {name}: it is read-only.")
+
+    monkeypatch.setattr(LocalObjects, "create", refuse)
+    monkeypatch.setattr(LocalObjects, "delete", refuse)
+    code, said = run(tmp_path)
+    assert code == 1
+    assert "cannot write made/probe-" in said
+    assert driven == []
 
 
 def test_another_sweep_of_that_name_keeps_its_lease(

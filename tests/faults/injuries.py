@@ -178,7 +178,7 @@ def second_driver(scene: Scene, fault: Fault) -> bool:
         if first.process.returncode != 0 and not _names(first, second):
             scene.too_many(f"the first driver ended with {first.process.returncode} beside a second one")
         scene.follow(second)
-    elif not (_names(second, first) or second.process.returncode == 0 == first.process.poll()):
+    elif not (_names(second, first) or (second.process.returncode == 0 and _ended_well(scene, first))):
         scene.too_many(f"a second driver ended with {second.process.returncode} and did not name the first")
     return True
 
@@ -230,6 +230,12 @@ def _drives(scene: Scene, command: Sweeping) -> bool:
 def _names(command: Sweeping, other: Sweeping) -> bool:
     """Whether a command has ended and named another as the one that drives."""
     return command.process.poll() == 1 and f"driven by a driver, pid {other.process.pid}, on" in _said(command)
+
+
+def _ended_well(scene: Scene, first: Sweeping) -> bool:
+    """Whether the first, which a second one has followed, was done: its process may be there a little longer."""
+    scene.family.until(lambda: scene.ended, ENDS_S)
+    return first.process.poll() == 0
 
 
 def _said(command: Sweeping) -> str:
