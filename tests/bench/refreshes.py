@@ -93,7 +93,8 @@ def measure(folder: str, n_runs: int) -> Cost:
 def spec_of(n_runs: int) -> str:
     """A sweep of so many runs, over three axes."""
     taus = [round(1 + k * 1e-3, 3) for k in range(n_runs // SEEDS // 10)]
-    return f"name: many\nruns: {{p: [59, 97], arm: clamp, rho: [1.0, 1.02, 1.04, 1.06, 1.08], tau: {taus}, w_c: 50, seeds: {SEEDS}}}\n"
+    axes = f"p: [59, 97], rho: [1.0, 1.02, 1.04, 1.06, 1.08], tau: {taus}"
+    return f"name: many\nruns: {{{axes}, arm: clamp, w_c: 50, seeds: {SEEDS}}}\n"
 
 
 def finish(store: SweepStore, runs: Sequence[PlannedRun], number: int) -> None:

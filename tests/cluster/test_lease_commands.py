@@ -20,6 +20,7 @@ from grok_sweeps.cluster.cli import train
 from grok_sweeps.cluster.driver import RunReport
 from grok_sweeps.cluster.jobs.submit import _driver_elsewhere
 from grok_sweeps.plan import Plan, make_plan
+from grok_sweeps.plan.finished_runs import FinishedRuns
 from grok_sweeps.progress import measure_progress
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
@@ -51,7 +52,7 @@ def driven(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     def drive(store: SweepStore, text: str, plan: Plan, *_: Any, **__: Any) -> RunReport:
         lease = read_lease(store)
         fences.append(lease.fence if lease and not lease.released else None)
-        return RunReport("finished", measure_progress(store.sweep, plan, {}, None), (), 1)
+        return RunReport("finished", measure_progress(store.sweep, FinishedRuns(plan), None), (), 1)
 
     monkeypatch.setattr(train, "run_sweep", drive)
     return fences
@@ -106,7 +107,7 @@ def test_who_has_lost_the_lease_says_who_has_it(
         while standing is None or not Lease(store, FAR, 7).begin(standing):
             standing = read_lease(store)
         assert lease.lost.wait(WAIT_S), "it finds out"
-        return RunReport("interrupted", measure_progress(store.sweep, plan, {}, None), (), 1)
+        return RunReport("interrupted", measure_progress(store.sweep, FinishedRuns(plan), None), (), 1)
 
     monkeypatch.setattr(train, "run_sweep", loses)
     code, said = run(tmp_path)
