@@ -91,7 +91,6 @@ class Monitor:
         self._count()  # their cells were said by the driver that trained them
         if silence := ended_without_a_word(before):
             self._journal.say(f"the last driver {silence}")
-        self.check_budget()  # the last drivers may have spent it
         self._thread.start()
 
     def begin_stage(self, schedule: Schedule) -> None:
