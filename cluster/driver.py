@@ -12,8 +12,8 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from grok_sweeps.cluster.ray_session import RaySession
 from grok_sweeps.cluster.remaining import Remaining
 from grok_sweeps.cluster.stage_order import StageOrder, runs_are
 from grok_sweeps.cluster.stopping import STOPPED_FOR_A_REASON, StopOnSignal
-from grok_sweeps.errors import CalibrationError, ClusterError
+from grok_sweeps.errors import CalibrationError, ClusterError, GrokSweepsError
 from grok_sweeps.plan import Plan
 from grok_sweeps.progress import Progress
 from grok_sweeps.spec import Execution
@@ -82,7 +82,7 @@ def run_sweep(
     view: View,
     options: DriveOptions | None = None,
     *,
-    lease: Lease | None = None,
+    lease: AbstractContextManager[Lease | None] | None = None,
     trainable: type | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
@@ -95,21 +95,37 @@ def run_sweep(
         session: the Ray to train on; it is closed in the end.
         view: shows progress.
         options: what else is asked of the driver.
-        lease: the sweep's lease, which this process holds; without one, nothing keeps a second driver off.
+        lease: takes the sweep's lease, see `driver_lease`; without one, nothing keeps a second driver off.
         trainable: the Tune trainable of a pack, `PackTrial` unless given.
 
     Raises:
         SpecError: a hook that `execution` asks for cannot be called from here.
         SweepConflictError: the store holds other runs under this name.
+        LeaseHeldError: another driver is at work.
+        LeaseLostError: another driver has taken over.
         StoreError: the store cannot be written.
         ClusterError: the cluster cannot train it.
         CalibrationError: a control did not grok.
     """
     hooks = open_hooks(execution)
-    with StopOnSignal() as stopped:
+    store.check_same(plan)  # the name may be another sweep's, whose lease is not touched then
+    options = options or DriveOptions()
+    with StopOnSignal() as stopped, lease or nullcontext() as held, _told_if_lost(held):
         store.create(spec_text, plan)
-        options = options or DriveOptions()
-        return _Driver(store, plan, execution, session, view, options, hooks, stopped, lease, trainable).drive()
+        return _Driver(store, plan, execution, session, view, options, hooks, stopped, held, trainable).drive()
+
+
+@contextmanager
+def _told_if_lost(lease: Lease | None) -> Iterator[None]:
+    """Raise `LeaseLostError` where the lease was lost meanwhile, whatever else that made fail."""
+    try:
+        yield
+    except GrokSweepsError:
+        if lease is not None and lease.lost.is_set():
+            lease.check()
+        raise
+    if lease is not None and lease.lost.is_set():
+        lease.check()
 
 
 class _Driver:

@@ -14,17 +14,17 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from grok_sweeps.cluster.device_hours import DeviceHours
-from grok_sweeps.cluster.finished_cells import FinishedCells
+from grok_sweeps.cluster.finished_cells import describe_cell
 from grok_sweeps.cluster.journal import Journal
 from grok_sweeps.cluster.schedule import Schedule
 from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.errors import LeaseLostError, StoreError
 from grok_sweeps.plan import Plan
-from grok_sweeps.plan.forecast import Forecast
+from grok_sweeps.plan.finished_runs import FinishedCell, FinishedRuns
 from grok_sweeps.progress import HEARTBEAT_S, Progress, ended_without_a_word, measure_progress
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.lease import Lease
-from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
+from grok_sweeps.store.rows import PROGRESS_COLUMNS, NewRows, RowLog
 from grok_sweeps.train.failed import one_line
 
 REFRESH_S = 0.5
@@ -68,11 +68,12 @@ class Monitor:
         extend_to: int | None = None,
         lease: Lease | None = None,
     ) -> None:
-        self._store, self._plan, self._journal, self._view = store, plan, journal, view
+        self._store, self._journal, self._view = store, journal, view
         self._hours, self._stopped, self._extend_to, self._lease = hours, stopped, extend_to, lease
         self.log = RowLog(store, PROGRESS_COLUMNS)
-        self._forecast = Forecast(plan)
-        self._cells = FinishedCells(plan)
+        self._new_rows = NewRows(self.log)
+        self._finished = FinishedRuns(plan)
+        self._counting = threading.Lock()
         self._schedules: list[Schedule] = []
         self._rate_window: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
         self._state = "running"
@@ -87,7 +88,7 @@ class Monitor:
         before = self._store.load_status()
         self._hours.go_on_from(before)
         self.log.refresh()
-        self._cells.news(self.log.rows)  # said by the driver that trained them
+        self._count()  # their cells were said by the driver that trained them
         if silence := ended_without_a_word(before):
             self._journal.say(f"the last driver {silence}")
         self._thread.start()
@@ -103,8 +104,13 @@ class Monitor:
             StoreError: the store cannot be read.
         """
         self.log.refresh()
-        for line in self._cells.news(self.log.rows):
-            self._journal.say(line)
+        for cell in self._count():
+            self._journal.say(describe_cell(cell.config, cell.rows))
+
+    def _count(self) -> list[FinishedCell]:
+        """Count the rows that are new; return the cells that they complete."""
+        with self._counting:
+            return self._finished.add(self._new_rows.take())
 
     def check_budget(self) -> None:
         """Ask for a stop if the budget of device-hours is spent."""
@@ -149,7 +155,8 @@ class Monitor:
         if force or time.monotonic() - self._last_heartbeat >= HEARTBEAT_S:
             self._last_heartbeat = time.monotonic()
             self._beat(status)
-        progress = measure_progress(self._store.sweep, self._plan, self.log.rows, status, forecast=self._forecast)
+        with self._counting:
+            progress = measure_progress(self._store.sweep, self._finished, status)
         self._view.update(progress)
         return progress
 

@@ -14,7 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from grok_sweeps.progress import CellProgress, Progress, Spent
+from grok_sweeps.plan.finished_runs import CellProgress
+from grok_sweeps.progress import Progress, Spent
 
 PLAIN_EVERY_S = 10.0
 MAX_GRID = 12

@@ -5,45 +5,18 @@ The live view of `run` and the `status` command of another process show this sam
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from grok_sweeps.config import RunConfig
-from grok_sweeps.plan.forecast import Forecast
+from grok_sweeps.plan.finished_runs import CellProgress, FinishedRuns, StageProgress
 from grok_sweeps.plan.learned import Accuracy
-from grok_sweeps.plan.plan import Plan
-from grok_sweeps.schema import OUTCOMES
 
 HEARTBEAT_S = 2.0
 """The driver writes `status.json` this often."""
 STALE_S = 30.0
 """A running sweep whose heartbeat is older than this has lost its driver."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageProgress:
-    """Runs of one stage."""
-
-    stage: int
-    runs: int
-    finished: int
-
-
-@dataclass(frozen=True, slots=True)
-class CellProgress:
-    """Runs of one cell, in the order of the plan; `group` names what else it shares with the cells of its grid."""
-
-    group: str
-    p: int
-    arm: str
-    rho: float | None
-    tau: float
-    runs: int
-    finished: int
-    grokked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,38 +71,26 @@ class Progress:
 
 
 def measure_progress(
-    sweep: str,
-    plan: Plan,
-    rows: Mapping[str, Mapping[str, Any]],
-    status: Mapping[str, Any] | None,
-    now: datetime | None = None,
-    forecast: Forecast | None = None,
+    sweep: str, finished: FinishedRuns, status: Mapping[str, Any] | None, now: datetime | None = None
 ) -> Progress:
-    """Sum up a sweep from its plan, its finished rows and the driver's last heartbeat (None: never started).
+    """Sum up a sweep from its finished runs and the driver's last heartbeat (None: never started).
 
-    Time left is expected run-steps over the present rate. `forecast` is the plan's, if at hand: who looks again and
-    again keeps one.
+    Time left is expected run-steps over the present rate.
     """
-    counts = Counter(rows[run.run_id]["outcome"] for run in plan.runs if run.run_id in rows)
-    stages = tuple(
-        StageProgress(k, len(members), sum(r.run_id in rows for r in members))
-        for k in range(plan.n_stages)
-        for members in [plan.stage(k)]
-    )
-    outlook = (forecast or Forecast(plan)).outlook(rows)
+    outcomes, outlook = finished.outcomes, finished.outlook
     left = outlook.steps_left
     status = status or {}
-    finished = sum(counts.values())
-    state, age = _state(len(plan.runs), finished, status, now or datetime.now(UTC))
+    n_finished = sum(outcomes.values())
+    state, age = _state(finished.n_runs, n_finished, status, now or datetime.now(UTC))
     under_way = min(status.get("run_steps_under_way", 0), left) if state == "running" else 0
     rate = status.get("steps_per_s") if state == "running" else None
     return Progress(
         sweep=sweep,
         state=state,
-        runs=len(plan.runs),
-        outcomes={name: counts[name] for name in OUTCOMES if counts[name]},
-        stages=stages,
-        cells=_cells(plan, rows),
+        runs=finished.n_runs,
+        outcomes=outcomes,
+        stages=finished.stages,
+        cells=finished.cells,
         run_steps_done=outlook.steps_done + under_way,
         run_steps_expected=outlook.steps_done + left,
         accuracy=outlook.accuracy,
@@ -140,9 +101,9 @@ def measure_progress(
         idle_share=status.get("idle_share"),
         events=tuple(status.get("events", ())),
         heartbeat_age_s=age,
-        first_error=_first_error(plan, rows),
+        first_error=finished.first_error,
         spent=_spent(status, outlook.steps_done + under_way, outlook.steps_done + left if rate else None),
-        reason=_reason(state, status, len(plan.runs) - finished, now),
+        reason=_reason(state, status, finished.n_runs - n_finished, now),
         worker_losses=status.get("worker_losses", 0),
     )
 
@@ -184,14 +145,6 @@ def _spent(status: Mapping[str, Any], done: int, expected: int | None) -> Spent 
     return Spent(unit, hours, status.get("max_device_hours"), in_all)
 
 
-def _first_error(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> str | None:
-    for run in plan.runs:
-        row = rows.get(run.run_id)
-        if row is not None and row["outcome"] == "failed":
-            return f"run {run.run_id}: {row.get('error') or 'no reason is known'}"
-    return None
-
-
 def _state(runs: int, finished: int, status: Mapping[str, Any], now: datetime) -> tuple[str, float | None]:
     age = heartbeat_age_s(status, now)
     at_work = bool(status) and status["state"] == "running" and age is not None and age <= STALE_S
@@ -202,31 +155,3 @@ def _state(runs: int, finished: int, status: Mapping[str, Any], now: datetime) -
     if status["state"] == "finished" or (status["state"] == "running" and not at_work):
         return "interrupted", age
     return str(status["state"]), age
-
-
-def _group(config: RunConfig) -> str:
-    own = [d for d in config.differences() if not d.startswith(("gamma", "fork_step"))]
-    return ", ".join((f"p = {config.p}", *([config.arm] if config.arm != "clamp" else []), *own))
-
-
-def _cells(plan: Plan, rows: Mapping[str, Mapping[str, Any]]) -> tuple[CellProgress, ...]:
-    members: dict[str, list[Any]] = {}
-    for run in plan.runs:
-        members.setdefault(run.cell_id, []).append(run)
-    cells = []
-    for runs in members.values():
-        config = runs[0].config
-        outcomes = [rows[r.run_id]["outcome"] for r in runs if r.run_id in rows]
-        cells.append(
-            CellProgress(
-                _group(config),
-                config.p,
-                config.arm,
-                config.rho,
-                config.tau,
-                len(runs),
-                len(outcomes),
-                outcomes.count("grokked"),
-            )
-        )
-    return tuple(cells)

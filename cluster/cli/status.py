@@ -24,13 +24,13 @@ from grok_sweeps.cluster.jobs import JobsServer
 from grok_sweeps.cluster.settings import ray_token
 from grok_sweeps.cluster.views import duration, panel, plain_line
 from grok_sweeps.errors import ClusterError, ClusterGoneError, CorruptObjectError, GrokSweepsError, QueryError
-from grok_sweeps.plan.forecast import Forecast
+from grok_sweeps.plan.finished_runs import FinishedRuns
 from grok_sweeps.progress import Progress, measure_progress
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 from grok_sweeps.store.lease import read_lease
 from grok_sweeps.store.retention import bytes_by_kind
-from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
+from grok_sweeps.store.rows import PROGRESS_COLUMNS, NewRows, RowLog
 
 CANCELLED = "cancelled by "
 """What the reason begins with of a sweep that was cancelled."""
@@ -188,7 +188,7 @@ class Reader:
         loaded = store.load_plan()
         if loaded is None:
             raise QueryError(f"sweep '{store.sweep}' has no plan yet; run it first.")
-        self.plan, self._forecast = loaded, Forecast(loaded)
+        self.plan, self._finished, self._new_rows = loaded, FinishedRuns(loaded), NewRows(self._log)
         self._sized_at, self._sizes = float("-inf"), dict[str, int]()
 
     def stored(self) -> dict[str, int]:
@@ -209,4 +209,5 @@ class Reader:
         """The sweep as it is now."""
         status = self._store.load_status()  # before the rows: of a driver that ends meanwhile all are there
         self._log.refresh()
-        return measure_progress(self._store.sweep, self.plan, self._log.rows, status, forecast=self._forecast)
+        self._finished.add(self._new_rows.take())
+        return measure_progress(self._store.sweep, self._finished, status)

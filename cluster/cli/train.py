@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,14 +39,13 @@ from grok_sweeps.cluster.resources import choose_resources
 from grok_sweeps.cluster.settings import ALLOCATOR, is_ray_job, ray_token, this_machine, use_token
 from grok_sweeps.cluster.stopping import STOPPED_FOR_A_REASON
 from grok_sweeps.cluster.views import duration, failed_runs, open_view, plain_line
-from grok_sweeps.errors import GrokSweepsError, SpecError
+from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.provenance import git_sha
 from grok_sweeps.spec import SweepSpec, load_spec, with_execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 from grok_sweeps.store.ancestry import stored_ancestry
-from grok_sweeps.store.lease import Lease
 from grok_sweeps.store.take_lease import driver_lease
 
 DriveAddressOption = Annotated[
@@ -183,13 +180,8 @@ def _drive(store: SweepStore, spec: SweepSpec, text: str, planned: Plan, request
     )
     out = console()
     began = time.monotonic()
-    store.create(text, planned)  # the name may be another sweep's, whose lease is not touched then
     who = driver_identity(request.submission_id)
-    with (
-        open_view(out) as view,
-        driver_lease(store, who, no_lease=request.no_lease, wait_s=request.wait_for_driver_s, tell=view.event) as lease,
-        _told_if_lost(lease),
-    ):
+    with open_view(out) as view:
         report = run_sweep(
             store,
             text,
@@ -204,22 +196,11 @@ def _drive(store: SweepStore, spec: SweepSpec, text: str, planned: Plan, request
                 commit=request.git_sha or git_sha(),
                 driver=who,
             ),
-            lease=lease,
+            lease=driver_lease(
+                store, who, no_lease=request.no_lease, wait_s=request.wait_for_driver_s, tell=view.event
+            ),
         )
     _conclude(store.sweep, report, time.monotonic() - began)
-
-
-@contextmanager
-def _told_if_lost(lease: Lease | None) -> Iterator[None]:
-    """Raise `LeaseLostError` where the lease was lost meanwhile, whatever else that made fail."""
-    try:
-        yield
-    except GrokSweepsError:
-        if lease is not None and lease.lost.is_set():
-            lease.check()
-        raise
-    if lease is not None and lease.lost.is_set():
-        lease.check()
 
 
 def _session(spec: SweepSpec, request: Request) -> RaySession:

@@ -26,66 +26,105 @@ PROGRESS_COLUMNS = frozenset(_NEEDED | {"grokked_step", "error"})
 """What watching a sweep takes: a driver keeps no more of 100,000 rows."""
 
 
+Row = dict[str, Any]
+
 LISTINGS = 3
 """Times a folder is listed whose files go while it is read (compaction)."""
+
+
+class RowsSoFar(Mapping[str, Row]):
+    """Rows by run_id as they come in, safe between threads: no run's is ever taken out, and one may be replaced.
+
+    Looking a row up costs the same however many there are. Whoever goes through them sees the runs of one moment.
+    """
+
+    def __init__(self, rows: dict[str, Row]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, run_id: str) -> Row:
+        return self._rows[run_id]
+
+    def __contains__(self, run_id: object) -> bool:
+        return run_id in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._rows))
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 class RowLog:
     """The finished runs of a sweep as last seen, in `columns` or whole; `refresh` reads only files that are new.
 
-    Safe between threads: `rows` is replaced, never changed, and one `refresh` runs at a time, so whoever has called it
-    sees every row that was written before.
+    Safe between threads: one `refresh` runs at a time, so whoever has called it finds in `rows` every row that was
+    written before.
     """
 
     def __init__(self, store: SweepStore, columns: frozenset[str] | None = None) -> None:
         self._store, self._columns = store, columns
         self._seen: set[str] = set()
         self._lock = threading.Lock()
-        self.rows: Mapping[str, dict[str, Any]] = {}
+        self._rows: dict[str, Row] = {}
+        self._changed: list[str] = []
+        """Runs in the order in which their rows came in; one whose row was replaced is there again."""
+        self.rows: Mapping[str, Row] = RowsSoFar(self._rows)
 
     @property
     def n_files(self) -> int:
         """How many files have been read."""
         return len(self._seen)
 
-    def refresh(self) -> list[dict[str, Any]]:
-        """Read new row files; return the rows of runs not known before, in the order in which they finished."""
+    def refresh(self) -> None:
+        """Read new row files."""
         with self._lock:
-            known, newer, seen = self.rows, dict[str, dict[str, Any]](), set(self._seen)
             for _ in range(LISTINGS):
-                whole = True
-                for row in self._new_rows(seen):
-                    if row is None:
-                        whole = False
-                        continue
-                    older = newer.get(row["run_id"], known.get(row["run_id"]))
-                    if older is None or _rank(row) < _rank(older):
-                        newer[row["run_id"]] = row
-                if whole:
-                    break
-            self._seen = seen
-            if newer:
-                self.rows = {**known, **newer}
-        fresh = [row for run_id, row in newer.items() if run_id not in known]
-        return sorted(fresh, key=lambda row: row["finished_at"])
+                if self._read_new_files():
+                    return
 
-    def _new_rows(self, seen: set[str]) -> Iterator[dict[str, Any] | None]:
-        """Rows of files that are new; None for a file that is gone since it was listed: its rows are elsewhere."""
-        objects = self._store.objects
+    def changed_since(self, n: int) -> list[str]:
+        """The runs whose rows have come in, or have been replaced, since there had been `n` such changes."""
+        return self._changed[n:]
+
+    def _read_new_files(self) -> bool:
+        """Read the files that are new; return whether none was gone since it was listed: its rows are elsewhere."""
+        objects, whole = self._store.objects, True
         names = [info.name for info in objects.list(self._store.layout.rows) if info.name.endswith(".parquet")]
-        new = [name for name in names if name not in seen]
+        new = [name for name in names if name not in self._seen]
         for name, data in zip(new, get_each(objects, new), strict=True):
             if data is None:
-                yield None
+                whole = False
                 continue
-            seen.add(name)
             try:
                 table = decode_table(data, name, self._columns)
                 if not set(table.column_names) >= _NEEDED:
                     raise CorruptObjectError(f"{name}: not a file of runs.")
-                yield from table.to_pylist()
+                for row in table.to_pylist():
+                    self._take(row)
             except CorruptObjectError as error:
-                warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=2)
+                warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=3)
+            self._seen.add(name)
+        return whole
+
+    def _take(self, row: Row) -> None:
+        run_id = row["run_id"]
+        older = self._rows.get(run_id)
+        if older is None or _rank(row) < _rank(older):
+            self._rows[run_id] = row
+            self._changed.append(run_id)
+
+
+class NewRows:
+    """The rows of a log that are new to one reader. Not safe between threads."""
+
+    def __init__(self, log: RowLog) -> None:
+        self._log, self._n = log, 0
+
+    def take(self) -> dict[str, Row]:
+        """Rows by run_id that have come in, or have been replaced, since the last call."""
+        changed = self._log.changed_since(self._n)
+        self._n += len(changed)
+        return {run_id: self._log.rows[run_id] for run_id in changed}
 
 
 def _rank(row: Mapping[str, Any]) -> tuple[Any, ...]:

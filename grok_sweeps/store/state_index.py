@@ -35,9 +35,10 @@ class StateIndex:
         self._store, self._warn = store, warn
         self._lanes: dict[str, list[StateRef]] = {}
         self._of_run: dict[str, dict[str, StateRef]] = {}
+        self._of_pack: dict[str, set[str]] = {}
         self._others: dict[str, StateIndex] = {}
         self.unreadable: dict[str, CorruptObjectError] = {}
-        self._look(store.layout.checkpoints)
+        self._look()
 
     @cached_property
     def kept(self) -> dict[str, tuple[int, ...]]:
@@ -56,12 +57,12 @@ class StateIndex:
 
     def refresh(self) -> None:
         """List everything again; headers that are known are not read again."""
-        self._look(self._store.layout.checkpoints)
+        self._look()
         vars(self).pop("kept", None)
 
     def refresh_pack(self, pack_id: str, parents: Iterable[PlannedRun] = ()) -> None:
         """Look again into one pack's folder, and for the final states of `parents`, its runs that forks start from."""
-        self._look(f"{self._store.layout.checkpoints}/{pack_id}")
+        self._look(pack_id)
         asked = [run for run in parents if run.config.max_steps not in self.kept.get(run.run_id, ())]
         names = [self._store.layout.state(run.run_id, run.config.max_steps) for run in asked]
         for run, there in zip(asked, for_each(self._store.objects, self._is_there, names), strict=True):
@@ -100,10 +101,12 @@ class StateIndex:
     def _final_of(self, run_id: str) -> list[StateRef]:
         return [StateRef(run_id, step, self._store.layout.state(run_id, step)) for step in self.kept.get(run_id, ())]
 
-    def _look(self, folder: str) -> None:
-        """Read the headers of new checkpoints below a folder, and forget those that are gone."""
-        found = read_headers(self._store.objects, folder, self._lanes)
-        for name in [name for name in self._lanes if name.startswith(f"{folder}/") and name not in found]:
+    def _look(self, pack_id: str | None = None) -> None:
+        """Read the headers of new checkpoints, of one pack or of all, and forget those that are gone."""
+        folder = self._store.layout.checkpoints
+        found = read_headers(self._store.objects, f"{folder}/{pack_id}" if pack_id else folder, self._lanes)
+        known = self._of_pack.get(pack_id, ()) if pack_id else self._lanes
+        for name in [name for name in known if name not in found]:
             self._forget(name)
         for name in found.keys() - self._lanes.keys():
             lanes = found[name]
@@ -112,13 +115,18 @@ class StateIndex:
                 if self._warn:
                     warn_of_skipped(self.unreadable[name])
             self._lanes[name] = lanes
+            self._of_pack.setdefault(self._pack_of(name), set()).add(name)
             for ref in lanes:
                 self._of_run.setdefault(ref.run_id, {})[name] = ref
 
     def _forget(self, name: str) -> None:
         self.unreadable.pop(name, None)
+        self._of_pack[self._pack_of(name)].discard(name)
         for ref in self._lanes.pop(name):
             del self._of_run[ref.run_id][name]
+
+    def _pack_of(self, name: str) -> str:
+        return name.removeprefix(f"{self._store.layout.checkpoints}/").partition("/")[0]
 
     def _is_there(self, name: str) -> bool:
         file = self._store.objects.open(name)

@@ -14,6 +14,7 @@ from grok_sweeps.cluster.device_hours import DeviceHours
 from grok_sweeps.cluster.journal import Journal, driver_identity
 from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.cluster.views import panel, plain_line
+from grok_sweeps.plan.finished_runs import FinishedRuns
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.progress import measure_progress
 from grok_sweeps.results import open_store
@@ -132,14 +133,14 @@ def test_status_says_what_was_used_of_how_much_and_what_it_comes_to(small_plan: 
     from test_terminal import NOW, rows, status, text_of
 
     at_work = status(gpu_hours=1.5, core_hours=9.0, hours_of="gpu", max_device_hours=3.0, run_steps_under_way=0)
-    progress = measure_progress("small", plan, rows(plan, 4), at_work, NOW)
+    progress = measure_progress("small", FinishedRuns(plan, rows(plan, 4)), at_work, NOW)
     assert progress.spent is not None
     assert progress.spent.expected == pytest.approx(1.5 * progress.run_steps_expected / progress.run_steps_done)
     text = text_of(panel(progress))
     assert f"1.50 of 3; about {progress.spent.expected:.2f} in all" in text
     assert "finished cells" in text
     reason = "the budget of 3 GPU-hours is spent"
-    stopped = measure_progress("small", plan, {}, {**at_work, "state": "interrupted", "reason": reason}, NOW)
+    stopped = measure_progress("small", FinishedRuns(plan), {**at_work, "state": "interrupted", "reason": reason}, NOW)
     assert reason in text_of(panel(stopped))
     assert plain_line(stopped).endswith(reason)
     assert stopped.spent is not None

@@ -25,13 +25,15 @@ from grok_sweeps.cluster.local_ray import LocalRay
 from grok_sweeps.cluster.resources import Resources
 from grok_sweeps.cluster.stopping import StopOnSignal
 from grok_sweeps.errors import ClusterError, LeaseLostError
+from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.compact import Compacted
 from grok_sweeps.store.lease import LEASE_S, Lease, read_lease
-from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.rows import RowLog, RowsSoFar, write_results
 from grok_sweeps.store.take_lease import take_lease
 from tests.monitors import monitor_of
+from tests.results.results_rows import grokked
 
 WAIT_S = 60.0
 
@@ -229,3 +231,25 @@ def test_a_driver_that_could_not_renew_its_lease_for_a_while_still_writes_its_la
     assert not lease.holds, "the store was away"
     monitor.finish("finished")
     assert (sweep_store.load_status() or {})["state"] == "finished"
+
+
+def test_a_look_at_a_sweep_goes_through_no_rows_but_the_new_ones(
+    sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, view = sweep_store.load_plan(), Mock()
+    assert plan is not None
+    first, second = (grokked(run.run_id, 500) for run in plan.runs)
+    curves = [CURVES_SCHEMA.empty_table()]
+    monitor = monitor_of(sweep_store, plan, view)
+    write_results(sweep_store, "pack", "a1", 1, [first], curves)
+    monitor._refresh(force=True)
+    monkeypatch.setattr(RowsSoFar, "__iter__", Mock(side_effect=AssertionError("all rows")))
+    add = Mock(wraps=monitor._finished.add)
+    monkeypatch.setattr(monitor._finished, "add", add)
+    write_results(sweep_store, "pack", "a1", 2, [second], curves)
+    assert monitor._refresh(force=True).finished == 2
+    assert monitor._refresh(force=True).finished == 2
+    assert [set(call.args[0]) for call in add.call_args_list] == [{second["run_id"]}, set()]
+    (event,) = [call.args[0] for call in view.event.call_args_list]
+    assert event.startswith("cell p")
+    assert "2 of 2 grokked" in event

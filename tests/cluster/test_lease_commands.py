@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from cluster_processes import WAIT_S, here, wait_until
 
-from grok_sweeps.cluster.cli import train
-from grok_sweeps.cluster.driver import RunReport
+from grok_sweeps.cluster.driver import RunReport, _Driver
 from grok_sweeps.cluster.jobs.submit import _driver_elsewhere
 from grok_sweeps.errors import ClusterError, StoreError
-from grok_sweeps.plan import Plan, make_plan
+from grok_sweeps.plan import make_plan
+from grok_sweeps.plan.finished_runs import FinishedRuns
 from grok_sweeps.progress import measure_progress
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
@@ -50,12 +50,12 @@ def driven(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
     """The fences under which sweeps were driven, which takes no time and no Ray here."""
     fences: list[int | None] = []
 
-    def drive(store: SweepStore, text: str, plan: Plan, *_: Any, **__: Any) -> RunReport:
-        lease = read_lease(store)
+    def drive(driver: Any) -> RunReport:
+        lease = read_lease(driver._store)
         fences.append(lease.fence if lease and not lease.released else None)
-        return RunReport("finished", measure_progress(store.sweep, plan, {}, None), (), 1)
+        return RunReport("finished", measure_progress("made", FinishedRuns(driver._plan), None), (), 1)
 
-    monkeypatch.setattr(train, "run_sweep", drive)
+    monkeypatch.setattr(_Driver, "drive", drive)
     return fences
 
 
@@ -104,16 +104,16 @@ def test_a_driver_elsewhere_is_waited_for_and_followed(
 def test_who_has_lost_the_lease_says_who_has_it_also_where_ray_has_failed_meanwhile(
     sweep: SweepStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool
 ) -> None:
-    def loses(store: SweepStore, text: str, plan: Plan, *_: Any, lease: Lease) -> RunReport:
-        standing = read_lease(store)
-        while standing is None or not Lease(store, FAR, 7).begin(standing):
-            standing = read_lease(store)
-        assert lease.lost.wait(WAIT_S), "it finds out"
+    def loses(driver: Any) -> RunReport:
+        standing = read_lease(sweep)
+        while standing is None or not Lease(sweep, FAR, 7).begin(standing):
+            standing = read_lease(sweep)
+        assert driver._lease.lost.wait(WAIT_S), "it finds out"
         if fails:
             raise ClusterError("Ray does not start on this machine.")
-        return RunReport("interrupted", measure_progress(store.sweep, plan, {}, None), (), 1)
+        return RunReport("interrupted", measure_progress("made", FinishedRuns(driver._plan), None), (), 1)
 
-    monkeypatch.setattr(train, "run_sweep", loses)
+    monkeypatch.setattr(_Driver, "drive", loses)
     code, said = run(tmp_path)
     assert code == 1
     assert "error: sweep 'made': the lease was taken over by a driver" in said

@@ -16,10 +16,14 @@ from grok_sweeps.cluster.settings import Machine
 from grok_sweeps.cluster.views import PlainView, duration, panel, plain_line
 from grok_sweeps.config import RunConfig
 from grok_sweeps.errors import SpecError
+from grok_sweeps.plan.finished_runs import FinishedRuns
 from grok_sweeps.plan.plan import Plan
 from grok_sweeps.progress import measure_progress
+from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.rows import write_results
+from tests.results.results_rows import grokked
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -51,7 +55,7 @@ def text_of(renderable: Any) -> str:
 
 def test_the_panel_shows_stages_packs_outcomes_rate_grid_and_events(small_plan: SmallPlan) -> None:
     _, plan = small_plan(rho=[1.0, 1.1], tau=[1.0, 1.5])
-    text = text_of(panel(measure_progress("small", plan, rows(plan, 3), status(), NOW)))
+    text = text_of(panel(measure_progress("small", FinishedRuns(plan, rows(plan, 3)), status(), NOW)))
     for part in ("small · running", "3 of 8 runs", "3 grokked", "stage 0", "1 pending, 2 running", "400 run-steps/s"):
         assert part in text
     assert "12:00:00 stage 0" in text
@@ -62,7 +66,7 @@ def test_the_panel_shows_stages_packs_outcomes_rate_grid_and_events(small_plan: 
 def test_a_lost_driver_is_said_and_what_to_do(small_plan: SmallPlan) -> None:
     _, plan = small_plan()
     old = status(heartbeat_at=(NOW - timedelta(minutes=5)).isoformat())
-    progress = measure_progress("small", plan, {}, old, NOW)
+    progress = measure_progress("small", FinishedRuns(plan), old, NOW)
     assert progress.state == "interrupted"
     assert progress.eta_s is None
     assert "last heard of 5 min 00 s ago; run the sweep again to go on" in text_of(panel(progress))
@@ -70,10 +74,12 @@ def test_a_lost_driver_is_said_and_what_to_do(small_plan: SmallPlan) -> None:
 
 def test_a_finished_sweep_that_has_lost_rows_is_not_called_finished(small_plan: SmallPlan) -> None:
     _, plan = small_plan(seeds=4)
-    progress = measure_progress("small", plan, rows(plan, 2), status(state="finished", steps_per_s=0.0), NOW)
+    progress = measure_progress(
+        "small", FinishedRuns(plan, rows(plan, 2)), status(state="finished", steps_per_s=0.0), NOW
+    )
     line = "small: interrupted, 2/4 runs, 2 grokked, the last driver had finished, but 2 runs have no row now; "
     assert plain_line(progress) == f"{line}resume trains them"
-    whole = measure_progress("small", plan, rows(plan, 4), status(state="finished", steps_per_s=0.0), NOW)
+    whole = measure_progress("small", FinishedRuns(plan, rows(plan, 4)), status(state="finished", steps_per_s=0.0), NOW)
     assert plain_line(whole) == "small: finished, 4/4 runs, 4 grokked"
 
 
@@ -82,13 +88,15 @@ def test_a_driver_that_finishes_while_its_sweep_is_read_is_not_called_interrupte
 ) -> None:
     plan = sweep_store.load_plan()
     assert plan is not None
-    ended = rows(plan, len(plan.runs))
     reader = Reader(sweep_store)
+    refresh = reader._log.refresh
     sweep_store.put_status(status(heartbeat_at=datetime.now(UTC).isoformat()))
 
     def driver_ends() -> None:  # while its rows are read
-        monkeypatch.setattr(reader._log, "rows", ended)
+        ended = [grokked(run.run_id, 500) for run in plan.runs]
+        write_results(sweep_store, "pack", "a1", 1, ended, [CURVES_SCHEMA.empty_table()])
         sweep_store.put_status(status(state="finished"))
+        refresh()
 
     monkeypatch.setattr(reader._log, "refresh", driver_ends)
     assert reader.read().state == "finished"
@@ -96,7 +104,7 @@ def test_a_driver_that_finishes_while_its_sweep_is_read_is_not_called_interrupte
 
 def test_the_plain_line_and_durations(small_plan: SmallPlan) -> None:
     _, plan = small_plan()
-    line = plain_line(measure_progress("small", plan, rows(plan, 1), status(), NOW))
+    line = plain_line(measure_progress("small", FinishedRuns(plan, rows(plan, 1)), status(), NOW))
     assert line.startswith("small: running, 1/2 runs, 1 grokked, 400 run-steps/s, ")
     assert [duration(s) for s in (None, 0.4, 61, 7322)] == ["—", "0 s", "1 min 01 s", "2 h 02 min"]
 

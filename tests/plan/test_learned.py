@@ -14,7 +14,8 @@ import pytest
 from grok_sweeps.config import RunConfig
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.plan.estimate import expected_steps, ln_delay
-from grok_sweeps.plan.forecast import Forecast, Outlook
+from grok_sweeps.plan.finished_runs import FinishedRuns
+from grok_sweeps.plan.forecast import Outlook
 from grok_sweeps.plan.learned import CELL_SD, SEED_SD, DelayLaw, Seen
 from grok_sweeps.plan.plan import PlannedRun
 from grok_sweeps.spec import parse_spec
@@ -70,35 +71,39 @@ def truth(runs: Sequence[PlannedRun], law: Law) -> float:
     return sum(row["steps_run"] for row in trained(runs, law).values())
 
 
+def outlook_of(plan: Plan, rows: Rows | None = None) -> Outlook:
+    return FinishedRuns(plan, rows).outlook
+
+
 def off(outlook: Outlook, left: float) -> float:
     """The factor by which the steps to come are misjudged."""
     return math.exp(abs(math.log(outlook.steps_left / left)))
 
 
 def test_without_rows_the_forecast_is_the_rule(plan: Plan) -> None:
-    outlook = Forecast(plan).outlook({})
+    outlook = outlook_of(plan)
     assert outlook == Outlook(0, sum(expected_steps(run.config) for run in plan.runs), None)
 
 
 def test_a_single_run_moves_the_forecast_part_of_the_way(plan: Plan) -> None:
     runs = shuffled(plan)
-    outlook = Forecast(plan).outlook(trained(runs[:1], lambda c: ln_delay(c) + 0.3))
+    outlook = outlook_of(plan, trained(runs[:1], lambda c: ln_delay(c) + 0.3))
     rule = sum(expected_steps(run.config) for run in runs[1:])
     assert rule * 1.05 < outlook.steps_left < rule * math.exp(0.3)
 
 
 def test_the_more_cells_are_finished_the_better_the_rest_is_foreseen(plan: Plan) -> None:
-    runs, forecast = shuffled(plan), Forecast(plan)
-    misjudged = [off(forecast.outlook(trained(runs[:n], strange)), truth(runs[n:], strange)) for n in (0, 36, 144)]
+    runs = shuffled(plan)
+    misjudged = [off(outlook_of(plan, trained(runs[:n], strange)), truth(runs[n:], strange)) for n in (0, 36, 144)]
     assert misjudged[0] > 2.5
     assert misjudged[1] < 1.5
     assert misjudged[2] < 1.1
 
 
 def test_a_law_that_the_rule_fits_is_kept(plan: Plan) -> None:
-    runs, forecast = shuffled(plan), Forecast(plan)
+    runs = shuffled(plan)
     for n in (6, 60, 240):
-        assert off(forecast.outlook(trained(runs[:n], ln_delay)), truth(runs[n:], ln_delay)) < 1.15
+        assert off(outlook_of(plan, trained(runs[:n], ln_delay)), truth(runs[n:], ln_delay)) < 1.15
 
 
 def test_seeds_to_come_are_foreseen_from_the_seeds_of_their_cell(plan: Plan) -> None:
@@ -112,14 +117,14 @@ def test_seeds_to_come_are_foreseen_from_the_seeds_of_their_cell(plan: Plan) -> 
     before = [run for run in plan.runs if run.config.seed < last]
     (to_come,) = [run for run in plan.runs if run.config.seed == last and run.cell_id == odd]
     others = [run for run in plan.runs if run.config.seed == last and run.cell_id != odd]
-    outlook = Forecast(plan).outlook(trained([*before, *others], law))
+    outlook = outlook_of(plan, trained([*before, *others], law))
     assert off(outlook, math.exp(law(to_come.config))) < 1.25
 
 
 def test_the_accuracy_is_that_of_foresight_not_of_hindsight(plan: Plan) -> None:
-    runs, forecast = shuffled(plan), Forecast(plan)
-    first = forecast.outlook(trained(runs[:6], strange)).accuracy
-    late = forecast.outlook(trained(runs, strange)).accuracy
+    runs = shuffled(plan)
+    first = outlook_of(plan, trained(runs[:6], strange)).accuracy
+    late = outlook_of(plan, trained(runs, strange)).accuracy
     assert first is not None
     assert late is not None
     assert first.n_cells == 1
@@ -166,7 +171,7 @@ def test_diverged_and_failed_runs_teach_nothing(plan: Plan) -> None:
     rows = trained(plan.runs[:2], ln_delay)
     for row, outcome in zip(rows.values(), ("diverged", "failed"), strict=True):
         row.update(outcome=outcome, grokked_step=None, steps_run=10)
-    outlook = Forecast(plan).outlook(rows)
+    outlook = outlook_of(plan, rows)
     assert outlook == Outlook(10, sum(expected_steps(run.config) for run in plan.runs[2:]), None)
 
 
@@ -175,7 +180,7 @@ def test_forks_cost_their_steps_after_the_fork() -> None:
     plan = make_plan(parse_spec(text))
     forks = [run for run in plan.runs if run.config.arm == "fork"]
     row = {"outcome": "grokked", "grokked_step": 5000, "steps_run": 5000, "finished_at": NOON}
-    outlook = Forecast(plan).outlook({forks[0].run_id: row})
+    outlook = outlook_of(plan, {forks[0].run_id: row})
     assert outlook.steps_done == 4200
     parents = sum(expected_steps(run.config) for run in plan.runs if run.config.arm == "free")
     assert outlook.steps_left - parents == pytest.approx(4200, rel=0.3)

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from safetensors.numpy import save
 from store_rows import NOON, row_of, state_of
 
-from grok_sweeps.errors import CorruptObjectError, SweepConflictError, UnreadableObjectWarning
+import grok_sweeps.store.rows
+from grok_sweeps.errors import CorruptObjectError, StoreError, SweepConflictError, UnreadableObjectWarning
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore
 from grok_sweeps.store.checkpoints import keep_state, kept_state, kept_steps
-from grok_sweeps.store.rows import RowLog, delete_failed, write_results
+from grok_sweeps.store.rows import NewRows, RowLog, delete_failed, write_results
 from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.states import LaneState, encode_states
 from grok_sweeps.store.sweep import encode_plan
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 from grok_sweeps.store.todo import Todo
+from tests.counted_requests import CountedRequests
 
 
 def _put(sweep: SweepStore, pack: str, attempt: str, number: int, states: Sequence[LaneState]) -> str:
@@ -219,17 +222,66 @@ class TestCheckpoints:
 
 
 class TestRows:
-    def test_each_file_is_read_once(self, sweep: SweepStore) -> None:
-        log = RowLog(sweep)
+    def test_each_file_is_read_once_and_each_row_is_new_once_to_each_reader(self, sweep: SweepStore) -> None:
+        counted: Any = CountedRequests(sweep.objects)
+        log = RowLog(SweepStore(counted, sweep.sweep))
+        first, second = NewRows(log), NewRows(log)
         curves = [CURVES_SCHEMA.empty_table()]
         write_results(sweep, "pack", "a1", 1, [row_of("r2", finished_at=NOON), row_of("r1")], curves)
-        assert {r["run_id"] for r in log.refresh()} == {"r1", "r2"}
+        log.refresh()
+        assert set(first.take()) == {"r1", "r2"}
         write_results(sweep, "pack", "a1", 2, [row_of("r1"), row_of("r3")], curves)
-        assert [r["run_id"] for r in log.refresh()] == ["r3"]
-        before = log.rows
-        assert log.refresh() == []
-        assert log.rows is before, "no row is copied where none is new"
-        assert log.refresh() == []
+        log.refresh()
+        log.refresh()
+        assert set(first.take()) == {"r3"}, "r1 has the row that it had"
+        assert set(second.take()) == {"r1", "r2", "r3"}
+        assert first.take() == second.take() == {}
+        read = [name for request, name in counted.requests if request == "read"]
+        assert len(read) == len(set(read)) == 2
+
+    def test_a_row_that_takes_another_s_place_is_new_again(self, sweep: SweepStore) -> None:
+        log = RowLog(sweep)
+        new = NewRows(log)
+        for attempt, steps in (("a1", 100), ("a2", 300), ("a3", 200)):
+            rows = [row_of("r1", attempt=attempt, steps_run=steps)]
+            write_results(sweep, "pack", attempt, 1, rows, [CURVES_SCHEMA.empty_table()])
+            log.refresh()
+            assert {run_id: row["steps_run"] for run_id, row in new.take().items()} == (
+                {} if attempt == "a3" else {"r1": steps}
+            )
+
+    def test_rows_can_be_gone_through_and_looked_up_while_new_ones_come_in(self, sweep: SweepStore) -> None:
+        log = RowLog(sweep)
+        curves = [CURVES_SCHEMA.empty_table()]
+        write_results(sweep, "pack", "a1", 1, [row_of("r1"), row_of("r2")], curves)
+        log.refresh()
+        seen = []
+        for run_id, row in log.rows.items():
+            write_results(sweep, "pack", f"b{run_id}", 1, [row_of(f"new-{run_id}")], curves)
+            log.refresh()
+            assert log.rows[f"new-{run_id}"]["outcome"] == row["outcome"]
+            seen.append(run_id)
+        assert seen == ["r1", "r2"], "those of one moment"
+        assert set(log.rows) == {"r1", "r2", "new-r1", "new-r2"}
+
+    def test_rows_that_were_read_before_the_store_failed_are_not_read_again(
+        self, sweep: SweepStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in (1, 2):
+            write_results(sweep, "pack", "a1", number, [row_of(f"r{number}")], [CURVES_SCHEMA.empty_table()])
+        log = RowLog(sweep)
+
+        def fails_after_one(objects: ObjectStore, names: Sequence[str]) -> Iterator[bytes | None]:
+            yield objects.get(names[0])
+            raise StoreError("away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(grok_sweeps.store.rows, "get_each", fails_after_one)
+            with pytest.raises(StoreError, match="away"):
+                log.refresh()
+        assert len(log.rows) == log.n_files == 1
+        log.refresh()
+        assert set(log.rows) == {"r1", "r2"}
 
     def test_one_row_a_run_stays_the_longest_then_the_earliest(self, sweep: SweepStore) -> None:
         late = NOON + timedelta(hours=1)

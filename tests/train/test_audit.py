@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -49,11 +48,10 @@ def test_a_row_that_does_not_hold_is_found_with_both_values(
     true = rows(sweep_store)[config.run_id]["grokked_step"]
     refresh = RowLog.refresh
 
-    def tampered(log: RowLog) -> Any:
-        refreshed = refresh(log)
+    def tampered(log: RowLog) -> None:
+        refresh(log)
         if config.run_id in log.rows and log.rows[config.run_id]["attempt"] == "a":
             log.rows[config.run_id]["grokked_step"] = true + 25
-        return refreshed
 
     monkeypatch.setattr(RowLog, "refresh", tampered)
     found = audited(sweep_store, config.run_id)
@@ -68,10 +66,10 @@ def test_a_fork_whose_parents_state_is_lost_is_skipped_with_the_reason(
     complete(trainer([config], lanes=1))
     refresh = RowLog.refresh
 
-    def forked(log: RowLog) -> Any:
-        refreshed = refresh(log)
-        log.rows[config.run_id] |= {"fork_of": "0123456789abcdef", "fork_step": 50, "fork_cell": "0123456789abcdef"}
-        return refreshed
+    def forked(log: RowLog) -> None:
+        refresh(log)
+        fork = {"fork_of": "0123456789abcdef", "fork_step": 50, "fork_cell": "0123456789abcdef"}
+        log.rows[config.run_id].update(fork)
 
     monkeypatch.setattr(RowLog, "refresh", forked)
     found = audited(sweep_store, config.run_id)
