@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import LeaseLostError, StoreError
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.compact import compact
 from grok_sweeps.store.lease import Lease
@@ -34,7 +34,7 @@ class Compactor:
 
     def __init__(self, store: SweepStore, log: RowLog, say: Callable[[str], None], lease: Lease | None = None) -> None:
         self._store, self._log, self._say = store, log, say
-        self._check = lease.check if lease else lambda: None
+        self._lease = lease
         self._compacted_at = 0
         self._one_at_a_time = threading.Lock()
         self._ended = threading.Event()
@@ -50,7 +50,7 @@ class Compactor:
         self._thread.join()
 
     def compact(self) -> None:
-        """Put few files in the place of many; on failure the many remain valid."""
+        """Replace many files by few; on failure the many remain valid."""
         try:
             with self._one_at_a_time:
                 done = compact(self._store, self._check)
@@ -59,6 +59,13 @@ class Compactor:
             return
         if done.files_before:
             self._say(f"{done.files_before} files of rows and curves compacted into {done.files_after}")
+
+    def _check(self) -> None:
+        """Stop a compaction where another driver is at work, or this one ends."""
+        if self._ended.is_set():
+            raise LeaseLostError("the driver ends")
+        if self._lease is not None:
+            self._lease.check()
 
     def _loop(self) -> None:
         while not self._ended.wait(LOOK_EVERY_S):

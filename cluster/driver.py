@@ -12,10 +12,10 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from grok_sweeps.calibration import resolve_control
 from grok_sweeps.cluster.compactor import Compactor
@@ -36,6 +36,19 @@ from grok_sweeps.store import SweepStore
 from grok_sweeps.store.lease import Lease
 from grok_sweeps.store.rows import RowLog, delete_failed
 from grok_sweeps.train.failed import one_line
+
+
+class TakeLease(Protocol):
+    """Takes a sweep's lease for as long as a context lasts; None where it is driven without one."""
+
+    def __call__(self, *, stopped: Callable[[], bool]) -> AbstractContextManager[Lease | None]:
+        """Wait for it until a stop is asked for."""
+
+
+def unleased(*, stopped: Callable[[], bool]) -> AbstractContextManager[None]:  # noqa: ARG001
+    """No lease."""
+    return nullcontext()
+
 
 SHOW_CURSOR = "\x1b[?25h"
 
@@ -82,7 +95,7 @@ def run_sweep(
     view: View,
     options: DriveOptions | None = None,
     *,
-    lease: AbstractContextManager[Lease | None] | None = None,
+    lease: TakeLease = unleased,
     trainable: type | None = None,
 ) -> RunReport:
     """Complete the sweep `plan` in `store`; a finished one starts no trial.
@@ -95,7 +108,8 @@ def run_sweep(
         session: the Ray to train on; it is closed in the end.
         view: shows progress.
         options: what else is asked of the driver.
-        lease: takes the sweep's lease, see `driver_lease`; without one, nothing keeps a second driver off.
+        lease: takes the sweep's lease, unless a stop is asked for meanwhile; see `driver_lease`. Without it, nothing
+            keeps a second driver off.
         trainable: the Tune trainable of a pack, `PackTrial` unless given.
 
     Raises:
@@ -110,7 +124,7 @@ def run_sweep(
     hooks = open_hooks(execution)
     store.check_same(plan)  # the name may be another sweep's, whose lease is not touched then
     options = options or DriveOptions()
-    with StopOnSignal() as stopped, lease or nullcontext() as held, _told_if_lost(held):
+    with StopOnSignal() as stopped, lease(stopped=stopped.is_set) as held, _told_if_lost(held):
         store.create(spec_text, plan)
         return _Driver(store, plan, execution, session, view, options, hooks, stopped, held, trainable).drive()
 
@@ -163,7 +177,7 @@ class _Driver:
         try:
             remaining = Remaining(self._store, self._plan, self._monitor.log, self._options.extend_to)
             self._say_what_is_again(remaining, n_again)
-            remaining.delete_finished()
+            self._delete_finished(remaining)
             self._session.on_loss(self._end_without_ray)
             compactor = Compactor(self._store, self._monitor.log, self._journal.say, self._lease)
             with compactor, closing(self._session):
@@ -206,13 +220,23 @@ class _Driver:
             self._trials += runner.run_stage(stage)
             self._monitor.catch_up()
             remaining.refresh()
-            remaining.delete_finished()
+            self._delete_finished(remaining)
             stage = order.after(stage, remaining.runs(), gave_up=bool(self._stopped.is_set() or runner.errors))
         blocked = remaining.blocked()
         errors = [*runner.errors, *_blocked_errors(blocked, remaining.rows), *order.errors]
         if not blocked and not remaining.runs():
             return "finished", errors
         return ("interrupted" if self._stopped.is_set() else "failed"), errors
+
+    def _delete_finished(self, remaining: Remaining) -> None:
+        """Delete checkpoints that nothing will go on from, unless another driver is at work by now.
+
+        Raises:
+            LeaseLostError: one is.
+        """
+        if self._lease is not None:
+            self._lease.check()
+        remaining.delete_finished()
 
     def _finish(self, state: str, errors: Sequence[str]) -> Progress:
         """Write the last heartbeat and have the hooks end."""

@@ -131,7 +131,9 @@ def hand_over(
     def is_finished() -> bool:
         return unless_finished and reader.read().state == "finished"
 
-    done = submit_job(server, store, arguments, shipped(variables, is_job=True), is_finished, say)
+    done = submit_job(
+        server, store, arguments, shipped(variables, is_job=True), is_finished, say, waits=wait_for_driver_s > 0
+    )
     if done is None:
         say(f"{store.sweep} is finished: nothing was submitted")
         if failed := failed_runs(reader.read()):

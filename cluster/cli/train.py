@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -196,8 +197,13 @@ def _drive(store: SweepStore, spec: SweepSpec, text: str, planned: Plan, request
                 commit=request.git_sha or git_sha(),
                 driver=who,
             ),
-            lease=driver_lease(
-                store, who, no_lease=request.no_lease, wait_s=request.wait_for_driver_s, tell=view.event
+            lease=partial(
+                driver_lease,
+                store,
+                who,
+                no_lease=request.no_lease,
+                wait_s=request.wait_for_driver_s,
+                tell=view.event,
             ),
         )
     _conclude(store.sweep, report, time.monotonic() - began)

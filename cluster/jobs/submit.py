@@ -62,6 +62,8 @@ def submit(
     runtime_env: Mapping[str, Any],
     is_finished: Callable[[], bool],
     tell: Callable[[str], None] = lambda _: None,
+    *,
+    waits: bool = False,
 ) -> Submission | None:
     """Start the driver of a sweep that is in the store, or join the one that is at work; None where none is needed.
 
@@ -72,6 +74,7 @@ def submit(
         runtime_env: see `shipping`.
         is_finished: reads from the store whether nothing is left to do.
         tell: is told what takes time.
+        waits: have the job wait for a driver elsewhere, instead of joining that one.
 
     Raises:
         ClusterError: the cluster refuses the job, or the driver its cluster.
@@ -84,7 +87,7 @@ def submit(
         if live is not None:
             said = f"job {live.submission_id} is {live.state}"
             return Submission(live.submission_id, joined=True, said=said, options=_options(live.entrypoint))
-        elsewhere = None if _ended_here(server, store) else _driver_elsewhere(store, tell)
+        elsewhere = None if waits or _ended_here(server, store) else _driver_elsewhere(store, tell)
         if elsewhere is not None:
             return Submission("", joined=True, said=elsewhere)
         if is_finished():
@@ -169,16 +172,19 @@ def _ended_here(server: JobsServer, store: SweepStore) -> bool:
 def _driver_elsewhere(store: SweepStore, tell: Callable[[str], None]) -> str | None:
     """The driver that is at work on the sweep, on another cluster or machine, in words; None without one.
 
-    Of a sweep that was never driven under a lease the heartbeat is watched: it may be the last of a driver that has
+    Of a driver without a lease the heartbeat is watched: it may be the last of a driver that has
     just died with its cluster, and the clocks of two machines differ. So a next one is waited for, unless this one is
     old by any clock.
     """
-    if read_lease(store) is not None:
+    for _ in range(_TRIES if read_lease(store) is not None else 0):
         holder = live_holder(store, tell)
-        return None if holder is None else f"{holder.who} is at work on it"
+        if holder is None:
+            break
+        if "command" not in holder.driver:  # `gc` holds it for a moment
+            return f"{holder.who} is at work on it"
     status = store.load_status()
     age = heartbeat_age_s(status)
-    if status is None or status["state"] != "running" or age is None or age > OLD_S:
+    if status is None or status["state"] != "running" or age is None or age > OLD_S or status.get("fence") is not None:
         return None
     tell(f"a driver was at work on {(status.get('driver') or {}).get('host')}; looking whether it still is")
     until = time.monotonic() + STALE_S

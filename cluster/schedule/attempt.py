@@ -19,6 +19,7 @@ class Queued:
         suspect: it is part of a pack that raised as often as is allowed.
         failed_on: the nodes of these attempts.
         goes_anywhere: it has waited for other nodes in vain.
+        halved_from: the id of the pack that it is part of, if any.
     """
 
     pack: Pack
@@ -27,6 +28,7 @@ class Queued:
     suspect: bool = False
     failed_on: frozenset[str] = frozenset()
     goes_anywhere: bool = False
+    halved_from: str | None = None
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ waits again, and what counts is failures in a row without progress. Progress is 
 - A pack that has used up its tries by losing workers is halved too, so that a run that kills its worker is found. Alone
   it is given up without a row, since nothing shows that the run is to blame.
 - A pack that has failed without progress avoids that node, if another has room. After `WAIT_FOR_OTHER_NODES_S` without
-  a worker it may go anywhere. A node where `FAILURES_OF_A_NODE` attempts in a row failed so is avoided by all packs.
+  a worker it may go anywhere. A node where `FAILURES_OF_A_NODE` packs in a row failed so is avoided by all packs.
 - A pack that **stalls** (no step for `stall_after_s`) loses its worker and avoids that node. A worker that starts has a
   limit of its own, `START_S`, which doubles with each failure.
 - A pack that was **handed back**, since its node is about to go, has not failed. Nor has one whose worker died before
@@ -47,6 +47,7 @@ from grok_sweeps.cluster.schedule.events import (
     TrialWanted,
     WorkerReady,
 )
+from grok_sweeps.cluster.stopping import STATES_WAIT_S
 from grok_sweeps.plan.packs import Pack, pack_of
 from grok_sweeps.plan.plan import PlannedRun
 
@@ -55,11 +56,12 @@ FAILED_STARTS = 2
 FAILURES_OF_A_NODE = 3
 START_S = 120.0
 """Time from a worker's first sign to its first step, at least."""
+MOST_DOUBLINGS = 6
 WAIT_FOR_OTHER_NODES_S = 60.0
-STATES_WAIT_S = 90.0
-"""Longest wait at a stop for the states of attempts at work."""
 NOTHING_BEGINS_S = 30.0
 """Packs wait for a worker for so long, while none trains, until that is said."""
+DEAF_S = 5.0
+"""A longer time between two steps, in which the driver was stopped or waited for the store, counts for no attempt."""
 CHECK_EVERY_S = 0.25
 """Time between two looks at the clocks of all attempts."""
 
@@ -96,13 +98,16 @@ class Schedule:
         self._stop_by: float | None = None
         self._waits_for: frozenset[int] = frozenset()
         self._fruitless = 0
-        self._fruitless_on: Counter[str] = Counter()
+        self._failed_on: dict[str, set[str]] = {}
+        """The packs, before they were halved, that failed in a row on each node."""
         self._failed_starts = 0
         self._a_worker_came_up = False
         self._idle_since: float | None = None
         self._checked_at = float("-inf")
         self._losses: Counter[str] = Counter()
         self._now = 0.0
+        self._last_step: float | None = None
+        self._deaf_s = 0.0
         self._actions: list[Action] = []
         self.packs = {"pending": len(packs), "running": 0, "done": 0, "failed": 0}
         """How many packs there are of each kind."""
@@ -115,11 +120,14 @@ class Schedule:
 
     def step(self, events: Iterable[Event], now: float) -> list[Action]:
         """Take in what has happened by `now`, in monotonic seconds; return what is to be done, in order."""
-        self._now, self._actions = now, []
+        if self._last_step is not None and now - self._last_step > DEAF_S:
+            self._deaf_s += now - self._last_step
+        self._last_step = now
+        self._now, self._actions = now - self._deaf_s, []
         for event in events:
             self._take_in(event)
-        if now - self._checked_at >= CHECK_EVERY_S:
-            self._checked_at = now
+        if self._now - self._checked_at >= CHECK_EVERY_S:
+            self._checked_at = self._now
             self._end_stalled()
             self._release_waiting()
             self._say_if_nothing_begins()
@@ -132,7 +140,7 @@ class Schedule:
     def is_over(self, now: float) -> bool:
         """Whether nothing is left to wait for."""
         if self._stop_by is not None:
-            return now >= self._stop_by or self._waits_for.isdisjoint(self._attempts)
+            return now - self._deaf_s >= self._stop_by or self._waits_for.isdisjoint(self._attempts)
         return self.wants_no_more() and not self.packs["running"]
 
     def is_silent(self, number: int) -> bool:
@@ -168,7 +176,7 @@ class Schedule:
             return
         queued = self._queue.popleft()
         is_last = len(queued.pack.runs) == 1 and queued.raised >= self._raises_allowed(queued)
-        avoid = queued.failed_on | {node for node, n in self._fruitless_on.items() if n >= FAILURES_OF_A_NODE}
+        avoid = queued.failed_on | {node for node, packs in self._failed_on.items() if len(packs) >= FAILURES_OF_A_NODE}
         if queued.goes_anywhere or not self.room.beside(avoid):
             avoid = frozenset()
         avoid |= self.room.unusable
@@ -197,7 +205,9 @@ class Schedule:
         if number in self._given_up_waiting:
             self._do(EndWorker(number))
             return
-        attempt = self._attempts[number]
+        attempt = self._attempts.get(number)
+        if attempt is None or attempt.ready_at is not None:
+            return
         attempt.ready_at = self._now
         self._a_worker_came_up = True
         self._failed_starts = 0
@@ -225,7 +235,7 @@ class Schedule:
 
     def _made_progress(self, node: str | None) -> None:
         self._fruitless = self._failed_starts = 0
-        self._fruitless_on.pop(node or "", None)
+        self._failed_on.pop(node or "", None)
 
     def _ended(self, number: int, *, stopped: bool) -> None:
         attempt = self._over(number)
@@ -312,7 +322,7 @@ class Schedule:
         self._fruitless += 1
         if node is None:
             return queued
-        self._fruitless_on[node] += 1
+        self._failed_on.setdefault(node, set()).add(queued.halved_from or queued.pack.pack_id)
         return replace(queued, failed_on=queued.failed_on | {node})
 
     def _what_next(self, queued: Queued, left: frozenset[str] | None, why: str, *, enough: bool) -> str:
@@ -334,7 +344,8 @@ class Schedule:
             middle = len(runs) // 2
             for half in (runs[middle:], runs[:middle]):
                 pack = pack_of(half, queued.pack.lanes)
-                self._requeue(Queued(pack, suspect=queued.suspect, failed_on=queued.failed_on))
+                whole = queued.halved_from or queued.pack.pack_id
+                self._requeue(Queued(pack, suspect=queued.suspect, failed_on=queued.failed_on, halved_from=whole))
             return "; its halves are tried by themselves"
         if len(runs) == 1 < len(queued.pack.runs):
             queued = replace(queued, pack=pack_of(runs, queued.pack.lanes))
@@ -346,7 +357,7 @@ class Schedule:
         if not self._a_worker_came_up and self._failed_starts >= FAILED_STARTS * self._workers:
             return f"no worker comes up, {self._failed_starts} were tried; {why}"
         if self._fruitless >= HOPELESS * self._workers * (self._limits.max_failures + 1):
-            return f"no pack got on in {self._fruitless} attempts in a row, the last because {why}"
+            return f"no pack made progress in {self._fruitless} attempts in a row, the last because {why}"
         return None
 
     @property
@@ -379,7 +390,7 @@ class Schedule:
             since, what = attempt.stepped_at, "step"
             if since is None:
                 since, what = attempt.ready_at, "first step"
-                limit = max(START_S, limit) * 2**attempt.queued.lost
+                limit = max(START_S, limit) * 2 ** min(attempt.queued.lost, MOST_DOUBLINGS)
             if self._now - max(since, attempt.ended_at or since) > limit:
                 attempt.ended_for, attempt.ended_at = f"no {what} in {limit:g} s", self._now
                 self._do(EndWorker(attempt.number))

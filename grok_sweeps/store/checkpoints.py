@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -69,8 +69,9 @@ class StateReader:
         """Read the states of these runs now, at once where the store is across a network."""
         keys = list(keys)
         while names := list(dict.fromkeys(self._candidates[k][0].object_name for k in keys if k in self._candidates)):
-            for name, found in zip(names, for_each(self._objects, self._read_object, names), strict=True):
-                self._sort(name, found)
+            asked = {name: tuple(self._sharing[name]) for name in names}  # before an answer adds to them
+            for name, found in zip(names, self._read_objects(asked), strict=True):
+                self._sort(name, asked[name], found)
 
     def take(self, key: str) -> LaneState | None:
         """A run's state, which the reader then forgets; None where no candidate is whole."""
@@ -82,18 +83,23 @@ class StateReader:
             self._candidates[key] = list(refs)
             self._sharing.setdefault(refs[0].object_name, []).append(key)
 
-    def _read_object(self, name: str) -> Found | CorruptObjectError | None:
-        """What runs want of an object; why it cannot be read, or None where it is gone."""
-        refs = [self._candidates[key][0] for key in self._sharing[name]]
+    def _read_objects(self, asked: Mapping[str, Sequence[str]]) -> Iterator[Found | CorruptObjectError | None]:
+        """What each object holds of the runs asked for, by its name, in their order."""
+        return for_each(self._objects, lambda name: self._read_object(name, asked[name]), list(asked))
+
+    def _read_object(self, name: str, keys: Sequence[str]) -> Found | CorruptObjectError | None:
+        """What these runs want of an object; why it cannot be read, or None where it is gone."""
+        refs = [self._candidates[key][0] for key in keys]
         steps = {ref.run_id: ref.step for ref in refs}
         try:
             return _read(self._objects, name, steps, whole=2 * len(steps) >= refs[0].lanes)
         except CorruptObjectError as error:
             return error
 
-    def _sort(self, name: str, found: Found | CorruptObjectError | None) -> None:
-        """Keep the states that were found; the other runs have their next candidates."""
-        keys = self._sharing.pop(name)
+    def _sort(self, name: str, keys: Sequence[str], found: Found | CorruptObjectError | None) -> None:
+        """Keep the states that were found; the other runs that asked have their next candidates."""
+        if later := [key for key in self._sharing.pop(name) if key not in keys]:
+            self._sharing[name] = later
         if isinstance(found, CorruptObjectError):
             found = [found]
         replaced = self._look_again(name) if found is None else {}

@@ -40,6 +40,12 @@ HELD_SHARE = 0.8
 Clock = Callable[[], float]
 
 
+def since_boot() -> float:
+    """Seconds since this machine was started, those in which it slept included, where it can tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.clock_gettime(clock)
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseState:
     """A lease as it stands in the store; `holder` is a random name, `driver` and `process` say who that is."""
@@ -107,7 +113,7 @@ def check_fence(store: SweepStore, fence: int | None) -> None:
 class Lease:
     """This process's lease, or what has become of it. Safe between threads."""
 
-    def __init__(self, store: SweepStore, driver: Mapping[str, Any], fence: int, clock: Clock = time.monotonic) -> None:
+    def __init__(self, store: SweepStore, driver: Mapping[str, Any], fence: int, clock: Clock = since_boot) -> None:
         self.fence = fence
         self.lost = threading.Event()
         """Set for good once another holder was seen."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from grok_sweeps.errors import LeaseHeldError, NoConditionalWritesError
 from grok_sweeps.process import has_ended
-from grok_sweeps.store.lease import Clock, Lease, LeaseState, read_lease
+from grok_sweeps.store.lease import Clock, Lease, LeaseState, read_lease, since_boot
 from grok_sweeps.store.probe import probe_conditional_writes
 from grok_sweeps.store.sweep import SweepStore
 
@@ -17,11 +17,16 @@ LOOK_EVERY_S = 1.0
 
 
 class Candidate:
-    """One who wants the lease, and watches the one that stands: `standing`, seen to be renewed `renewals` times."""
+    """A process that waits for the lease and watches the one that stands.
 
-    def __init__(self, store: SweepStore, driver: Mapping[str, Any], clock: Clock = time.monotonic) -> None:
-        self._store, self._driver, self._clock = store, driver, clock
-        self._unchanged_since = clock()
+    `standing` is that lease, `renewals` how often it was seen to be renewed.
+    """
+
+    def __init__(self, store: SweepStore, driver: Mapping[str, Any], clock: Clock | None = None) -> None:
+        self._store, self._driver = store, driver
+        # Who watches does not count time in which this machine slept; who holds a lease does.
+        self._clock, self._holder_clock = clock or time.monotonic, clock or since_boot
+        self._unchanged_since = self._clock()
         self.standing: LeaseState | None = None
         self.renewals = 0
 
@@ -31,7 +36,7 @@ class Candidate:
             return None
         standing = self.standing
         last = standing.fence if standing else self._fence_of_deleted()
-        lease = Lease(self._store, self._driver, last + 1, self._clock)
+        lease = Lease(self._store, self._driver, last + 1, self._holder_clock)
         return lease if lease.begin(standing) else None
 
     def _fence_of_deleted(self) -> int:
@@ -60,7 +65,7 @@ def take_lease(
     wait_s: float = 0.0,
     tell: Callable[[str], None] = lambda _: None,
     stopped: Callable[[], bool] = lambda: False,
-    clock: Clock = time.monotonic,
+    clock: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Lease:
     """Take the sweep's lease, which takes up to `LEASE_S` where its last holder has died elsewhere.
@@ -78,7 +83,9 @@ def take_lease(
         LeaseHeldError: another driver holds it, and renews it.
         NewerSchemaError: a later version drives this store.
     """
-    candidate, began, told, seen = Candidate(store, driver, clock), clock(), False, 0
+    candidate, told, seen = Candidate(store, driver, clock), False, 0
+    clock = clock or time.monotonic
+    began = clock()
     while (lease := candidate.attempt()) is None:
         standing = candidate.standing
         if standing is not None and not told:
@@ -98,7 +105,7 @@ def take_lease(
 def live_holder(
     store: SweepStore,
     tell: Callable[[str], None] = lambda _: None,
-    clock: Clock = time.monotonic,
+    clock: Clock | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> LeaseState | None:
     """Who holds the lease and renews it, or None where nobody does; it is not taken."""

@@ -8,8 +8,8 @@ plain script.
 What can go wrong: a kill at any point. Rows are written before the checkpoint that no longer holds their lanes, and the
 older checkpoint is deleted last, so what is lost is at most the steps since the last checkpoint. Everything is written
 by a thread of its own in that order, from copies on the host, while the lanes train on. Another driver that takes over
-the sweep: before each write the worker looks whether its fence still stands (`store/lease.py`). And a GPU that has too
-little memory: the pack goes on with half the lanes, from the newest states that it has written.
+the sweep: before each write, and every `LEASE_S`, the worker looks whether its fence still stands (`store/lease.py`).
+And a GPU that has too little memory: the pack goes on with half the lanes, from the newest states that it has written.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import torch
 from grok_sweeps.errors import LostParentError
 from grok_sweeps.plan.kept import keeps_state
 from grok_sweeps.store.checkpoints import StateRef, keep_state
-from grok_sweeps.store.lease import check_fence
+from grok_sweeps.store.lease import LEASE_S, check_fence
 from grok_sweeps.store.rows import write_results
 from grok_sweeps.store.states import LaneState, encode_states
 from grok_sweeps.store.sweep import SweepStore
@@ -150,6 +150,7 @@ class PackTrainer:
         if self.meter is None and self.engine.device.type == "cuda":
             self.meter = CudaMeter(self.engine.device)
         self._writer = Writer()
+        self._asked_for_fence = self.clock()
         self._width = min(self.work.lanes, len(self.work.runs))
         self._say_why()
         self._begin(self.work.runs)
@@ -222,6 +223,9 @@ class PackTrainer:
                 self._halve()
             if self.clock() - self._last_checkpoint >= self.work.checkpoint_every_s:
                 self._checkpoint()
+            if self.fence is not None and self.clock() - self._asked_for_fence >= LEASE_S:
+                self._asked_for_fence = self.clock()
+                self._writer.submit(partial(check_fence, self.store, self.fence))
         elapsed = max(self.clock() - began, 1e-9)
         stopped = stopped or stop()
         self._write_ended()

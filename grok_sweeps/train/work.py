@@ -26,7 +26,7 @@ from grok_sweeps.store.todo import Rows, horizon, settled
 class RunWork:
     """One run as the worker needs it: what it refers to resolved, its parent named.
 
-    It goes on from the first whole one of `states`, newest first, and without any starts afresh. `extends_step` is the
+    It goes on from the first whole one of `states`, the best first; without any it starts afresh. `extends_step` is the
     step of the row that a longer budget goes on from.
     """
 

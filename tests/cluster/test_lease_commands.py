@@ -17,6 +17,7 @@ import pytest
 from cluster_processes import WAIT_S, here, wait_until
 
 from grok_sweeps.cluster.driver import RunReport, _Driver
+from grok_sweeps.cluster.jobs import submit as submit_module
 from grok_sweeps.cluster.jobs.submit import _driver_elsewhere
 from grok_sweeps.errors import ClusterError, StoreError
 from grok_sweeps.plan import make_plan
@@ -232,3 +233,23 @@ def test_cancel_reaches_a_driver_without_a_lease_by_its_heartbeat(sweep: SweepSt
     assert sweep.asked_to_stop("d") is not None
     assert done.returncode == 1
     assert "by a driver without a lease" in done.stderr
+
+
+def test_a_submission_joins_no_command_that_holds_the_lease_for_a_moment(
+    sweep: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with driver_lease(sweep, {"host": "head", "command": "gc --delete"}):
+        assert _driver_elsewhere(sweep, lambda _: None) is None
+    beat = {"sweep": "made", "state": "running", "heartbeat_at": datetime.now(UTC).isoformat(), "driver": {"id": "d"}}
+    sweep.put_status({**beat, "fence": 1})
+    assert _driver_elsewhere(sweep, lambda _: None) is None, "its lease was given back"
+    monkeypatch.setattr(submit_module, "STALE_S", 2.0)
+    monkeypatch.setattr(submit_module, "HEARTBEAT_S", 0.1)
+    sweep.put_status({**beat, "fence": None})
+
+    def beats() -> None:
+        sweep.put_status({**beat, "fence": None, "heartbeat_at": datetime.now(UTC).isoformat()})
+
+    told: list[str] = []
+    assert _driver_elsewhere(sweep, lambda text: (told.append(text), beats())[0]) is not None, "it has no lease"
+    assert len(told) == 1

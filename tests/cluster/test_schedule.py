@@ -78,10 +78,19 @@ class Driven:
 
     def tell(self, *events: Event, after: float = 0.0) -> list[Action]:
         """Tell what has happened `after` seconds; what was said is kept."""
-        self.now += after
-        actions = self.schedule.step(events, self.now)
+        actions = self.wait(after)
+        actions += self.schedule.step(events, self.now)
         self.said += [action.text for action in actions if isinstance(action, Say)]
         return [action for action in actions if not isinstance(action, Say)]
+
+    def wait(self, seconds: float) -> list[Action]:
+        """Time passes, in which the driver listens."""
+        actions: list[Action] = []
+        for _ in range(int(seconds)):
+            self.now += 1.0
+            actions += self.schedule.step((), self.now)
+        self.now += seconds % 1
+        return actions
 
     def take(self, *, ready: bool = True) -> Start | None:
         """The next attempt; its worker comes up at once unless told otherwise."""
@@ -275,7 +284,7 @@ def test_where_nothing_makes_progress_everything_is_given_up_in_the_end() -> Non
     workers = Workers(Driven(32, 32, max_failures=1, room=room_of(2)), lambda todo: ("raised", [])).work()
     assert workers.attempts == HOPELESS * 2 * 2
     (why,) = workers.driven.schedule.given_up
-    assert why.startswith(f"no pack got on in {HOPELESS * 4} attempts in a row, the last because")
+    assert why.startswith(f"no pack made progress in {HOPELESS * 4} attempts in a row, the last because")
 
 
 def test_a_pack_that_failed_after_its_last_row_is_done() -> None:
@@ -310,8 +319,8 @@ def test_no_pack_goes_to_a_node_that_cannot_train() -> None:
 def test_a_node_where_nothing_makes_progress_is_avoided_by_all_packs_until_one_does() -> None:
     for good in (False, True):
         driven = Driven(*[1] * (FAILURES_OF_A_NODE + 2))
-        for k in range(FAILURES_OF_A_NODE):
-            driven.lose(driven.took(), progressed=good and k == 1, node="doubtful")
+        for k, start in enumerate([driven.took() for _ in range(FAILURES_OF_A_NODE)]):
+            driven.lose(start, progressed=good and k == 1, node="doubtful")
         last = [driven.took() for _ in range(FAILURES_OF_A_NODE + 2)][-1]
         assert last.avoid == (frozenset() if good else {"doubtful"})
 
@@ -417,7 +426,37 @@ def test_a_worker_that_starts_has_a_limit_of_its_own_that_grows_with_tries() -> 
 def test_a_pack_that_waits_for_a_worker_does_not_stall() -> None:
     driven = Driven(2)
     driven.took(ready=False)
-    assert driven.tell(after=1e6) == []
+    assert driven.tell(after=1e4) == []
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_time_in_which_the_driver_hears_nothing_counts_for_no_attempt(*, starts: bool) -> None:
+    driven = Driven(1, 1, 1, room=room_of(3))
+    attempts = [driven.took() for _ in range(3)]
+    if not starts:
+        for start in attempts:
+            driven.tell(Reported(start.attempt, "a", 1))
+    driven.now += 1e6  # it was stopped, or waited for the store
+    assert driven.tell(Failed(attempts[0].attempt, ALL)) == []
+    assert driven.wait(5.0) == []
+    limit = START_S if starts else STALL_S
+    assert driven.wait(limit) == [EndWorker(start.attempt) for start in attempts[1:]]
+
+
+def test_a_node_is_not_blamed_for_one_pack_however_often_it_fails_there() -> None:
+    driven = Driven(8, 1, max_failures=0, room=room_of(2, packs_on={"a": 1}))
+    for _ in range(2 * FAILURES_OF_A_NODE):
+        driven.lose(driven.took(), node="a")
+    driven.tell(RoomChanged(room_of(2, packs_on={"a": 1, "b": 1})))
+    fresh = [start for start in (driven.take() for _ in range(20)) if start and start.pack.runs == packs(8, 1)[1]]
+    assert [start.avoid for start in fresh] == [frozenset()]
+
+
+def test_a_worker_that_is_told_twice_or_too_late_changes_nothing() -> None:
+    driven = Driven(1, 1)
+    start = driven.took()
+    assert driven.tell(WorkerReady(start.attempt), Ended(start.attempt), WorkerReady(start.attempt)) == []
+    assert driven.schedule.packs == {"pending": 1, "running": 0, "done": 1, "failed": 0}
 
 
 def test_that_nothing_begins_is_said_now_and_then() -> None:

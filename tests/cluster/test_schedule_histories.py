@@ -187,8 +187,14 @@ class Histories(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.1, 1.0, STALL_S + 1, WAIT_FOR_OTHER_NODES_S + 1, START_S + 1]))
     def time_passes(self, seconds: float) -> None:
+        for _ in range(int(seconds)):
+            self.now += 1.0
+            self.tell()
+
+    @rule(seconds=st.sampled_from([STALL_S + 1, 1e6]))
+    def the_driver_is_stopped_for_a_while(self, seconds: float) -> None:
         self.now += seconds
-        self.tell()
+        assert not any(isinstance(action, EndWorker) for action in self.tell()), "no pack is blamed for that"
 
     @rule(workers=st.integers(0, 4))
     def nodes_come_and_go(self, workers: int) -> None:
@@ -227,7 +233,7 @@ class Histories(RuleBasedStateMachine):
             return
         self.tell(RoomChanged(self.room(2)))
         if self.stopped:
-            self.now += STATES_WAIT_S
+            self.time_passes(STATES_WAIT_S)
             assert self.schedule.is_over(self.now)
             self.ray_wants_a_trial()
             return

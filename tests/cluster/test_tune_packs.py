@@ -136,8 +136,9 @@ def test_what_a_worker_says_of_its_failure_is_told(key: str, says: str, driven: 
 def test_a_stalled_trial_s_worker_is_killed_and_its_node_avoided(driven: Driven) -> None:
     trial = driven.trial()
     driven.packs.reported(trial, {**REPORT, "node": None})
-    driven.now = 11.0
-    driven.packs.look_around()
+    for _ in range(11):
+        driven.now += 1.0
+        driven.packs.look_around()
     assert driven.killed == [trial.actor]
     driven.packs.failed(trial)
     again = driven.packs.next_trial()

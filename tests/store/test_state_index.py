@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 from store_rows import state_of
 
-from grok_sweeps.errors import UnreadableObjectWarning
+from grok_sweeps.errors import CorruptObjectError, UnreadableObjectWarning
 from grok_sweeps.plan import make_plan
 from grok_sweeps.spec import parse_spec
-from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.checkpoints import keep_state
+from grok_sweeps.store import ObjectStore, SweepStore, open_objects
+from grok_sweeps.store.checkpoints import StateReader, StateRef, keep_state
 from grok_sweeps.store.state_index import MOST_CANDIDATES, StateIndex
 from grok_sweeps.store.states import LaneState, encode_states
 from tests.counted_requests import CountedRequests
@@ -113,3 +114,42 @@ def test_what_is_deleted_is_no_candidate_any_more(sweep: SweepStore) -> None:
     index.delete_finished({"r1": 50, "r2": 60})
     assert steps(index, "r1") == []
     assert not list(sweep.objects.list(sweep.layout.checkpoints))
+
+
+def test_a_damaged_state_s_successor_is_read_though_its_object_was_read_meanwhile_for_another_run(
+    sweep: SweepStore,
+) -> None:
+    damaged = put(sweep, "pack", "a", state_of("r1", 50))
+    sweep.objects.put(damaged, b"damaged")
+    both = put(sweep, "pack", "b", state_of("r1", 25), state_of("r2", 25))
+    read = threading.Event()
+
+    class Across(CountedRequests):
+        """The damaged object's answer comes after the other's."""
+
+        def open(self, name: str) -> BinaryIO | None:
+            if name == damaged:
+                assert read.wait(60)
+            file = super().open(name)
+            if name == both:
+                read.set()
+            return file
+
+        def get(self, name: str) -> bytes | None:
+            if name == damaged:
+                assert read.wait(60)
+            data = super().get(name)
+            if name == both:
+                read.set()
+            return data
+
+    candidates = {
+        "r1": [StateRef("r1", 50, damaged), StateRef("r1", 25, both, 2)],
+        "r2": [StateRef("r2", 25, both, 2)],
+    }
+    skipped: list[CorruptObjectError] = []
+    reader = StateReader(cast(ObjectStore, Across(sweep.objects, parallel=16)), candidates, {}, skipped.append)
+    reader.read(["r1", "r2"])
+    found = {run_id: reader.take(run_id) for run_id in ("r1", "r2")}
+    assert {run_id: state and state.step for run_id, state in found.items()} == {"r1": 25, "r2": 25}
+    assert len(skipped) == 1
