@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +13,11 @@ from packs import a_little, complete, rows
 
 import grok_sweeps.train.pack
 from grok_sweeps.config import RunConfig
-from grok_sweeps.errors import StoreError
+from grok_sweeps.errors import LeaseLostError, StoreError
 from grok_sweeps.results import Store
 from grok_sweeps.schema import READING_NAMES
 from grok_sweeps.store import SweepStore
+from grok_sweeps.store.lease import LEASE_S, Lease, read_lease
 from grok_sweeps.store.tables import FENCE_KEY, decode_table
 from grok_sweeps.store.take_lease import take_lease
 from grok_sweeps.train.pack import PackTrainer
@@ -162,6 +164,25 @@ def test_rows_and_states_tell_the_fence_they_were_written_under(
         assert data is not None
         assert pq.read_metadata(pa.BufferReader(data)).metadata[FENCE_KEY] == b"%d" % fence
         assert FENCE_KEY not in (decode_table(data, info.name).schema.metadata or {})
+
+
+def test_a_pack_that_writes_nothing_finds_out_all_the_same_that_its_driver_was_replaced(
+    small_config: Make, trainer: Trainer, sweep_store: SweepStore
+) -> None:
+    lease = take_lease(sweep_store, {"host": "here"})
+    ticks = count(step=LEASE_S / 3)
+    run = small_config(0, max_steps=10_000, stop="budget")
+    pack = trainer([run], lanes=1, fence=lease.fence, clock=lambda: next(ticks))
+
+    def go_on() -> None:
+        pack.advance(10 * LEASE_S)
+        pack.finish_writes()
+
+    go_on()
+    assert Lease(sweep_store, {"host": "there"}, lease.fence + 1).begin(read_lease(sweep_store))
+    with pytest.raises(LeaseLostError):
+        go_on()
+    assert not list(sweep_store.objects.list(sweep_store.layout.checkpoints))
 
 
 def test_a_stop_request_writes_the_states_before_the_call_returns(
