@@ -1,4 +1,4 @@
-"""Ray Tune as the hands of a `Schedule`: its callbacks become events, the schedule's actions become trials.
+"""The adapter between Ray Tune and a `Schedule`: callbacks become events, the schedule's actions become trials.
 
 One trial is one attempt at a pack. Tune asks for trials (`Searcher`), tells what becomes of them (`Callback`), and asks
 whether it is over (`Stopper`). None of the three decides anything.
