@@ -16,16 +16,18 @@ def probe_conditional_writes(objects: ObjectStore, folder: str) -> str | None:
     """Return why writes on a condition do not work in this store, as a sentence, or None where they do.
 
     Raises:
-        StoreError: the store cannot be written at all.
+        StoreError: the store cannot be written at all, or nothing can be deleted there.
     """
     name = f"{folder}/{PROBE}{secrets.token_hex(8)}"
     try:
         why = _what_is_wrong(objects, name)
     except NoConditionalWritesError as error:
         why = str(error)
-    finally:
-        with contextlib.suppress(StoreError):  # what made it fail is told, or `gc` deletes what is left
+    except StoreError:
+        with contextlib.suppress(StoreError):  # what made it fail is told, and `gc` deletes what is left
             objects.delete(name)
+        raise
+    objects.delete(name)
     return why
 
 
