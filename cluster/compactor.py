@@ -49,11 +49,11 @@ class Compactor:
         self._ended.set()
         self._thread.join()
 
-    def compact(self) -> None:
-        """Replace many files by few; on failure the many remain valid."""
+    def compact(self, *, at_the_end: bool = True) -> None:
+        """Replace many files by few; on failure the many remain valid. At the end no pack trains any more."""
         try:
             with self._one_at_a_time:
-                done = compact(self._store, self._check)
+                done = compact(self._store, self._check, at_the_end=at_the_end)
         except (StoreError, pa.ArrowException) as error:
             self._say(f"not compacted: {' '.join(str(error).split())}")
             return
@@ -72,4 +72,4 @@ class Compactor:
             n_files = self._log.n_files
             if n_files - self._compacted_at >= max(FEWEST_NEW, self._compacted_at):
                 self._compacted_at = n_files
-                self.compact()
+                self.compact(at_the_end=False)

@@ -12,6 +12,7 @@ _ABOUT = {
     "runs": "One row a finished run.",
     "cells": "One row a cell: the runs of a sweep that differ only in the seed.",
     "curves": f"One row a reading: at step 1, every `eval_every` steps, and at the end. {len(READINGS)} readings each.",
+    "curves_under_way": "The readings so far of runs that are trained now, at most 30 s old; as `curves`.",
     "sweeps": "One row a sweep.",
 }
 
@@ -27,8 +28,10 @@ def page() -> str:
         "that runs had before the column. Unit `1`: a pure number; none: an identifier, a setting or a count.",
     ]
     for view, columns in VIEWS.items():
-        lines += ["", f"## {view}", "", _ABOUT[view], "", "| column | type | unit | meaning | null when |"]
-        lines += ["|---|---|---|---|---|", *map(_line, columns)]
+        lines += ["", f"## {view}", "", _ABOUT[view]]
+        if view != "curves_under_way":
+            lines += ["", "| column | type | unit | meaning | null when |", "|---|---|---|---|---|"]
+            lines += map(_line, columns)
     return "\n".join(lines) + "\n"
 
 

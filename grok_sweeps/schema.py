@@ -250,6 +250,7 @@ VIEWS: dict[str, tuple[Column, ...]] = {
     "runs": RUN_COLUMNS,
     "cells": CELL_COLUMNS,
     "curves": CURVE_COLUMNS,
+    "curves_under_way": CURVE_COLUMNS,
     "sweeps": SWEEP_COLUMNS,
 }
 """Every view that a query may speak of."""

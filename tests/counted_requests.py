@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 from grok_sweeps.store import ObjectInfo, ObjectStore
@@ -28,9 +28,6 @@ class CountedRequests:
 
     def get(self, name: str) -> bytes | None:
         return self._read(name, self._objects.get(name))
-
-    def getter(self, n: int) -> Callable[[str], bytes | None]:
-        return self.get
 
     def open(self, name: str) -> BinaryIO | None:
         data = self._objects.get(name)

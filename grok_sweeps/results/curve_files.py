@@ -1,38 +1,108 @@
-"""Which curve files a query has to read, by their names.
+"""Which curve files a query has to read, and in which some readings are to be left out.
 
-`write_results` writes the rows of some runs and their curves under one name, `<pack>-<attempt>-<number>`, in two
-folders. So a row's `attempt` tells in which files its curve may be; and a curve file whose rows are there, none of them
-in a later attempt's shadow, has nothing to leave out. Of a compact file the names it holds are asked. A name that tells
-nothing, and a compact file that does not tell what another held, may hold any run's curve.
-
-A sync tool or two concurrent compactions can leave the same readings in several files. A file is a `stray` if another
-file claims the same name or no rows file has it. Strays are read to find duplicates.
+Curves are written while their runs train. So a file may hold readings of runs that have no row yet, of attempts that
+were lost, and, after a sync tool or two compactions at once, readings that another file holds too. `CurveIndex` keeps
+which readings each file has. For a few runs names are enough: a segment is named by its attempt, and of a compact file
+the names it holds are asked. A name that tells nothing may hold any run's curve.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
 
 from grok_sweeps.results.files import File
+from grok_sweeps.results.views import read_files
 from grok_sweeps.store.compact import is_compact
 from grok_sweeps.store.objects import ObjectInfo
+from grok_sweeps.store.segments import covers
 
-if TYPE_CHECKING:
-    from grok_sweeps.results.winners import Lost
-
-_NAME = re.compile(r"[^/]*-([^/-]+)-\d+\.parquet")
+_KEPT = """
+    CREATE TABLE grok_sweeps.curve_keys (
+        file BIGINT, sweep VARCHAR, run_id VARCHAR, attempt VARCHAR, first BIGINT, last BIGINT)"""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Curve files: `whole` ones, all of whose readings are of rows in the table; the `others`; `strays` among these."""
+    """Curve files: of `whole` ones all readings are of rows in the table, and in no other file; of the `others` not.
+
+    Of those that are `doubled` another file holds some readings too.
+    """
 
     whole: Sequence[File]
-    others: Sequence[File]
-    strays: Sequence[File]
+    others: Sequence[File] = ()
+    doubled: Sequence[File] = ()
+
+
+class CurveIndex:
+    """Which attempts at which runs each curve file has readings of. Not safe between threads: its owner has a lock."""
+
+    def __init__(self, session: duckdb.DuckDBPyConnection) -> None:
+        self._database = session
+        self._database.execute(_KEPT)
+        self._ids: dict[ObjectInfo, int] = {}
+        self._next = 0
+
+    def split(self, files: Sequence[File], winners: pa.Table) -> Split:
+        """Sort curve files by what has to be looked at.
+
+        Args:
+            files: all curve files of their sweeps.
+            winners: columns sweep, run_id, attempt of the rows that stand in the table.
+        """
+        self._forget(files)
+        self._learn([file for file in files if file.info not in self._ids])
+        by_id = {self._ids[file.info]: file for file in files}
+        self._database.register("grok_sweeps_winners", winners)
+        wins = "JOIN grok_sweeps_winners USING (sweep, run_id, attempt)"
+        others = self._found(f"SELECT DISTINCT file FROM asked ANTI {wins}", by_id)
+        doubled = self._found(
+            """SELECT DISTINCT unnest([one.file, two.file]) FROM several AS one JOIN several AS two
+                    ON one.sweep = two.sweep AND one.run_id = two.run_id AND one.attempt = two.attempt
+                    AND one.file < two.file AND one.first <= two.last AND two.first <= one.last""",
+            by_id,
+            f"""winning AS (SELECT * FROM asked SEMI {wins}),
+                keys AS (SELECT sweep, run_id, attempt FROM winning GROUP BY ALL HAVING count(*) > 1),
+                several AS (SELECT * FROM winning SEMI JOIN keys USING (sweep, run_id, attempt))""",
+        )
+        self._database.unregister("grok_sweeps_winners")
+        return Split(
+            [file for k, file in by_id.items() if k not in others and k not in doubled],
+            [file for k, file in by_id.items() if k in others and k not in doubled],
+            [file for k, file in by_id.items() if k in doubled],
+        )
+
+    def _found(self, query: str, asked: Collection[int], tables: str = "") -> set[int]:
+        """The ids of files that a query gives, which speaks of the keys of `asked` files."""
+        first = "asked AS (SELECT * FROM grok_sweeps.curve_keys WHERE file IN (SELECT unnest(?::BIGINT[])))"
+        found = self._database.execute(f"WITH {first}{tables and ', '}{tables} {query}", [list(asked)])
+        return {file for (file,) in found.fetchall()}
+
+    def _forget(self, files: Sequence[File]) -> None:
+        there, sweeps = {file.info for file in files}, {file.sweep for file in files}
+        gone = [info for info in self._ids if info not in there and info.name.partition("/")[0] in sweeps]
+        if gone:
+            ids = [self._ids.pop(info) for info in gone]
+            given = "file IN (SELECT unnest(?::BIGINT[]))"
+            self._database.execute(f"DELETE FROM grok_sweeps.curve_keys WHERE {given}", [ids])
+
+    def _learn(self, new: Sequence[File]) -> None:
+        if not new:
+            return
+        ids = range(self._next, self._next + len(new))
+        given = {"path": [file.path for file in new], "folder": [file.sweep for file in new]}
+        self._database.register("grok_sweeps_new", pa.table({"id": pa.array(ids, pa.int64()), **given}))
+        self._database.execute(
+            f"""INSERT INTO grok_sweeps.curve_keys
+                SELECT id, folder, run_id, attempt, min(step), max(step)
+                FROM ({read_files(new, "filename = true")}) JOIN grok_sweeps_new ON path = filename GROUP BY ALL"""
+        )
+        self._database.unregister("grok_sweeps_new")
+        self._ids |= {file.info: k for file, k in zip(new, ids, strict=True)}
+        self._next += len(new)
 
 
 def may_hold(
@@ -49,63 +119,6 @@ def may_hold(
     ]
 
 
-def split(curves: Sequence[File], rows: Sequence[File], lost: Lost) -> Split:
-    """Sort curve files by what has to be looked at; `rows` are all files of rows."""
-    written = {_stem(name) for file in rows if file.info.name not in lost.misnamed for name in _names(file)}
-    twice = _claimed_twice(curves)
-    whole, others, strays = list[File](), list[File](), list[File]()
-    for file in curves:
-        stems = {_stem(name) for name in _names(file)}
-        attempts = {_attempt(name) for name in _names(file)}
-        if None in attempts or not stems <= written or not stems.isdisjoint(twice):
-            strays.append(file)
-            others.append(file)
-        elif lost.attempts and not lost.attempts.isdisjoint((file.sweep, attempt) for attempt in attempts if attempt):
-            others.append(file)
-        else:
-            whole.append(file)
-    return Split(whole, others, strays)
-
-
-def all_as_others(curves: Sequence[File]) -> Split:
-    """Curve files of a few runs, of which all is looked at whether it stands in the table."""
-    if len(curves) < 2:
-        return Split([], curves, [])
-    twice = _claimed_twice(curves)
-    strays = [file for file in curves if any(_attempt(n) is None or _stem(n) in twice for n in _names(file))]
-    return Split([], curves, strays)
-
-
-def named_by(files: Iterable[File], attempts: Collection[tuple[str, str]]) -> list[File]:
-    """The files that are named by one of the attempts, each with its sweep."""
-    return [
-        file for file in files if not {(file.sweep, attempt) for attempt in attempts_named(file)}.isdisjoint(attempts)
-    ]
-
-
-def attempts_named(file: File) -> frozenset[str]:
-    """The attempts that a file's name, or the names it holds, tell."""
-    return frozenset(attempt for name in _names(file) if (attempt := _attempt(name)) is not None)
-
-
-def _names(file: File) -> Collection[str]:
-    return file.originals or (file.info.name,)
-
-
-def _claimed_twice(files: Sequence[File]) -> set[tuple[str, str]]:
-    seen, twice = set[tuple[str, str]](), set[tuple[str, str]]()
-    for file in files:
-        stems = {_stem(name) for name in _names(file)}
-        twice |= seen & stems
-        seen |= stems
-    return twice
-
-
 def _attempt(name: str) -> str | None:
-    found = None if is_compact(name) else _NAME.fullmatch(name.rpartition("/")[2])
-    return None if found is None else found[1]
-
-
-def _stem(name: str) -> tuple[str, str]:
-    """Sweep and file name: what rows and curves of one write share."""
-    return name.partition("/")[0], name.rpartition("/")[2]
+    held = None if is_compact(name) else covers(name)
+    return None if held is None else held.attempt

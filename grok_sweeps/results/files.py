@@ -3,8 +3,7 @@
 DuckDB looks at no checksum and its S3 extension is not on PyPI, so it is never pointed at an object that was not looked
 at: every object is checked once (`store.tables.check_table`). In a directory DuckDB then reads the file where it lies.
 From a bucket an object is fetched once, many at a time, into a temporary folder that goes with this value. Row and
-curve files never change, so a later query fetches only what is new. Writing a file takes longer than fetching a small
-one, so of many that are packed each is left unwritten until it is to be opened.
+curve files never change, so a later query fetches only what is new.
 """
 
 from __future__ import annotations
@@ -21,12 +20,9 @@ from pathlib import Path
 
 from grok_sweeps.errors import CorruptObjectError, StoreError, UnreadableObjectWarning
 from grok_sweeps.store.compact import is_compact, said_to_hold
-from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each, get_each
-from grok_sweeps.store.packed import packed_in, schema_in
-from grok_sweeps.store.tables import Held, check_table, held_files
-
-MANY = 100
-"""Files from which on it pays to fetch some of them a second time for writing few."""
+from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each
+from grok_sweeps.store.segments import standing
+from grok_sweeps.store.tables import Held, check_table, columns_of, held_files
 
 
 class FileGoneError(StoreError):
@@ -35,16 +31,12 @@ class FileGoneError(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An object that was checked, as a file; files of one `schema` have the same columns, empty where not known.
-
-    One of a few rows is `packed` too (`store.packed`): they can be had without opening it.
-    """
+    """An object that was checked, as a file; files with equal `columns` have the same ones, empty where not known."""
 
     info: ObjectInfo
     path: str
-    schema: bytes = field(default=b"", repr=False, compare=False)
+    columns: bytes = field(default=b"", repr=False, compare=False)
     held: Held = field(default=Held(), repr=False, compare=False)
-    packed: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def sweep(self) -> str:
@@ -64,45 +56,26 @@ class Files:
         self._objects = objects
         self._whole: dict[ObjectInfo, File] = {}
         self._said: dict[ObjectInfo, frozenset[str]] = {}
-        self._schemas: dict[bytes, bytes] = {}
-        self._unwritten: dict[str, str] = {}
+        self._columns: dict[bytes, bytes] = {}
         self._folder: Path | None = None
         self._lock = threading.Lock()
 
-    def read(self, infos: Iterable[ObjectInfo], *, packed: bool = False) -> list[File]:
+    def read(self, infos: Iterable[ObjectInfo]) -> list[File]:
         """The objects that can be read, but for those in whose place another stands; a warning for the others.
-
-        With `packed` there may be no file at the path of one that is packed before `write`.
 
         Raises:
             FileGoneError: one of them is gone; the store is to be listed again.
         """
-        wanted = {info.name: info for info in infos if info.name.endswith(".parquet")}
+        wanted = {info.name: info for info in standing(infos)}
         with self._lock:
-            gone = self._look_at([name for name in wanted if is_compact(name)], wanted, packed)
+            gone = self._look_at([name for name in wanted if is_compact(name)], wanted)
             held = self._held(wanted)
             others = [name for name in wanted if name not in held and not is_compact(name)]
-            gone += self._look_at(others, wanted, packed)
+            gone += self._look_at(others, wanted)
             if gone:
                 raise FileGoneError(f"{gone[0]}: gone since the store was listed; ask again.")
             whole = [self._whole[info] for info in wanted.values() if info in self._whole]
         return [file for file in whole if file.info.name not in held]
-
-    def write(self, files: Iterable[File]) -> None:
-        """Put files that were left unwritten at their paths.
-
-        Raises:
-            FileGoneError: the object of one is gone.
-            CorruptObjectError: it is not what it was when it was first read.
-        """
-        with self._lock:
-            names = {self._unwritten[file.path]: file.path for file in files if file.path in self._unwritten}
-            for (name, path), data in zip(names.items(), get_each(self._objects, list(names)), strict=True):
-                if data is None:
-                    raise FileGoneError(f"{name}: gone since the store was listed; ask again.")
-                check_table(data, name)
-                _write(Path(path), data)
-                del self._unwritten[path]
 
     def said_to_hold(self, infos: Sequence[ObjectInfo]) -> dict[ObjectInfo, frozenset[str]]:
         """The files whose content compact files say they hold, from their ends alone and not checked.
@@ -120,7 +93,7 @@ class Files:
         """The files in whose place one of `wanted` stands."""
         return frozenset().union(*(self._whole[info].held.files for info in wanted.values() if info in self._whole))
 
-    def _look_at(self, names: Sequence[str], wanted: Mapping[str, ObjectInfo], packed: bool) -> list[str]:
+    def _look_at(self, names: Sequence[str], wanted: Mapping[str, ObjectInfo]) -> list[str]:
         """Check the objects that were not looked at before; return those that are gone."""
         new = [name for name in names if wanted[name] not in self._whole]
         if new and self._folder is None and self._objects.path("") is None:
@@ -128,12 +101,9 @@ class Files:
                 self._folder = Path(tempfile.mkdtemp(prefix="grok-sweeps-results-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
-        get = self._objects.getter(len(new))
-        unwritten = packed and len(new) >= MANY
-
         def check(name: str) -> File | CorruptObjectError | None:
-            data = get(name)
-            return None if data is None else self._check(wanted[name], data, unwritten)
+            data = self._objects.get(name)
+            return None if data is None else self._check(wanted[name], data)
 
         gone = []
         for name, checked in zip(new, for_each(self._objects, check, new), strict=True):
@@ -145,22 +115,19 @@ class Files:
                 self._whole[wanted[name]] = checked
         return gone
 
-    def _check(self, info: ObjectInfo, data: bytes, unwritten: bool) -> File | CorruptObjectError:
+    def _check(self, info: ObjectInfo, data: bytes) -> File | CorruptObjectError:
         name = info.name
         try:
             check_table(data, name)
-            schema = schema_in(data)
-            schema = self._schemas.setdefault(schema, schema)
+            columns = columns_of(data)
+            columns = self._columns.setdefault(columns, columns)
             held = held_files(data, name) if is_compact(name) else Held()
             path = self._objects.path(name) or self._fetched_path(name)
-            file = File(info, str(path), schema, held, packed_in(data) if schema else b"")
+            file = File(info, str(path), columns, held)
         except CorruptObjectError as error:
             return error
         if self._folder is not None:
-            if unwritten and file.packed:
-                self._unwritten[file.path] = name
-            else:
-                _write(path, data)
+            _write(path, data)
         return file
 
     def _fetched_path(self, name: str) -> Path:

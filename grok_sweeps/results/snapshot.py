@@ -13,28 +13,38 @@ import tempfile
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from grok_sweeps.errors import QueryError, StoreWarning
-from grok_sweeps.results.curve_files import Split, all_as_others, may_hold, named_by, split
+from grok_sweeps.results.curve_files import CurveIndex, Split, may_hold
 from grok_sweeps.results.files import File, FileGoneError, Files
-from grok_sweeps.results.merged import Merged, Merger
-from grok_sweeps.results.views import cells_query, curves_view, own_runs_view, read_files, runs_view, sweeps_view
-from grok_sweeps.results.winners import Lost, Winners
+from grok_sweeps.results.views import (
+    cells_query,
+    curves_under_way_view,
+    curves_view,
+    own_runs_view,
+    read_files,
+    runs_view,
+    sweeps_view,
+)
+from grok_sweeps.results.winners import PLACED, Lost, Winners
 from grok_sweeps.store import ObjectInfo, ObjectStore, SweepStore
 from grok_sweeps.store.agreement import warn_of_name
 from grok_sweeps.store.compact import is_compact
 from grok_sweeps.store.layout import Layout
+from grok_sweeps.store.segments import covers, standing
 
 T = TypeVar("T")
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
-_LISTINGS = 3
-"""Times a query is tried whose files go while it runs."""
+_LISTINGS = 10
+"""Times a query is tried whose files go while it runs; what was read is not read again."""
+AT_WORK_S = 120.0
+"""An attempt at work writes curves every 20 s (`train.pack`); one that has not for so long has ended, or is lost."""
 
 
 class Reader:
@@ -44,8 +54,9 @@ class Reader:
         self.objects, self.files = objects, Files(objects)
         self.database = duckdb.connect(config={} if threads is None else {"threads": threads})
         self.database.execute("SET temp_directory = $folder", {"folder": self._spill_folder()})
-        self._winners, self._merger = Winners(self.session()), Merger(self.session())
+        self._winners, self._curves = Winners(self.session()), CurveIndex(self.session())
         self._cells: dict[frozenset[str], tuple[frozenset[File], pa.Table]] = {}
+        self._split: dict[frozenset[str], tuple[frozenset[File], Split, pa.Table]] = {}
         self._told: set[str] = set()
         self._lock = threading.Lock()
 
@@ -55,12 +66,10 @@ class Reader:
         connection.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
         return connection
 
-    def rows(self, sweeps: Iterable[str], rows: Sequence[File]) -> tuple[Merged, Lost]:
-        """What to read in place of these files of rows, and the rows that do not stand in the table."""
+    def lost(self, sweeps: Iterable[str], rows: Sequence[File]) -> Lost:
+        """The rows in these files that do not stand in the table."""
         with self._lock:
-            merged = self._merger.merged(rows)
-            self.files.write(merged.files)
-            lost = self._winners.lost(sweeps, merged)
+            lost = self._winners.lost(sweeps, rows)
             renamed = lost.renamed - {copy.sweep for copy in lost.copies} - self._told
             self._told |= renamed
         for sweep in sorted(renamed):
@@ -73,13 +82,27 @@ class Reader:
                 StoreWarning,
                 stacklevel=1,
             )
-        return merged, lost
+        return lost
 
-    def winners(self, sweeps: Iterable[str], merged: Merged, run_ids: Sequence[str] | None) -> pa.Table:
+    def winners(self, sweeps: Iterable[str], rows: Sequence[File], run_ids: Sequence[str] | None) -> pa.Table:
         """Columns sweep, run_id, attempt of the rows that stand in the table."""
         with self._lock:
-            self._winners.lost(sweeps, merged)
-            return self._winners.winners(merged.rows, run_ids)
+            self._winners.lost(sweeps, rows)
+            return self._winners.winners(rows, run_ids)
+
+    def curves(self, sweeps: Iterable[str], rows: Sequence[File], curves: Sequence[File]) -> tuple[Split, pa.Table]:
+        """Curve files by what of them counts, and what won among the rows; computed once for as long as they are there.
+
+        `rows` and `curves` are all files of the sweeps.
+        """
+        scope, there = frozenset(sweeps), frozenset((*rows, *curves))
+        with self._lock:
+            known = self._split.get(scope)
+            if known is None or known[0] != there:
+                self._winners.lost(sweeps, rows)
+                winners = self._winners.winners(rows)
+                known = self._split[scope] = there, self._curves.split(curves, winners), winners
+            return known[1:]
 
     def cells(self, sweeps: Iterable[str], rows: Sequence[File], compute: Callable[[], pa.Table]) -> pa.Table:
         """The cells of these rows, computed once for as long as the rows are the same."""
@@ -143,52 +166,53 @@ class Snapshot:
         raise QueryError(str(gone))
 
     def _define_views(self, connection: duckdb.DuckDBPyConnection, query: str) -> None:
-        asked = {word for word in ("curves", "cells", "sweeps") if re.search(rf"\b{word}\b", query, re.IGNORECASE)}
-        rows = self._reader.files.read(self._listed(layout.rows for layout in self._layouts), packed=True)
-        merged, lost = self._reader.rows(self._sweeps, rows)
+        words = ("curves", "curves_under_way", "cells", "sweeps")
+        asked = {word for word in words if re.search(rf"\b{word}\b", query, re.IGNORECASE)}
+        rows = self._reader.files.read(self._listed(layout.rows for layout in self._layouts))
+        lost = self._reader.lost(self._sweeps, rows)
         if lost.rows:
             paths, places = zip(*lost.rows, strict=True)
             _keep(connection, "lost", pa.table({"path": paths, "place": pa.array(places, pa.int64())}))
-        touched = merged.of(lost.paths())
-        others = set(merged.files).difference(touched)
-        untouched = [file for file in merged.files if file in others]
-        connection.execute(own_runs_view(untouched, lost.renamed, merged.placed(touched, lost.renamed)))
+        touched = lost.paths()
+        untouched = [file for file in rows if file.path not in touched]
+        placed = read_files([file for file in rows if file.path in touched], PLACED, lost.renamed)
+        connection.execute(own_runs_view(untouched, lost.renamed, placed))
         if lost.copied is not None:
             _keep(connection, "copied", lost.copied)
         connection.execute(runs_view(copied=lost.copied is not None))
         plans = self._reader.files.read(self._plans()) if "sweeps" in asked else []
         connection.execute(sweeps_view(plans))
-        self._define_curves(connection, merged, lost, "curves" in asked)
+        split = self._curves(connection, rows) if "curves" in asked else Split([])
+        connection.execute(curves_view(split, lost.renamed))
+        written = self._written_of_late() if "curves_under_way" in asked else []
+        connection.execute(curves_under_way_view(written, lost.renamed))
         if "cells" in asked:
             table = self._reader.cells(self._sweeps, rows, lambda: connection.sql(cells_query()).to_arrow_table())
             connection.register("cells", table)
         else:
             connection.execute(f"CREATE OR REPLACE TEMP VIEW cells AS {cells_query()}")
 
-    def _define_curves(self, connection: duckdb.DuckDBPyConnection, merged: Merged, lost: Lost, asked: bool) -> None:
-        if not asked:
-            connection.execute(curves_view([]))
-            return
+    def _curves(self, connection: duckdb.DuckDBPyConnection, rows: Sequence[File]) -> Split:
+        """The curve files of the runs that are asked for; makes the table `winners` where some are to be left out."""
         infos, files = self._listed(layout.curves for layout in self._layouts), self._reader.files
-        winners: pa.Table | None = None
         if self._run_ids is None:
-            found = split(files.read(infos), merged.rows, lost)
+            split, winners = self._reader.curves(self._sweeps, rows, files.read(infos))
         else:
-            winners = self._reader.winners(self._sweeps, merged, self._run_ids)
+            winners = self._reader.winners(self._sweeps, rows, self._run_ids)
             said = files.said_to_hold([info for info in infos if is_compact(info.name)])
             wanted = may_hold(infos, said, set(winners["attempt"].to_pylist())) if len(winners) else []
-            found = all_as_others(files.read(wanted))
-        whole, others, doubled = list(found.whole), list(found.others), list[File]()
-        if others:
-            if winners is None:
-                winners = self._reader.winners(self._sweeps, merged, None)
+            split = Split([], doubled=files.read(wanted))
+        if split.others or split.doubled:
             _keep(connection, "winners", winners)
-            counted = set(winners["sweep"].unique().to_pylist())
-            others = [file for file in others if file.sweep in counted]
-            paths = _find_doubled(connection, found, lost.renamed)
-            doubled = [file for file in (*whole, *others) if file.path in paths]
-            whole, others = ([file for file in some if file.path not in paths] for some in (whole, others))
-        connection.execute(curves_view(whole, others, doubled, lost.renamed))
+        return split
+
+    def _written_of_late(self) -> list[File]:
+        """The curve files of attempts that have written lately."""
+        infos = standing(self._listed(layout.curves for layout in self._layouts))
+        stems = {info: held.stem for info in infos if (held := covers(info.name)) is not None}
+        now = self._reader.objects.server_time() or max((info.modified for info in infos), default=0.0)
+        at_work = {stem for info, stem in stems.items() if now - info.modified <= AT_WORK_S}
+        return self._reader.files.read(info for info, stem in stems.items() if stem in at_work)
 
     def _listed(self, folders: Iterable[str]) -> list[ObjectInfo]:
         return [info for folder in folders for info in self._reader.objects.list(folder)]
@@ -196,35 +220,6 @@ class Snapshot:
     def _plans(self) -> list[ObjectInfo]:
         """The plans, which never change; that one is there is known from its spec."""
         return [ObjectInfo(layout.plan, 0, 0.0) for layout in self._layouts]
-
-
-def _find_doubled(connection: duckdb.DuckDBPyConnection, found: Split, renamed: Collection[str]) -> frozenset[str]:
-    """Make the table `doubled`: readings that a file holds and another one too, from which they are read.
-
-    Returns the paths of the files in it.
-    """
-    if not found.strays:
-        return frozenset()
-
-    def held(files: Sequence[File], of: str) -> pa.Table:
-        read = read_files(files, "filename = true", renamed)
-        one = f"SELECT DISTINCT filename, sweep, run_id, attempt FROM ({read})"
-        return connection.sql(f"{one} SEMI JOIN {of} USING (sweep, run_id, attempt)").to_arrow_table()
-
-    _keep(connection, "strays", held(found.strays, "winners"))
-    attempts = connection.execute("SELECT DISTINCT sweep, attempt FROM strays").fetchall()
-    strays = set(found.strays)
-    others = named_by((file for file in (*found.whole, *found.others) if file not in strays), set(attempts))
-    if others:
-        _keep(connection, "beside", held(others, "strays"))
-    beside = "UNION ALL SELECT *, false FROM beside" if others else ""
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE doubled AS SELECT filename, run_id, attempt FROM (
-            SELECT *, row_number() OVER (PARTITION BY sweep, run_id, attempt ORDER BY stray, filename) AS place
-            FROM (SELECT *, true AS stray FROM strays {beside})) WHERE place > 1"""
-    )
-    paths = connection.execute("SELECT DISTINCT filename FROM doubled").fetchall()
-    return frozenset(path for (path,) in paths)
 
 
 def _keep(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:

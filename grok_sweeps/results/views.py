@@ -1,18 +1,22 @@
-"""The views `runs`, `curves`, `cells` and `sweeps`, as SQL over the store's Parquet files.
+"""The views `runs`, `curves`, `curves_under_way`, `cells` and `sweeps`, as SQL over the store's Parquet files.
 
-`runs` keeps one row a run of a sweep (`winners`), `curves` the readings of exactly the attempt whose row won. The name
-of a sweep is that of its folder: rows of a `renamed` one, which carry another, are read with the folder's. A cell's
-median counts a run that did not grok within its budget as later than every number, so it is null where half of the runs
-or more are censored; failed runs are left out of it.
+`runs` keeps one row a run of a sweep (`winners`), `curves` the readings of exactly the attempt whose row won;
+`curves_under_way` those of runs that have no row yet. The name of a sweep is that of its folder: rows of a `renamed`
+one, which carry another, are read with the folder's. A cell's median counts a run that did not grok within its budget
+as later than every number, so it is null where half of the runs or more are censored; failed runs are left out of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from grok_sweeps.config import ADDED_LATER
 from grok_sweeps.results.files import File
 from grok_sweeps.schema import CELL_KEYS, CURVE_COLUMNS, MEANS, MEDIANS, OUTCOMES, RUN_COLUMNS, Column
+
+if TYPE_CHECKING:
+    from grok_sweeps.results.curve_files import Split
 
 _DUCKDB_TYPES = {
     "string": "VARCHAR",
@@ -42,24 +46,25 @@ def runs_view(*, copied: bool) -> str:
     return f"CREATE OR REPLACE TEMP VIEW runs AS SELECT {_names(RUN_COLUMNS)} FROM own_runs{but}"
 
 
-def curves_view(
-    whole: Sequence[File],
-    others: Sequence[File] = (),
-    doubled: Sequence[File] = (),
-    renamed: Collection[str] = (),
-) -> str:
-    """SQL of the view `curves` over curve files: all of `whole`, of `others` the readings of rows in `winners`.
-
-    Of `doubled` the same, less those that the table of this name lists: they are read from another file.
-    """
+def curves_view(split: Split, renamed: Collection[str] = ()) -> str:
+    """SQL of the view `curves`: all readings in whole files, of the others those of rows in the table `winners`."""
     names, won = _names(CURVE_COLUMNS), "SEMI JOIN winners USING (sweep, run_id, attempt)"
-    parts = [f"SELECT {names} FROM ({_filled(whole, CURVE_COLUMNS, renamed)})"]
-    if others:
-        parts.append(f"SELECT {names} FROM ({_filled(others, CURVE_COLUMNS, renamed)}) {won}")
-    if doubled:
-        read = _filled(doubled, CURVE_COLUMNS, renamed, "filename = true")
-        parts.append(f"SELECT {names} FROM ({read}) {won} ANTI JOIN doubled USING (filename, run_id, attempt)")
-    return f"CREATE OR REPLACE TEMP VIEW curves AS {' UNION ALL '.join(parts)}"
+    parts = [f"SELECT {names} FROM ({_filled(split.whole, CURVE_COLUMNS, renamed)})"]
+    if split.others:
+        parts.append(f"SELECT {names} FROM ({_filled(split.others, CURVE_COLUMNS, renamed)}) {won}")
+    if split.doubled:
+        once = "DISTINCT ON (sweep, run_id, attempt, step)"
+        parts.append(f"SELECT {once} {names} FROM ({_filled(split.doubled, CURVE_COLUMNS, renamed)}) {won}")
+    return f"CREATE OR REPLACE TEMP VIEW curves AS {' UNION ALL '.join(f'({part})' for part in parts)}"
+
+
+def curves_under_way_view(files: Sequence[File], renamed: Collection[str] = ()) -> str:
+    """SQL of the view `curves_under_way`: of runs without a row the readings of the attempt that is furthest."""
+    readings = f"SELECT {_names(CURVE_COLUMNS)} FROM ({_filled(files, CURVE_COLUMNS, renamed)})"
+    return f"""CREATE OR REPLACE TEMP VIEW curves_under_way AS
+        WITH readings AS ({readings} ANTI JOIN own_runs USING (sweep, run_id)),
+             furthest AS (SELECT sweep, run_id, arg_max(attempt, (step, attempt)) AS attempt FROM readings GROUP BY ALL)
+        SELECT DISTINCT ON (sweep, run_id, step) * FROM readings SEMI JOIN furthest USING (sweep, run_id, attempt)"""
 
 
 def cells_query() -> str:
@@ -110,7 +115,7 @@ def read_files(files: Sequence[File], options: str = "", renamed: Collection[str
     alike: dict[tuple[str, bytes], list[str]] = {}
     for file in files:
         sweep = file.sweep if renamed and file.sweep in renamed else ""
-        alike.setdefault((sweep, file.schema), []).append(_literal(file.path))
+        alike.setdefault((sweep, file.columns), []).append(_literal(file.path))
     scans = [
         f"SELECT *{f' REPLACE ({_literal(sweep)} AS sweep)' if sweep else ''} "
         f"FROM read_parquet([{', '.join(paths)}]{f', {given}' if given else ''})"

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from grok_sweeps.results.curve_files import attempts_named
 from grok_sweeps.results.files import File
-from grok_sweeps.results.merged import Merged
+from grok_sweeps.results.views import read_files
 from grok_sweeps.store.objects import ObjectInfo
 
 _KEPT = """
@@ -26,6 +25,8 @@ _KEPT = """
     CREATE TABLE grok_sweeps.keys (
         file BIGINT, place BIGINT, sweep VARCHAR, other_name VARCHAR, run_id VARCHAR, attempt VARCHAR,
         failed BOOLEAN, steps_run BIGINT, finished_at TIMESTAMP WITH TIME ZONE)"""
+PLACED = "filename = true, file_row_number = true"
+"""What `read_parquet` is told to say from where each row is."""
 _HOME = "first_value(sweep) OVER (PARTITION BY run_id, attempt ORDER BY other_name IS NOT NULL, sweep)"
 _RANKED = """
     SELECT file, place, sweep, run_id, attempt, {home} AS home, row_number() OVER (
@@ -46,17 +47,14 @@ class Copy:
 class Lost:
     """Rows that do not stand in the table of their sweep: path of the file and place in it.
 
-    `copied` are sweep, run_id and attempt of rows that count in another sweep, told by `copies`; `attempts`: (sweep,
-    attempt) pairs with at least one row that lost or counts elsewhere; `renamed` sweeps have rows that carry another
-    name; `misnamed` files hold rows of other attempts than they are named by.
+    `copied` are sweep, run_id and attempt of rows that count in another sweep, told by `copies`; `renamed` sweeps have
+    rows that carry another name.
     """
 
     rows: tuple[tuple[str, int], ...] = ()
-    attempts: frozenset[tuple[str, str]] = frozenset()
     copied: pa.Table | None = None
     copies: tuple[Copy, ...] = ()
     renamed: frozenset[str] = frozenset()
-    misnamed: frozenset[str] = frozenset()
 
     def paths(self) -> frozenset[str]:
         """The files that have such rows."""
@@ -72,14 +70,13 @@ class Winners:
         self._ids: dict[ObjectInfo, int] = {}
         self._next = 0
         self._renamed: set[int] = set()
-        self._misnamed: set[int] = set()
         self._lost: dict[frozenset[str], tuple[list[int], Lost]] = {}
 
-    def lost(self, sweeps: Iterable[str], merged: Merged) -> Lost:
-        """The rows that lost; `merged` are all files of rows that the folders `sweeps` have."""
-        scope, files = frozenset(sweeps), merged.rows
+    def lost(self, sweeps: Iterable[str], files: Sequence[File]) -> Lost:
+        """The rows that lost; `files` are all files of rows that the folders `sweeps` have."""
+        scope = frozenset(sweeps)
         self._forget(scope, files)
-        self._learn([file for file in files if file.info not in self._ids], merged)
+        self._learn([file for file in files if file.info not in self._ids])
         ids = [self._ids[file.info] for file in files]
         known = self._lost.get(scope)
         if known is None or known[0] != ids:
@@ -97,14 +94,12 @@ class Winners:
     def _find_lost(self, files: Sequence[File], ids: Sequence[int]) -> Lost:
         paths = dict(zip(ids, (file.path for file in files), strict=True))
         renamed = frozenset(file.sweep for file, k in zip(files, ids, strict=True) if k in self._renamed)
-        misnamed = frozenset(file.info.name for file, k in zip(files, ids, strict=True) if k in self._misnamed)
         found = f"SELECT * FROM ({_ranked(files)}) WHERE rank > 1 OR home <> sweep"
         lost = self._database.sql(found, params=[list(ids)]).to_arrow_table()
         if not len(lost):
-            return Lost(renamed=renamed, misnamed=misnamed)
+            return Lost(renamed=renamed)
         self._database.register("grok_sweeps_lost", lost)
         rows = self._database.sql("SELECT file, place FROM grok_sweeps_lost WHERE rank > 1").fetchall()
-        attempts = self._database.sql("SELECT DISTINCT sweep, attempt FROM grok_sweeps_lost").fetchall()
         away = "FROM grok_sweeps_lost WHERE home <> sweep"
         copies = self._database.sql(
             f"SELECT sweep, home, count(DISTINCT run_id) {away} GROUP BY ALL ORDER BY ALL"
@@ -113,11 +108,9 @@ class Winners:
         self._database.unregister("grok_sweeps_lost")
         return Lost(
             tuple((paths[file], place) for file, place in rows),
-            frozenset((sweep, attempt) for sweep, attempt in attempts),
             copied if copies else None,
             tuple(Copy(*row) for row in copies),
             renamed,
-            misnamed,
         )
 
     def _forget(self, scope: frozenset[str], files: Sequence[File]) -> None:
@@ -127,15 +120,14 @@ class Winners:
             ids = [self._ids.pop(info) for info in gone]
             self._database.execute("DELETE FROM grok_sweeps.keys WHERE file IN (SELECT unnest(?::BIGINT[]))", [ids])
             self._renamed.difference_update(ids)
-            self._misnamed.difference_update(ids)
 
-    def _learn(self, new: Sequence[File], merged: Merged) -> None:
+    def _learn(self, new: Sequence[File]) -> None:
         if not new:
             return
         ids = range(self._next, self._next + len(new))
         given = {"path": [file.path for file in new], "folder": [file.sweep for file in new]}
         self._database.register("grok_sweeps_new", pa.table({"id": pa.array(ids, pa.int64()), **given}))
-        read = merged.placed(merged.of({file.path for file in new}))
+        read = read_files(new, PLACED)
         self._database.execute(
             f"""INSERT INTO grok_sweeps.keys
                 SELECT id, file_row_number, folder, nullif(sweep, folder), run_id, attempt, outcome = 'failed',
@@ -143,16 +135,8 @@ class Winners:
                 FROM ({read}) JOIN grok_sweeps_new ON path = filename"""
         )
         self._database.unregister("grok_sweeps_new")
-        found = self._database.execute(
-            """SELECT file, count(other_name) > 0, list(DISTINCT attempt) FROM grok_sweeps.keys
-               WHERE file >= ? GROUP BY file""",
-            [ids[0]],
-        )
-        for k, is_renamed, attempts in found.fetchall():
-            if is_renamed:
-                self._renamed.add(k)
-            if not attempts_named(new[k - ids[0]]).issuperset(attempts):
-                self._misnamed.add(k)
+        renamed = "SELECT DISTINCT file FROM grok_sweeps.keys WHERE file >= ? AND other_name IS NOT NULL"
+        self._renamed |= {file for (file,) in self._database.execute(renamed, [ids[0]]).fetchall()}
         self._ids |= {file.info: k for file, k in zip(new, ids, strict=True)}
         self._next += len(new)
 

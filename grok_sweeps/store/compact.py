@@ -6,6 +6,10 @@ compaction, or by `gc`, when every reader that listed the store before has long 
 nothing. Files that cannot be read, and rows of runs that failed, which `resume --failed` deletes, stay as they are.
 The holder of the sweep's lease compacts, and looks that it still has it before it writes and before it deletes. What is
 deleted is held by a compact file that was read and found whole, so two at once would at worst do everything twice.
+
+Attempts under way seal segments of their own (`store.segments`), so while a sweep is driven only settled files are
+taken. At its end all are, and readings are left out that no query shows: those of an attempt at a run that another
+attempt has finished.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ import pyarrow.compute as pc
 
 from grok_sweeps.errors import CorruptObjectError, LeaseLostError, StoreError, UnreadableObjectWarning
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
-from grok_sweeps.store.objects import ObjectStore, for_each, get_each
+from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each, get_each
+from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
+from grok_sweeps.store.segments import SETTLED_S, covered, standing
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import Held, check_table, decode_table, encode_table, held_by, held_files
 
@@ -46,7 +52,7 @@ class Compacted:
         return Compacted(self.files_before + other.files_before, self.files_after + other.files_after)
 
 
-def compact(store: SweepStore, check: Callable[[], None] = lambda: None) -> Compacted:
+def compact(store: SweepStore, check: Callable[[], None] = lambda: None, *, at_the_end: bool = True) -> Compacted:
     """Compact a sweep's rows and curves; nothing where there are few files, and nothing more once the lease is lost.
 
     The curves come first, so that a row in the table always has its curve.
@@ -54,6 +60,7 @@ def compact(store: SweepStore, check: Callable[[], None] = lambda: None) -> Comp
     Args:
         store: the sweep.
         check: raises `LeaseLostError` where the lease is another's: `Lease.check`.
+        at_the_end: no attempt is under way.
 
     Raises:
         StoreError: the store cannot be written; what was there still is.
@@ -61,7 +68,9 @@ def compact(store: SweepStore, check: Callable[[], None] = lambda: None) -> Comp
     done = Compacted()
     if is_worth_compacting(store):
         with suppress(LeaseLostError):
-            for folder in _folders(store):  # as they are now: another may have compacted what was seen above
+            for folder in _folders(
+                store, at_the_end=at_the_end
+            ):  # anew: another may have compacted what was seen above
                 for files in folder.compacted(check):
                     done += files
     return done
@@ -73,7 +82,7 @@ def is_worth_compacting(store: SweepStore) -> bool:
 
 
 def held_long_ago(store: SweepStore, folder: str, now: float | None) -> list[str]:
-    """The files of a folder in whose place a compact file has stood for a while: nobody needs them.
+    """The files of a folder in whose place another has stood for a while: nobody needs them.
 
     In the order in which they are to be deleted: a compact file stands after what it holds, so that whatever is still
     there after a crash is held by a file that is there.
@@ -81,8 +90,11 @@ def held_long_ago(store: SweepStore, folder: str, now: float | None) -> list[str
     infos = list(store.objects.list(folder))
     if now is None:
         return []
-    old = [info.name for info in infos if is_compact(info.name) and now - info.modified >= GRACE_S]
-    held = _held(store, old)
+    old = {info.name for info in infos if now - info.modified >= GRACE_S}
+    held = _held(store, [name for name in old if is_compact(name)])
+    sealed = {name: by for name, by in covered(info.name for info in infos).items() if by in old}
+    whole = {name for name, _ in _whole(store, sorted(set(sealed.values())))}
+    held |= {name for name, by in sealed.items() if by in whole}
     found = [info for info in infos if info.name in held]
     return [info.name for info in sorted(found, key=lambda info: (is_compact(info.name), info.modified, info.name))]
 
@@ -109,29 +121,53 @@ def said_to_hold(objects: ObjectStore, name: str) -> Held:
 
 def _held(store: SweepStore, compact_names: Sequence[str]) -> frozenset[str]:
     """The files that compact files hold, as far as these can be read."""
-    held: set[str] = set()
-    for name, data in zip(compact_names, get_each(store.objects, compact_names), strict=True):
+    return frozenset().union(*(held_files(data, name).files for name, data in _whole(store, compact_names)))
+
+
+def _whole(store: SweepStore, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """The files that can be read, each with its content; of others whoever reads rows says so."""
+    for name, data in zip(names, get_each(store.objects, names), strict=True):
         try:
             if data is not None:
                 check_table(data, name)
-                held |= held_files(data, name).files
+                yield name, data
         except CorruptObjectError:
-            continue  # whoever reads rows says so
-    return frozenset(held)
+            continue
 
 
-def _folders(store: SweepStore, *, glance: bool = False) -> list[_Folder]:
+def _folders(store: SweepStore, *, glance: bool = False, at_the_end: bool = True) -> list[_Folder]:
+    finished_by = dict[str, str]()
+    if at_the_end and not glance:
+        log = RowLog(store, PROGRESS_COLUMNS)
+        log.refresh()
+        finished_by = {run_id: row["attempt"] for run_id, row in log.rows.items()}
+    settled_at = None if at_the_end else store.objects.server_time()
     kinds = [(store.layout.curves, CURVES_SCHEMA), (store.layout.rows, RUNS_SCHEMA)]
-    return [_Folder(store, name, schema, glance=glance) for name, schema in kinds]
+    folders = list[_Folder]()
+    for name, schema in kinds:
+        infos = standing(store.objects.list(name))
+        if not at_the_end:
+            infos = [info for info in infos if settled_at and settled_at - info.modified >= SETTLED_S]
+        folders.append(_Folder(store, name, schema, infos, finished_by, glance=glance))
+    return folders
 
 
 class _Folder:
     """A folder of rows or of curves, as it was listed; at a `glance` compact files are believed what they say."""
 
-    def __init__(self, store: SweepStore, name: str, schema: pa.Schema, *, glance: bool) -> None:
-        self._store, self._name, self._schema = store, name, schema
+    def __init__(
+        self,
+        store: SweepStore,
+        name: str,
+        schema: pa.Schema,
+        infos: Sequence[ObjectInfo],
+        finished_by: Mapping[str, str],
+        *,
+        glance: bool,
+    ) -> None:
+        self._store, self._name, self._schema, self._finished_by = store, name, schema, finished_by
         self._most_rows = MOST_ROWS[name.rpartition("/")[2]]
-        names = [info.name for info in store.objects.list(name) if info.name.endswith(".parquet")]
+        names = [info.name for info in infos]
         made = [n for n in names if is_compact(n)] if len(names) >= FEWEST_FILES else []
         if glance:
             said = for_each(store.objects, lambda n: said_to_hold(store.objects, n), made)
@@ -176,12 +212,20 @@ class _Folder:
             if data is None or table is None or _all_failed(table) or table.num_rows >= self._most_rows:
                 continue
             sources[name] = held_files(data, name) if is_compact(name) else Held()
-            tables.append(_as(table, self._schema))
+            tables.append(_as(self._without_lost_attempts(table), self._schema))
             if sum(t.num_rows for t in tables) >= self._most_rows:
                 yield sources, pa.concat_tables(tables)
                 sources, tables = {}, []
         if len(sources) > 1:
             yield sources, pa.concat_tables(tables)
+
+    def _without_lost_attempts(self, table: pa.Table) -> pa.Table:
+        """Readings but for those of an attempt at a run that another attempt has finished."""
+        if self._schema is not CURVES_SCHEMA or not self._finished_by:
+            return table
+        place = pc.index_in(table["run_id"], value_set=pa.array(self._finished_by))
+        finished_by = pc.take(pa.array(self._finished_by.values()), place)
+        return table.filter(pc.fill_null(pc.equal(finished_by, table["attempt"]), True))
 
 
 def _all_held(sources: Mapping[str, Held]) -> Held:

@@ -6,7 +6,7 @@
         packs/<pack>.json                 the runs of a pack and how to train them
         checkpoints/<pack>/<seq>.safetensors
         states/<run_id>@<step>.safetensors      final states of runs that spent their budget: forks and extensions
-        rows/<pack>-<seq>.parquet         curves/<pack>-<seq>.parquet
+        rows/<pack>-<seq>.parquet         curves/<pack>-<seq>.parquet     <seq> or <seq>_<last number>: segments
         log/<driver>.txt                  what each driver said
         analysis/
 ```
@@ -87,11 +87,11 @@ class Layout:
     def log(self, driver: str) -> str:
         return f"{self.logs}/{driver}.txt"
 
-    def row_file(self, pack_id: str, attempt: str, number: int) -> str:
-        return f"{self.rows}/{pack_id}-{attempt}-{number:06d}.parquet"
+    def row_file(self, pack_id: str, attempt: str, first: int, last: int | None = None) -> str:
+        return f"{self.rows}/{_segment(pack_id, attempt, first, last)}"
 
-    def curve_file(self, pack_id: str, attempt: str, number: int) -> str:
-        return f"{self.curves}/{pack_id}-{attempt}-{number:06d}.parquet"
+    def curve_file(self, pack_id: str, attempt: str, first: int, last: int | None = None) -> str:
+        return f"{self.curves}/{_segment(pack_id, attempt, first, last)}"
 
     def checkpoint(self, pack_id: str, attempt: str, number: int) -> str:
         return f"{self.checkpoints}/{pack_id}/{attempt}-{number:06d}.safetensors"
@@ -106,3 +106,7 @@ class Layout:
 
     def analysis(self, file: str) -> str:
         return f"{self.sweep}/analysis/{file}"
+
+
+def _segment(pack_id: str, attempt: str, first: int, last: int | None) -> str:
+    return f"{pack_id}-{attempt}-{first:06d}{'' if last is None else f'_{last:06d}'}.parquet"

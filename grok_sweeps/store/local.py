@@ -16,7 +16,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -94,10 +94,6 @@ class LocalObjects:
         """Return an object's bytes and their SHA-256, or None where there is none."""
         data = self.get(name)
         return None if data is None else (data, _etag(data))
-
-    def getter(self, n: int) -> Callable[[str], bytes | None]:  # noqa: ARG002
-        """Return `get`."""
-        return self.get
 
     def open(self, name: str) -> BinaryIO | None:
         """Open an object for random reads, or None where there is none."""

@@ -65,9 +65,6 @@ class ObjectStore(Protocol):
     def get_with_etag(self, name: str) -> tuple[bytes, str] | None:
         """Return an object's bytes and its ETag, which changes with them; None where there is none."""
 
-    def getter(self, n: int) -> Callable[[str], bytes | None]:
-        """Return what reads one of `n` objects: `get`, or what does the same for very many in less time."""
-
     def open(self, name: str) -> BinaryIO | None:
         """Open an object for random reads, or None where there is none.
 
@@ -98,7 +95,7 @@ class ObjectStore(Protocol):
 
 def get_each(objects: ObjectStore, names: Sequence[str]) -> Iterator[bytes | None]:
     """Yield each object's bytes, or None where there is none, in the order of the names; see `for_each`."""
-    return for_each(objects, objects.getter(len(names)), names)
+    return for_each(objects, objects.get, names)
 
 
 def for_each(objects: ObjectStore, work: Callable[[str], T], names: Sequence[str]) -> Iterator[T]:

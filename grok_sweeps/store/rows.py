@@ -1,4 +1,4 @@
-"""Finished runs as immutable Parquet files, read incrementally.
+"""Finished runs, read incrementally from Parquet files that never change.
 
 Two attempts at a pack may both write a run (an old worker that went on, a crash between row and checkpoint), so a
 reader keeps one row a run_id: one that did not fail before one that did, then the one with the most steps, then the
@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import pyarrow as pa
-
 from grok_sweeps.errors import CorruptObjectError, UnreadableObjectWarning
-from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
 from grok_sweeps.store.objects import get_each
+from grok_sweeps.store.segments import covers, standing
 from grok_sweeps.store.sweep import SweepStore
-from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
+from grok_sweeps.store.tables import decode_table
 
 _NEEDED = {"run_id", "outcome", "steps_run", "finished_at", "attempt"}
 PROGRESS_COLUMNS = frozenset(_NEEDED | {"grokked_step", "error"})
@@ -64,6 +62,8 @@ class RowLog:
     def __init__(self, store: SweepStore, columns: frozenset[str] | None = None) -> None:
         self._store, self._columns = store, columns
         self._seen: set[str] = set()
+        self._numbers: dict[str, set[int]] = {}
+        """Of each attempt at a pack the numbers of the segments that were read."""
         self._lock = threading.Lock()
         self._rows: dict[str, Row] = {}
         self._changed: list[str] = []
@@ -89,8 +89,8 @@ class RowLog:
     def _read_new_files(self) -> bool:
         """Read the files that are new; return whether none was gone since it was listed: its rows are elsewhere."""
         objects, whole = self._store.objects, True
-        names = [info.name for info in objects.list(self._store.layout.rows) if info.name.endswith(".parquet")]
-        new = [name for name in names if name not in self._seen]
+        names = [info.name for info in standing(objects.list(self._store.layout.rows))]
+        new = [name for name in names if name not in self._seen and not self._has_read_what_is_in(name)]
         for name, data in zip(new, get_each(objects, new), strict=True):
             if data is None:
                 whole = False
@@ -103,8 +103,18 @@ class RowLog:
                     self._take(row)
             except CorruptObjectError as error:
                 warnings.warn(f"skipped: {error}", UnreadableObjectWarning, stacklevel=3)
-            self._seen.add(name)
+            self._see(name)
         return whole
+
+    def _see(self, name: str) -> None:
+        self._seen.add(name)
+        if (held := covers(name)) is not None:
+            self._numbers.setdefault(held.stem, set()).update(range(held.first, held.last + 1))
+
+    def _has_read_what_is_in(self, name: str) -> bool:
+        """Whether every segment in whose place this one stands was read."""
+        held = covers(name)
+        return held is not None and self._numbers.get(held.stem, set()).issuperset(range(held.first, held.last + 1))
 
     def _take(self, row: Row) -> None:
         run_id = row["run_id"]
@@ -137,7 +147,7 @@ def delete_failed(store: SweepStore) -> int:
     The row of a run that failed is alone in its file.
     """
     deleted = 0
-    names = [info.name for info in store.objects.list(store.layout.rows) if info.name.endswith(".parquet")]
+    names = [info.name for info in standing(store.objects.list(store.layout.rows))]
     for name, data in zip(names, get_each(store.objects, names), strict=True):
         if data is None:
             continue
@@ -149,18 +159,3 @@ def delete_failed(store: SweepStore) -> int:
             store.objects.delete(name)
             deleted += len(outcomes)
     return deleted
-
-
-def write_results(
-    store: SweepStore,
-    pack_id: str,
-    attempt: str,
-    number: int,
-    rows: Sequence[Mapping[str, Any]],
-    curves: Sequence[pa.Table],
-    fence: int | None = None,
-) -> None:
-    """Write finished runs: the curves first, so that a row in the table always has its curve."""
-    merged = pa.concat_tables(curves).cast(CURVES_SCHEMA)
-    store.objects.put(store.layout.curve_file(pack_id, attempt, number), encode_table(merged, fence=fence))
-    store.objects.put(store.layout.row_file(pack_id, attempt, number), encode_rows(rows, RUNS_SCHEMA, fence))

@@ -4,8 +4,7 @@ Every operation is boto3's, not `pyarrow.fs`'s. Measured with pyarrow 26 against
 and then for that many bytes, and under a writer that replaces the object a third of the reads came back cut off or
 followed by memory that was never written; its delete is three requests and leaves an empty object in the folder's name;
 a listing of a bucket that does not exist is empty. One client also means one chain of credentials, one endpoint and
-errors with codes. What it costs: 1,000 names take 20 ms of the processor to list, three times as much, and a read 1 ms,
-too much for thousands of small objects: those are read by obstore (`s3_quick`), which leaves every fault to boto3.
+errors with codes. What it costs: 1,000 names take 20 ms of the processor to list, three times as much, and a read 1 ms.
 
 An object is one PUT, or one multi-part upload that becomes visible as a whole. Passing faults are waited out here and
 nowhere else: the client's own retries are off.
@@ -19,9 +18,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
@@ -34,17 +33,10 @@ from grok_sweeps.store.s3_client import PARALLEL, s3_client
 from grok_sweeps.store.s3_faults import explain, is_empty, is_missing, is_taken, is_unknown
 from grok_sweeps.store.s3_file import FIRST_BYTES, Beginning, RangedFile
 
-if TYPE_CHECKING:
-    from grok_sweeps.store.s3_quick import QuickReads
-
 T = TypeVar("T")
 
 PART_BYTES = 8 << 20
 """Larger objects are written in parts of this size."""
-MANY = 100
-"""Objects that are read at once from which on it pays to have another client for it."""
-GIVE_UP_AFTER = 3
-"""Objects in a row that boto3 can read and the other client cannot."""
 SAY_AFTER_S = 2.0
 """A fault that lasts longer is told to whoever waits."""
 _WRITER = "grok-sweeps-writer"
@@ -68,7 +60,6 @@ class S3Objects:
         self.uri = address.uri
         self._address, self._retries = address, retries or Retries()
         self._told = False
-        self._only_slow = 0
         try:
             self._client = s3_client(address)
         except (*_ERRORS, ValueError) as error:
@@ -141,30 +132,6 @@ class S3Objects:
             return answer["Body"].read(), str(answer.get("ETag", ""))
 
         return self._unless_missing("read", name, attempt)
-
-    def getter(self, n: int) -> Callable[[str], bytes | None]:
-        """Return `get`, or for very many objects what asks obstore first, and `get` wherever that fails."""
-        return self.get if n < MANY or self._quick is None else self._get_quickly
-
-    @cached_property
-    def _quick(self) -> QuickReads | None:
-        try:
-            from grok_sweeps.store.s3_quick import quick_reads  # noqa: PLC0415 few need it, and it is 15 MB
-        except ImportError:  # a machine that only trains does without obstore
-            return None
-        return quick_reads(self._address, self._client)
-
-    def _get_quickly(self, name: str) -> bytes | None:
-        """Do as `get`, which alone says what is wrong; only that where it can read what obstore cannot."""
-        if self._quick is None or self._only_slow >= GIVE_UP_AFTER:
-            return self.get(name)
-        data = self._quick.get(self._address.key(name))
-        if data is not None:
-            self._only_slow = 0
-            return data
-        data = self.get(name)
-        self._only_slow += data is not None
-        return data
 
     def open(self, name: str) -> BinaryIO | None:
         """Open an object for random reads, or None where there is none."""

@@ -2,8 +2,8 @@
 
 A pack holds more runs than lanes. A lane whose run ends gives its place to the next waiting run; when none waits the
 stack shrinks, on a GPU once more than `IDLE_SHARE` of its lanes are idle. The loop returns to its caller every few
-seconds with a summary, which is also when finished runs are written, so that a caller can be a Ray trial, a test or a
-plain script.
+seconds with a summary, so that a caller can be a Ray trial, a test or a plain script. Finished runs, and the readings
+of those under way, are written every `RESULTS_EVERY_S`, and before a checkpoint that no longer holds a finished run.
 
 What can go wrong: a kill at any point. Rows are written before the checkpoint that no longer holds their lanes, and the
 older checkpoint is deleted last, so what is lost is at most the steps since the last checkpoint. Everything is written
@@ -28,7 +28,7 @@ from grok_sweeps.errors import LostParentError
 from grok_sweeps.plan.kept import keeps_state
 from grok_sweeps.store.checkpoints import StateRef, keep_state
 from grok_sweeps.store.lease import LEASE_S, check_fence
-from grok_sweeps.store.rows import write_results
+from grok_sweeps.store.segments import Segments
 from grok_sweeps.store.states import LaneState, encode_states
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.train.engine import Engine
@@ -44,6 +44,10 @@ IDLE_SHARE = {"cpu": 0.0, "cuda": 0.05}
 
 AT_ONCE_S = 1.0
 """Time after which the loop looks up, however far the next reading is: to report, write states, or stop."""
+RESULTS_EVERY_S = 20.0
+"""Age of rows and of new readings at which they are written."""
+FIRST_RESULTS_S = 5.0
+"""The same at the beginning of an attempt."""
 FIRST_STEPS = 32
 """Steps before it is known how long they take."""
 
@@ -101,6 +105,7 @@ class _Ended:
 
     lane: _Lane
     tensors: LaneTensors
+    finished_at: datetime
     how: Mapping[str, Any]
 
 
@@ -131,6 +136,8 @@ class PackTrainer:
     _lanes: list[_Lane] = field(default_factory=list)
     _waiting: list[RunWork] = field(default_factory=list)
     _ended: list[_Ended] = field(default_factory=list)
+    _read_until: dict[str, int] = field(default_factory=dict)
+    """The step up to which a run's readings were handed over to be written."""
     _stack: LaneStack | None = None
     _number: int = 0
     _runs_finished: int = 0
@@ -150,6 +157,8 @@ class PackTrainer:
         if self.meter is None and self.engine.device.type == "cuda":
             self.meter = CudaMeter(self.engine.device)
         self._writer = Writer()
+        self._segments = Segments(self.store, self.work.pack_id, self.attempt, self.fence)
+        self._began = self._last_results = self.clock()
         self._asked_for_fence = self.clock()
         self._width = min(self.work.lanes, len(self.work.runs))
         self._say_why()
@@ -223,12 +232,15 @@ class PackTrainer:
                 self._halve()
             if self.clock() - self._last_checkpoint >= self.work.checkpoint_every_s:
                 self._checkpoint()
+            if self._results_are_due():
+                self._write_results()
             if self.fence is not None and self.clock() - self._asked_for_fence >= LEASE_S:
                 self._asked_for_fence = self.clock()
                 self._writer.submit(partial(check_fence, self.store, self.fence))
         elapsed = max(self.clock() - began, 1e-9)
         stopped = stopped or stop()
-        self._write_ended()
+        if self._trained or stopped or self._results_are_due():
+            self._write_results(last=self._trained or stopped)
         if stopped:
             self._checkpoint()
         if self._trained:
@@ -250,28 +262,37 @@ class PackTrainer:
             stopped,
         )
 
-    def _write_ended(self) -> None:
-        """Write the runs that ended since the last call: states that are kept, then curves, then rows."""
-        if not self._ended:
-            return
-        self._number += 1
+    def _results_are_due(self) -> bool:
+        """Whether rows and readings are to be written: often at first, so that a short pack is seen to go on."""
+        now = self.clock()
+        return now - self._last_results >= min(RESULTS_EVERY_S, max(FIRST_RESULTS_S, self._last_results - self._began))
+
+    def _write_results(self, *, last: bool = False) -> None:
+        """Write the runs that ended since the last call and all new readings: kept states, then curves, then rows."""
+        self._last_results = self.clock()
         ended, self._ended = self._ended, []
         rows = [self._row(item) for item in ended]
-        curves: list[pa.Table] = [
-            item.lane.record.curve(self.store.sweep, item.lane.run.run_id, self.attempt) for item in ended
-        ]
-        self._writer.submit(partial(self._put_ended, ended, self._number, rows, curves))
+        under_way = [lane for lane in self._lanes if not lane.idle]
+        curves = [self._new_readings(lane) for lane in (*(item.lane for item in ended), *under_way)]
+        self._writer.submit(partial(self._put_results, ended, rows, curves, last))
 
-    def _put_ended(
-        self, ended: Sequence[_Ended], number: int, rows: Sequence[Mapping[str, Any]], curves: Sequence[pa.Table]
+    def _new_readings(self, lane: _Lane) -> pa.Table:
+        run_id, record = lane.run.run_id, lane.record
+        readings = record.curve(self.store.sweep, run_id, self.attempt, self._read_until.get(run_id, 0))
+        if len(readings):
+            self._read_until[run_id] = record.steps[-1]
+        return readings
+
+    def _put_results(
+        self, ended: Sequence[_Ended], rows: Sequence[Mapping[str, Any]], curves: Sequence[pa.Table], last: bool
     ) -> None:
         check_fence(self.store, self.fence)
         for item in ended:
             if item.lane.record.spent_its_budget and self._keeps(item.lane):
                 keep_state(self.store, lane_state(item.lane.run.run_id, item.tensors, item.lane.record), self.fence)
                 self._written[item.lane.run.run_id] = item.tensors.step
-        write_results(self.store, self.work.pack_id, self.attempt, number, rows, curves, self.fence)
-        self._files_written += 1
+        self._segments.write(rows, curves, last=last)
+        self._files_written += bool(rows)
         for item in ended:
             self._rowless.pop(item.lane.run.run_id, None)
         for item in ended:
@@ -299,7 +320,8 @@ class PackTrainer:
 
     def _checkpoint(self) -> None:
         """Write ended runs, then every lane's whole state if it is new, then delete this attempt's older checkpoint."""
-        self._write_ended()
+        if self._ended:
+            self._write_results()
         self._last_checkpoint = self.clock()
         states = self.lane_states()
         if not states:
@@ -428,7 +450,7 @@ class PackTrainer:
         self._lanes, self._stack = [], None
         if self.engine.device.type == "cuda":
             torch.cuda.empty_cache()
-        self._write_ended()
+        self._write_results()
         self._writer.finish()
         runs = [self._from_checkpoint(run) for run in under_way]
         self._checkpoint_name = None
@@ -449,7 +471,7 @@ class PackTrainer:
             "idle_share": self._idle_lane_steps / lane_steps if lane_steps else 0.0,
             "lane_bytes": self._memory.lane_bytes if self._memory else None,
         }
-        self._ended.append(_Ended(lane, tensors, how))
+        self._ended.append(_Ended(lane, tensors, datetime.now(UTC), how))
         self._rowless[lane.run.run_id] = (lane, tensors.step)
         self._runs_finished += 1
         self._runs_grokked += lane.record.outcome == "grokked"
@@ -495,6 +517,6 @@ class PackTrainer:
             "threads": torch.get_num_threads(),
             **ended.how,
             "started_at": record.started_at,
-            "finished_at": datetime.now(UTC),
+            "finished_at": ended.finished_at,
             "wall_s": record.wall_s,
         }

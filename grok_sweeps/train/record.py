@@ -6,6 +6,7 @@ The history is part of the checkpoint, so that the curve of an interrupted run i
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -89,17 +90,21 @@ class RunRecord:
             return self.horizon_steps
         return min(self.grokked_step + after, self.horizon_steps)
 
-    def curve(self, sweep: str, run_id: str, attempt: str) -> pa.Table:
-        """The run's readings as rows of the curves table."""
-        array, n = self.array(), len(self.steps)
-        columns = [pa.array([value] * n) for value in (sweep, run_id, attempt)]
-        columns.append(pa.array(self.steps, pa.int64()))
+    def curve(self, sweep: str, run_id: str, attempt: str, after_step: int = 0) -> pa.Table:
+        """The run's readings after a step as rows of the curves table."""
+        first = bisect_right(self.steps, after_step)
+        array, n = self._array(first), len(self.steps) - first
+        columns = [pa.array([value] * n, pa.string()) for value in (sweep, run_id, attempt)]
+        columns.append(pa.array(self.steps[first:], pa.int64()))
         columns += [pa.array(array[:, k], from_pandas=bool(c.null)) for k, c in enumerate(READINGS)]
         return pa.Table.from_arrays(columns, schema=CURVES_SCHEMA)
 
     def array(self) -> np.ndarray:
         """Readings so far, [n, K] float64."""
-        return np.asarray(self.readings, dtype=np.float64).reshape(-1, len(READING_NAMES))
+        return self._array(0)
+
+    def _array(self, first: int) -> np.ndarray:
+        return np.asarray(self.readings[first:], dtype=np.float64).reshape(-1, len(READING_NAMES))
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the arrays."""

@@ -19,7 +19,7 @@ from grok_sweeps.errors import StoreError
 from grok_sweeps.plan.estimate import expected_steps
 from grok_sweeps.schema import RUNS_SCHEMA
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.rows import RowLog, write_results
+from grok_sweeps.store.rows import RowLog
 from grok_sweeps.store.tables import decode_table
 from tests.bench.bench import Bench, attempt
 from tests.bench.case import Case
@@ -27,6 +27,7 @@ from tests.bench.effort import rounds_for
 from tests.bench.ours import config_of, pack_trainer, stack_of, warm_up
 from tests.bench.tables import Cell, Figure, Table
 from tests.bench.workers import Ready
+from tests.written import write_results
 
 CHECKPOINT_EVERY_S = 60.0
 """The default of `execution.checkpoint_every_s`."""

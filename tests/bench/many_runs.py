@@ -17,8 +17,8 @@ from grok_sweeps.plan import make_plan
 from grok_sweeps.schema import CONFIG, CURVE_COLUMNS, CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA, Column
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore
-from grok_sweeps.store.rows import write_results
 from grok_sweeps.store.tables import encode_table
+from tests.written import write_results
 
 SWEEP = "many"
 RUNS_A_FILE = 1_000

@@ -9,7 +9,7 @@ from ray import tune
 
 from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.rows import write_results
+from tests.written import write_results
 
 ROWS_A_REPORT = 1000
 

@@ -30,10 +30,11 @@ from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.compact import Compacted
 from grok_sweeps.store.lease import LEASE_S, Lease, read_lease
-from grok_sweeps.store.rows import RowLog, RowsSoFar, write_results
+from grok_sweeps.store.rows import RowLog, RowsSoFar
 from grok_sweeps.store.take_lease import take_lease
 from tests.monitors import monitor_of
 from tests.results.results_rows import grokked
+from tests.written import write_results
 
 WAIT_S = 60.0
 

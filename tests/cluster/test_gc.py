@@ -25,8 +25,8 @@ from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.lease import read_lease
 from grok_sweeps.store.local import LocalObjects
 from grok_sweeps.store.retention import AT_WORK_S, LEFT_BEHIND, LEFTOVER_AGE_S, PACK_AGE_S
-from grok_sweeps.store.rows import write_results
 from grok_sweeps.store.take_lease import driver_lease
+from tests.written import write_results
 
 SPEC = "name: made\nruns: {p: 5, seeds: 4, max_steps: 200}\n"
 PACKS = "packs of a finished sweep"

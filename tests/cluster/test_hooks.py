@@ -32,8 +32,8 @@ from grok_sweeps.errors import SpecError
 from grok_sweeps.progress import Progress, Spent
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.rows import write_results
 from tests.results.results_rows import curve, full_row, grokked, new_sweep
+from tests.written import write_results
 
 BEGIN = Begin("made", "/store", failed_before=0)
 PROGRESS = Progress("made", "running", 4, {"grokked": 2}, (), (), 700, 1400)

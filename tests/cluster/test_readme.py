@@ -15,8 +15,8 @@ from grok_sweeps.plan.plan import Plan
 from grok_sweeps.spec import parse_spec, preset_names
 from grok_sweeps.spec.model import AXES, Execution
 from grok_sweeps.store import SweepStore, open_objects
-from grok_sweeps.store.rows import write_results
 from tests.results.results_rows import curve, grokked
+from tests.written import write_results
 
 README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text()

@@ -22,8 +22,8 @@ from grok_sweeps.progress import measure_progress
 from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.spec import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.rows import write_results
 from tests.results.results_rows import grokked
+from tests.written import write_results
 
 SmallPlan = Callable[..., tuple[str, Plan]]
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from grok_sweeps.results import Store
 from grok_sweeps.schema import CURVES_SCHEMA, READING_NAMES, RUN_COLUMNS
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore, open_objects
-from grok_sweeps.store.rows import write_results
+from tests.written import write_results
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC = "name: {name}\nruns: {{p: 5, seeds: 4}}\n"

@@ -13,7 +13,7 @@ from results_rows import curve, grokked, new_sweep
 
 from grok_sweeps.cluster.cli.app import main
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.rows import write_results
+from tests.written import write_results
 
 DOSES = (1.0, 1.05, 1.1, 1.15)
 

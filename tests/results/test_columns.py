@@ -10,7 +10,7 @@ from results_rows import curve, grokked, new_sweep
 from grok_sweeps import columns
 from grok_sweeps.results import Store
 from grok_sweeps.schema import VIEWS
-from grok_sweeps.store.rows import write_results
+from tests.written import write_results
 
 PROMISED = (
     "sweep run_id cell_id arch p train_fraction d_model hidden loss optimizer lr weight_decay arm rho tau gamma "
@@ -36,7 +36,7 @@ def test_every_promised_column_is_there_and_says_what_it_is() -> None:
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_view_has_exactly_the_columns_of_the_schema(view: str, tmp_path: Path) -> None:
     sweep = new_sweep(tmp_path)
-    write_results(sweep, "pack", "a1", 1, [grokked("r", 100)], [curve("r", [1, 25])])
+    write_results(sweep, "pack", "a1", 1, [grokked("r", 100)], [curve("r", [1, 25]), curve("half", [1])])
     answer = Store(sweep.objects).arrow(f"FROM {view}")
     assert len(answer) > 0
     assert answer.schema.names == [column.name for column in VIEWS[view]]
@@ -45,7 +45,7 @@ def test_a_view_has_exactly_the_columns_of_the_schema(view: str, tmp_path: Path)
 
 def test_what_is_never_null_is_not(tmp_path: Path) -> None:
     sweep = new_sweep(tmp_path)
-    write_results(sweep, "pack", "a1", 1, [grokked("r", 100)], [curve("r", [1, 25])])
+    write_results(sweep, "pack", "a1", 1, [grokked("r", 100)], [curve("r", [1, 25]), curve("half", [1])])
     for view, described in VIEWS.items():
         answer = Store(sweep.objects).arrow(f"FROM {view}")
         for column in described:

@@ -13,7 +13,7 @@ from results_rows import curve, full_row, grokked, new_sweep
 
 from grok_sweeps.errors import QueryError
 from grok_sweeps.results import Store
-from grok_sweeps.store.rows import write_results
+from tests.written import write_results
 
 HOSTILE = "x'; DROP TABLE grok_sweeps.keys; --"
 

@@ -16,8 +16,9 @@ from grok_sweeps.errors import UnreadableObjectWarning
 from grok_sweeps.results import Store
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
 from grok_sweeps.store import ObjectStore, SweepStore
-from grok_sweeps.store.rows import RowLog, write_results
+from grok_sweeps.store.rows import RowLog
 from grok_sweeps.store.tables import encode_table
+from tests.written import write_results
 
 
 def foreign_parquet(_: bytes) -> bytes:

@@ -18,7 +18,7 @@ from results_rows import curve, full_row, grokked, new_sweep
 from grok_sweeps.cluster.cli.app import main
 from grok_sweeps.errors import ExportError
 from grok_sweeps.results import Store, export, formats
-from grok_sweeps.store.rows import write_results
+from tests.written import write_results
 
 READ: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
     "parquet": lambda path: pq.read_table(path).to_pylist(),

@@ -19,7 +19,7 @@ from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.spec.model import Execution
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.rows import write_results
+from tests.written import write_results
 
 H100 = {"device": "cuda:0", "device_name": "NVIDIA H100 80GB HBM3", "gpu_share": 1.0}
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
 import pytest
 from results_rows import curve, grokked, new_sweep
 
-from grok_sweeps.results import Store, files, merged
+from grok_sweeps.results import Store
+from grok_sweeps.results.files import File
 from grok_sweeps.schema import CURVES_SCHEMA
-from grok_sweeps.store import ObjectStore, SweepStore, packed
+from grok_sweeps.store import ObjectInfo, ObjectStore, SweepStore
 from grok_sweeps.store.compact import compact
-from grok_sweeps.store.rows import write_results
+from grok_sweeps.store.segments import Segments
+from tests.written import write_results
 
 N_RUNS, STEPS = 36, [1, 25, 50]
 CHECKED = """
@@ -50,8 +51,7 @@ def writer(sweep: SweepStore) -> Iterator[threading.Thread]:
     assert not failed, failed
 
 
-def test_what_is_read_is_a_consistent_set(objects: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(merged, "FEWEST", 3)
+def test_what_is_read_is_a_consistent_set(objects: ObjectStore) -> None:
     sweep = new_sweep(objects)
     store, seen = Store(objects), 0
     with writer(sweep) as thread:
@@ -110,59 +110,51 @@ def test_a_damaged_compact_file_is_named_and_the_files_it_held_are_read(objects:
         assert Store(objects).curves(run_ids=["r4"]).step.tolist() == STEPS
 
 
-@pytest.mark.parametrize("most_packed", [0, 32], ids=["as Parquet", "packed"])
-def test_small_files_merged_on_the_way_change_no_answer(
-    most_packed: int, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(packed, "MOST_ROWS", most_packed)
-    monkeypatch.setattr(files, "MANY", 1)
-    monkeypatch.setattr(merged, "MOST_FILES", 4)
-    monkeypatch.setattr(merged, "MOST_PACKED", 4)
-    sweep = new_sweep(objects)
-    queries = ("FROM runs ORDER BY run_id", "FROM cells", "FROM curves ORDER BY run_id, step")
-    store = Store(objects)
-
-    def check() -> None:
-        with monkeypatch.context() as merging:
-            for query in queries:
-                merging.setattr(merged, "FEWEST", 2)
-                answer = store.arrow(query)
-                merging.setattr(merged, "FEWEST", 10**6)
-                assert answer.equals(Store(objects).arrow(query))
-
-    for k in range(12):
-        for attempt in (f"b{k}", f"a{k}") if k % 4 == 1 else (f"a{k}",):
-            row = grokked(f"r{k:02d}", 100 + k, attempt=attempt, steps_run=200 + (attempt[0] == "b"))
-            write_results(sweep, "pack", attempt, 1, [row], [curve(f"r{k:02d}", STEPS, attempt)])
-        check()
-    assert len(store._reader._merger._merged) > 0
-    if (fetched := store._reader.files._folder) is not None:
-        n_rows, n_curves = (
-            len(list((fetched / folder).iterdir())) for folder in (sweep.layout.rows, sweep.layout.curves)
-        )
-        assert (n_curves, n_rows < n_curves) == (15, most_packed > 0), "what is merged as it was fetched is not written"
-    compact(sweep)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        check()
-    assert store.runs(attempt=[f"b{k}" for k in (1, 5, 9)]).run_id.tolist() == ["r01", "r05", "r09"]
-
-
-def test_a_small_file_that_goes_before_it_is_needed_is_looked_for_where_it_went(
+def test_a_file_that_goes_before_it_is_read_is_looked_for_where_it_went(
     objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "MANY", 1)
     sweep, store = new_sweep(objects), Store(objects)
     for k in range(9):
         write_results(sweep, "p", f"a{k}", 1, [grokked(f"r{k}", 9, attempt=f"a{k}")], [curve(f"r{k}", STEPS, f"a{k}")])
-    merged_of = store._reader._merger.merged
+    read = store._reader.files.read
 
-    def compacts_meanwhile(files: Sequence[files.File]) -> merged.Merged:
+    def compacts_meanwhile(infos: Iterable[ObjectInfo]) -> list[File]:
+        listed = list(infos)
         if compact(sweep).files_before:
             for info in list(objects.list(sweep.layout.rows)):
                 if "compact-" not in info.name:
                     objects.delete(info.name)
-        return merged_of(files)
+        return read(listed)
 
-    monkeypatch.setattr(store._reader._merger, "merged", compacts_meanwhile)
+    monkeypatch.setattr(store._reader.files, "read", compacts_meanwhile)
     assert sorted(store.runs().run_id) == [f"r{k}" for k in range(9)]
+
+
+def test_the_readings_so_far_of_a_run_under_way_are_those_of_its_furthest_attempt(objects: ObjectStore) -> None:
+    sweep, store = new_sweep(objects), Store(objects)
+    finished, lost, now = (Segments(sweep, "pack", attempt) for attempt in ("a", "b", "c"))
+    finished.write([grokked("done", 50, attempt="a")], [curve("done", STEPS, "a"), curve("half", [1], "a")])
+    lost.write([], [curve("half", [1, 25], "b")])
+    now.write([], [curve("half", [1, 25], "c"), curve("new", [1], "c")])
+    now.write([], [curve("half", [50], "c")])
+    asked = (
+        "SELECT run_id, attempt, list(step ORDER BY step) AS steps FROM curves_under_way GROUP BY ALL ORDER BY run_id"
+    )
+    assert store.arrow(asked).to_pylist() == [
+        {"run_id": "half", "attempt": "c", "steps": STEPS},
+        {"run_id": "new", "attempt": "c", "steps": [1]},
+    ]
+    assert set(store.curves().run_id) == {"done"}
+    now.write([grokked("half", 100, attempt="c")], [curve("half", [75], "c")], last=True)
+    assert store.curves(run_ids=["half"]).step.tolist() == [*STEPS, 75]
+    assert store.sql(asked).run_id.tolist() == ["new"]
+
+
+def test_an_attempt_that_has_not_written_for_long_is_not_under_way(
+    objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = new_sweep(objects)
+    Segments(sweep, "pack", "a").write([], [curve("half", [1], "a")])
+    later = (objects.server_time() or 0.0) + 600
+    monkeypatch.setattr(objects, "server_time", lambda: later)
+    assert len(Store(objects).sql("FROM curves_under_way")) == 0

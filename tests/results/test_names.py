@@ -13,13 +13,13 @@ import pytest
 from results_rows import curve, grokked, new_sweep
 
 from grok_sweeps.errors import StoreWarning
-from grok_sweeps.results import Store, merged, open_store, snapshot
-from grok_sweeps.results.curve_files import Split, may_hold, split
-from grok_sweeps.results.winners import Lost
+from grok_sweeps.results import Store, open_store
+from grok_sweeps.results.curve_files import CurveIndex, Split, may_hold
 from grok_sweeps.store import ObjectStore, SweepStore
 from grok_sweeps.store.compact import compact, is_compact
-from grok_sweeps.store.rows import RowLog, write_results
+from grok_sweeps.store.rows import RowLog
 from grok_sweeps.store.tables import Held
+from tests.written import write_results
 
 STEPS = [1, 25, 50]
 N_RUNS = 12
@@ -75,12 +75,8 @@ def counts(store: Store, sweep: str | None = None) -> tuple[int, int, int]:
 WHOLE = (N_RUNS, N_RUNS, N_RUNS * len(STEPS))
 
 
-@pytest.mark.parametrize("small", [2, 10**6], ids=["merged", "as they are"])
 @pytest.mark.parametrize("compacted", [False, True])
-def test_a_renamed_folder_has_its_new_name_everywhere(
-    compacted: bool, small: int, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(merged, "FEWEST", small)
+def test_a_renamed_folder_has_its_new_name_everywhere(compacted: bool, objects: ObjectStore) -> None:
     if compacted:
         compact(filled(objects))
     else:
@@ -246,15 +242,16 @@ def test_a_compact_file_made_of_compact_files_tells_every_original(
         compact(sweep)
     store, n_runs = Store(objects), times * N_RUNS
     found: list[Split] = []
+    split = CurveIndex.split
 
     def noted(*given: Any) -> Split:
         found.append(split(*given))
         return found[-1]
 
-    monkeypatch.setattr(snapshot, "split", noted)
+    monkeypatch.setattr(CurveIndex, "split", noted)
     assert counts(store) == (n_runs, n_runs, n_runs * len(STEPS))
     assert len(found) == 1
-    assert (len(found[0].whole), found[0].others, found[0].strays) == (1, [], [])
+    assert (len(found[0].whole), found[0].others, found[0].doubled) == (1, [], [])
     infos = list(objects.list(sweep.layout.curves))
     (newest,) = store._reader.files.read(infos)
     said = Store(objects)._reader.files.said_to_hold([newest.info])
@@ -283,7 +280,8 @@ def test_a_compact_file_of_an_older_version_may_hold_any_runs_curve(
         store = Store(objects)
         assert counts(store) == (n_runs, n_runs, n_runs * len(STEPS))
         (file,) = store._reader.files.read(objects.list(sweep.layout.curves))
-        assert split([file], store._reader.files.read(objects.list(sweep.layout.rows)), Lost()).strays == [file]
+        said = store._reader.files.said_to_hold([file.info])
+        assert may_hold([file.info], said, {"none"}) == [file.info]
         assert len(store.curves(run_ids=["r04"])) == len(STEPS)
         if n_runs < 3 * N_RUNS:
             for k in range(2 * N_RUNS, 3 * N_RUNS):

@@ -19,7 +19,7 @@ from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 from grok_sweeps.store.ancestry import stored_ancestry
-from grok_sweeps.store.rows import write_results
+from tests.written import write_results
 
 TINY = """\
 name: tiny

@@ -6,19 +6,13 @@ import gc
 import stat
 import tempfile
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
-from results_rows import grokked, new_sweep, store_of
+from results_rows import grokked, store_of
 
 from grok_sweeps.errors import StoreError
 from grok_sweeps.results import Store
-from grok_sweeps.schema import CURVES_SCHEMA
 from grok_sweeps.store.local import LocalObjects
-from grok_sweeps.store.rows import write_results
-
-N_FILES = 40
 
 
 def _folder(store: Store) -> Path:
@@ -44,23 +38,6 @@ def test_a_machine_that_has_no_room_for_it_is_asked_without(tmp_path: Path, monk
 
     monkeypatch.setattr(tempfile, "mkdtemp", refuses)
     assert store_of(tmp_path, grokked("r", 100)).runs().run_id.tolist() == ["r"]
-    asked_again(many_files(tmp_path / "many"))
-
-
-@pytest.mark.parametrize("packed", [True, False], ids=["packed", "copied"])
-def test_a_full_folder_is_asked_without_what_is_put_together(
-    packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(table: Any, path: str) -> None:
-        Path(path).write_bytes(b"PAR1")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(pq, "write_table", full)
-    if not packed:
-        monkeypatch.setattr("grok_sweeps.results.files.packed_in", lambda data: b"")
-        # DuckDB cannot write there.
-        monkeypatch.setattr(tempfile, "mkdtemp", lambda **_: str(tmp_path / "gone"))
-    asked_again(many_files(tmp_path / "many"))
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
@@ -76,17 +53,3 @@ def test_a_machine_that_has_no_room_for_objects_of_a_bucket_says_so(
     monkeypatch.setattr(*((tempfile, "mkdtemp") if kind == "folder" else (Path, "write_bytes")), full)
     with pytest.raises(StoreError, match=r"temporary folder .*No space left on device; .* set TMPDIR"):
         store.runs()
-
-
-def many_files(folder: Path) -> Store:
-    sweep = new_sweep(folder)
-    for k in range(N_FILES):
-        row = grokked(f"r{k:02d}", 100, attempt=f"a{k}")
-        write_results(sweep, "pack", f"a{k}", 1, [row], [CURVES_SCHEMA.empty_table()])
-    return Store(sweep.objects)
-
-
-def asked_again(store: Store) -> None:
-    """Small files are put together at the first query where they are packed, else at the second."""
-    for _ in range(3):
-        assert sorted(store.runs().run_id) == [f"r{k:02d}" for k in range(N_FILES)]

@@ -12,8 +12,9 @@ from results_rows import NOON, curve, full_row, grokked, new_sweep, store_of
 from grok_sweeps.errors import QueryError
 from grok_sweeps.results import Store, open_store
 from grok_sweeps.schema import CURVE_COLUMNS, CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA
-from grok_sweeps.store.rows import RowLog, write_results
+from grok_sweeps.store.rows import RowLog
 from grok_sweeps.store.tables import decode_table, encode_table
+from tests.written import write_results
 
 CENSORED = {"outcome": "censored", "memorized_step": 50, "steps_run": 1000}
 

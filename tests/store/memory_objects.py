@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from grok_sweeps.errors import StoreError
-from grok_sweeps.store import ObjectStore
+from grok_sweeps.store import ObjectInfo, ObjectStore
 
 
 class MemoryObjects:
-    """What the lease needs of an `ObjectStore`."""
+    """What the lease, rows and curves need of an `ObjectStore`; all is as old as another."""
 
     uri = "memory"
+    parallel = 1
 
     def __init__(self) -> None:
         self.content: dict[str, bytes] = {}
@@ -31,6 +32,14 @@ class MemoryObjects:
     def get(self, name: str) -> bytes | None:
         self._reach(name)
         return self.content.get(name)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        self._reach(prefix)
+        names = sorted(name for name in self.content if name.startswith(f"{prefix}/"))
+        yield from [ObjectInfo(name, len(self.content[name]), 0.0) for name in names]
+
+    def server_time(self) -> float | None:
+        return 0.0
 
     def get_with_etag(self, name: str) -> tuple[bytes, str] | None:
         data = self.get(name)

@@ -32,7 +32,8 @@ from grok_sweeps.store.compact import (
 from grok_sweeps.store.lease import Lease, read_lease
 from grok_sweeps.store.objects import ObjectStore
 from grok_sweeps.store.retention import unneeded_of_sweep
-from grok_sweeps.store.rows import RowLog, delete_failed, write_results
+from grok_sweeps.store.rows import RowLog, delete_failed
+from tests.written import write_results
 
 N_FILES = 12
 

@@ -17,7 +17,6 @@ from grok_sweeps.errors import ObjectGoneError, StoreError
 from grok_sweeps.store import ObjectStore, open_objects
 from grok_sweeps.store.objects import READ_AHEAD, for_each
 from grok_sweeps.store.probe import probe_conditional_writes
-from grok_sweeps.store.s3 import S3Objects
 
 MANY_PARTS = bytes(range(251)) * 80_000
 """20 MB that no part boundary divides evenly."""
@@ -212,20 +211,6 @@ class TestEveryBackend:
         for name in names:
             objects.put(name, name.encode())
         assert list(for_each(objects, objects.get, names)) == [name.encode() for name in names]
-
-    @pytest.mark.parametrize("odd", ["s/a b+c=d&e%20f#g?h", "s/ρ·τ.json", "s/'quoted'", "s/a%20b", "s/states/r@50.x"])
-    def test_very_many_objects_are_read_as_each_is_alone(
-        self, odd: str, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        names = [f"s/{k:03d}" for k in range(20)]
-        for name in (odd, *names):
-            objects.put(name, b"content of " + name.encode())
-        alone, slow = objects.get, []
-        if isinstance(objects, S3Objects):
-            monkeypatch.setattr(objects, "get", lambda name: slow.append(name) or alone(name))
-        asked = [*names, odd, "s/none"]
-        assert list(for_each(objects, objects.getter(10_000), asked)) == [alone(name) for name in asked]
-        assert slow == (["s/none"] if isinstance(objects, S3Objects) else [])
 
     def test_a_failure_among_many_ends_it_without_the_rest(self, objects: ObjectStore) -> None:
         begun = []

@@ -26,9 +26,10 @@ from grok_sweeps.store.retention import (
     forked_elsewhere,
     unneeded_of_sweep,
 )
-from grok_sweeps.store.rows import RowLog, write_results
+from grok_sweeps.store.rows import RowLog
 from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.states import encode_states
+from tests.written import write_results
 
 LATER = datetime.now(UTC).timestamp() + 10 * LEFTOVER_AGE_S
 """A time at which everything here is old."""

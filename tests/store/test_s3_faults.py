@@ -137,34 +137,6 @@ def test_a_server_that_is_not_there_is_given_up_within_the_bound_and_said_once()
     assert waits.now <= 30.0
 
 
-@pytest.mark.parametrize(
-    "fault", [Answer(503, "SlowDown"), Answer(403, "AccessDenied"), Answer(404, "NoSuchKey"), Answer(CLOSED)], ids=str
-)
-def test_one_of_very_many_reads_that_fails_is_read_as_if_it_were_alone(fault: Answer) -> None:
-    waits = Waits()
-    with scripted_s3(lambda k, _: fault if k == 0 else OK) as (uri, asked):
-        assert waits.store(uri).getter(10_000)("s/x") == b""
-    assert [request.partition("?")[0] for request in asked.requests] == ["GET /bucket/p/s/x"] * 2
-
-
-def test_a_store_that_only_boto3_can_read_is_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    with scripted_s3(lambda _, __: OK) as (uri, asked):
-        objects = Waits().store(uri)
-        get = objects.getter(10_000)
-        assert objects._quick is not None
-        monkeypatch.setattr(objects._quick, "get", lambda key: asked.requests.append(f"quickly {key}"))
-        assert [get("s/x") for _ in range(10)] == [b""] * 10
-    assert asked.requests.count("quickly p/s/x") == 3
-    assert len(asked.requests) == 13
-
-
-def test_very_many_reads_without_credentials_are_refused_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    with scripted_s3(lambda _, __: OK) as (uri, _), pytest.raises(StoreError, match="no valid credentials were found"):
-        Waits().store(uri).getter(10_000)("s/x")
-
-
 def test_a_create_whose_answer_was_lost_knows_its_own_object() -> None:
     writer = ""
 

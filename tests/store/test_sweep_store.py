@@ -22,13 +22,14 @@ from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore
 from grok_sweeps.store.checkpoints import keep_state, kept_state, kept_steps
-from grok_sweeps.store.rows import NewRows, RowLog, delete_failed, write_results
+from grok_sweeps.store.rows import NewRows, RowLog, delete_failed
 from grok_sweeps.store.state_index import StateIndex
 from grok_sweeps.store.states import LaneState, encode_states
 from grok_sweeps.store.sweep import encode_plan
 from grok_sweeps.store.tables import decode_table, encode_rows, encode_table
 from grok_sweeps.store.todo import Todo
 from tests.counted_requests import CountedRequests
+from tests.written import write_results
 
 
 def _put(sweep: SweepStore, pack: str, attempt: str, number: int, states: Sequence[LaneState]) -> str:

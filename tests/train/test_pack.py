@@ -146,8 +146,7 @@ def test_rows_and_states_tell_the_fence_they_were_written_under(
     small_config: Make, trainer: Trainer, sweep_store: SweepStore
 ) -> None:
     fence = take_lease(sweep_store, {"host": "here"}).fence
-    pack = trainer([small_config(0)], lanes=1)
-    pack.fence = fence
+    pack = trainer([small_config(0)], lanes=1, fence=fence)
     while pack.run_steps == 0:
         a_little(pack)
     pack.checkpoint()
