@@ -16,7 +16,7 @@ from grok_sweeps.store import ObjectInfo, SweepStore
 from grok_sweeps.store.compact import compact, held_long_ago
 from grok_sweeps.store.layout import Layout
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
-from grok_sweeps.store.segments import WRITTEN_PER_BYTE, Segments, covered, covers, standing
+from grok_sweeps.store.segments import WRITTEN_PER_BYTE, Segments, covered, standing
 from grok_sweeps.store.tables import decode_table
 from tests.store.memory_objects import MemoryObjects
 
