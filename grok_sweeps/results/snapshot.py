@@ -36,15 +36,13 @@ from grok_sweeps.store import ObjectInfo, ObjectStore, SweepStore
 from grok_sweeps.store.agreement import warn_of_name
 from grok_sweeps.store.compact import is_compact
 from grok_sweeps.store.layout import Layout
-from grok_sweeps.store.segments import covers, standing
+from grok_sweeps.store.segments import at_work, covers
 
 T = TypeVar("T")
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any]
 
 _LISTINGS = 10
 """Times a query is tried whose files go while it runs; what was read is not read again."""
-AT_WORK_S = 120.0
-"""An attempt at work writes curves every 20 s (`train.pack`); one that has not for so long has ended, or is lost."""
 
 
 class Reader:
@@ -208,11 +206,10 @@ class Snapshot:
 
     def _written_of_late(self) -> list[File]:
         """The curve files of attempts that have written lately."""
-        infos = standing(self._listed(layout.curves for layout in self._layouts))
-        stems = {info: held.stem for info in infos if (held := covers(info.name)) is not None}
-        now = self._reader.objects.server_time() or max((info.modified for info in infos), default=0.0)
-        at_work = {stem for info, stem in stems.items() if now - info.modified <= AT_WORK_S}
-        return self._reader.files.read(info for info, stem in stems.items() if stem in at_work)
+        infos = list(self._listed(layout.curves for layout in self._layouts))
+        writers = at_work(infos, self._reader.objects.server_time())
+        wanted = [i for i in infos if (held := covers(i.name)) is not None and held.writer in writers]
+        return self._reader.files.read(wanted)
 
     def _listed(self, folders: Iterable[str]) -> list[ObjectInfo]:
         return [info for folder in folders for info in self._reader.objects.list(folder)]

@@ -7,8 +7,8 @@ nothing. Files that cannot be read, and rows of runs that failed, which `resume 
 The holder of the sweep's lease compacts, and looks that it still has it before it writes and before it deletes. What is
 deleted is held by a compact file that was read and found whole, so two at once would at worst do everything twice.
 
-Attempts under way seal segments of their own (`store.segments`), so while a sweep is driven only settled files are
-taken. At its end all are, and readings are left out that no query shows: those of an attempt at a run that another
+Attempts at work seal segments of their own (`store.segments`), so while a sweep is driven theirs are left alone. At its
+end all are taken, and readings are left out that no query shows: those of an attempt at a run that another
 attempt has finished.
 """
 
@@ -25,9 +25,9 @@ import pyarrow.compute as pc
 
 from grok_sweeps.errors import CorruptObjectError, LeaseLostError, StoreError, UnreadableObjectWarning
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
-from grok_sweeps.store.objects import ObjectInfo, ObjectStore, for_each, get_each
+from grok_sweeps.store.objects import ObjectStore, for_each, get_each
 from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
-from grok_sweeps.store.segments import SETTLED_S, covered, standing
+from grok_sweeps.store.segments import at_work, covered, covers, standing
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import Held, check_table, decode_table, encode_table, held_by, held_files
 
@@ -141,14 +141,16 @@ def _folders(store: SweepStore, *, glance: bool = False, at_the_end: bool = True
         log = RowLog(store, PROGRESS_COLUMNS)
         log.refresh()
         finished_by = {run_id: row["attempt"] for run_id, row in log.rows.items()}
-    settled_at = None if at_the_end else store.objects.server_time()
-    kinds = [(store.layout.curves, CURVES_SCHEMA), (store.layout.rows, RUNS_SCHEMA)]
+    curves = list(store.objects.list(store.layout.curves))
+    busy = frozenset[str]() if at_the_end else at_work(curves, store.objects.server_time())
+    listed = [
+        (store.layout.curves, CURVES_SCHEMA, curves),
+        (store.layout.rows, RUNS_SCHEMA, store.objects.list(store.layout.rows)),
+    ]
     folders = list[_Folder]()
-    for name, schema in kinds:
-        infos = standing(store.objects.list(name))
-        if not at_the_end:
-            infos = [info for info in infos if settled_at and settled_at - info.modified >= SETTLED_S]
-        folders.append(_Folder(store, name, schema, infos, finished_by, glance=glance))
+    for name, schema, infos in listed:
+        free = [i.name for i in standing(infos) if (held := covers(i.name)) is None or held.writer not in busy]
+        folders.append(_Folder(store, name, schema, free, finished_by, glance=glance))
     return folders
 
 
@@ -160,14 +162,13 @@ class _Folder:
         store: SweepStore,
         name: str,
         schema: pa.Schema,
-        infos: Sequence[ObjectInfo],
+        names: Sequence[str],
         finished_by: Mapping[str, str],
         *,
         glance: bool,
     ) -> None:
         self._store, self._name, self._schema, self._finished_by = store, name, schema, finished_by
         self._most_rows = MOST_ROWS[name.rpartition("/")[2]]
-        names = [info.name for info in infos]
         made = [n for n in names if is_compact(n)] if len(names) >= FEWEST_FILES else []
         if glance:
             said = for_each(store.objects, lambda n: said_to_hold(store.objects, n), made)

@@ -33,8 +33,8 @@ MOST_ROWS = 500_000
 """Rows or readings that wait to be sealed: an attempt keeps them in memory, at most 100 MB."""
 WRITTEN_PER_BYTE = 2.0
 """Bytes written in all, at most, for each byte that stands at the end."""
-SETTLED_S = 3_600.0
-"""A file as old as this is not sealed any more by its attempt."""
+AT_WORK_S = 120.0
+"""An attempt at work writes curves every 20 s (`train.pack`); one that has not for so long has ended, or is lost."""
 
 _NAME = re.compile(r"(?P<stem>(?:[^/]*/)*[^/]*-(?P<attempt>[^/-]+))-(?P<first>\d+)(?:_(?P<last>\d+))?\.parquet")
 
@@ -46,6 +46,11 @@ class Covers(NamedTuple):
     attempt: str
     first: int
     last: int
+
+    @property
+    def writer(self) -> str:
+        """Pack and attempt, the same for rows and curves."""
+        return self.stem.rpartition("/")[2]
 
 
 def covers(name: str) -> Covers | None:
@@ -79,6 +84,19 @@ def standing(infos: Iterable[ObjectInfo]) -> list[ObjectInfo]:
     files = [info for info in infos if info.name.endswith(".parquet")]
     left_out = covered(info.name for info in files)
     return [info for info in files if info.name not in left_out]
+
+
+def at_work(curves: Iterable[ObjectInfo], now: float | None) -> frozenset[str]:
+    """The writers (pack and attempt) that have written curves lately, by the clock that dates the files if it is told.
+
+    One that is taken for ended and goes on does no harm: its readings are found twice, and counted once.
+    """
+    newest: dict[str, float] = {}
+    for info in curves:
+        if (held := covers(info.name)) is not None:
+            newest[held.writer] = max(info.modified, newest.get(held.writer, 0.0))
+    now = max(newest.values(), default=0.0) if now is None else now
+    return frozenset(writer for writer, modified in newest.items() if now - modified <= AT_WORK_S)
 
 
 @dataclass

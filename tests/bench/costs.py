@@ -20,6 +20,7 @@ from grok_sweeps.plan.estimate import expected_steps
 from grok_sweeps.schema import RUNS_SCHEMA
 from grok_sweeps.store import SweepStore, open_objects
 from grok_sweeps.store.rows import RowLog
+from grok_sweeps.store.segments import Segments
 from grok_sweeps.store.tables import decode_table
 from tests.bench.bench import Bench, attempt
 from tests.bench.case import Case
@@ -27,7 +28,6 @@ from tests.bench.effort import rounds_for
 from tests.bench.ours import config_of, pack_trainer, stack_of, warm_up
 from tests.bench.tables import Cell, Figure, Table
 from tests.bench.workers import Ready
-from tests.written import write_results
 
 CHECKPOINT_EVERY_S = 60.0
 """The default of `execution.checkpoint_every_s`."""
@@ -158,8 +158,8 @@ def stored(
         warm_up(trainer, lanes)
         ready()
         checkpoints = _spent(trainer.checkpoint, seconds, lambda: trainer.advance(0.01))  # a state that is not stored
-        numbers = iter(range(10**6, 10**7))
-        rows = _spent(lambda: write_results(store, "bench", "rows", next(numbers), [row], [curve]), seconds)
+        segments = Segments(store, "bench", "rows")
+        rows = _spent(lambda: segments.write([row], [curve]), seconds)
     return checkpoints, rows
 
 

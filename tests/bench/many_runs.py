@@ -17,12 +17,13 @@ from grok_sweeps.plan import make_plan
 from grok_sweeps.schema import CONFIG, CURVE_COLUMNS, CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA, Column
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore
+from grok_sweeps.store.segments import Segments
 from grok_sweeps.store.tables import encode_table
-from tests.written import write_results
 
 SWEEP = "many"
 RUNS_A_FILE = 1_000
 SEEDS = 12
+RUNS_AN_ATTEMPT, RUNS_A_WRITE, POINTS_OF_SHORT = 10, 4, 40
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 _POOL = 1 << 22
 """Noise that the readings are cut from: drawing all of it anew takes as long as encoding it."""
@@ -46,11 +47,15 @@ def fill(objects: ObjectStore, n_runs: int, n_points: int, runs_a_file: int = RU
     return sweep
 
 
-def add_fragments(sweep: SweepStore, n_files: int) -> None:
-    """Write `n_files` files of one run with three points each, as small packs leave them."""
+def add_attempts(sweep: SweepStore, n_runs: int) -> int:
+    """Write runs as attempts of ten leave them, which write whenever four have ended; return how many files of rows."""
     noise = np.random.default_rng(1).random(1 << 12)
-    for first, rows, curves in _files(n_files, 3, 1, noise):
-        write_results(sweep, "fedcba9876543210", _attempt(first), 1, rows.to_pylist(), [curves])
+    for first, rows, curves in _files(n_runs, POINTS_OF_SHORT, RUNS_AN_ATTEMPT, noise):
+        segments, given = Segments(sweep, "fedcba9876543210", _attempt(first)), rows.to_pylist()
+        for k in range(0, len(given), RUNS_A_WRITE):
+            readings = curves.slice(k * POINTS_OF_SHORT, RUNS_A_WRITE * POINTS_OF_SHORT)
+            segments.write(given[k : k + RUNS_A_WRITE], [readings], last=k + RUNS_A_WRITE >= len(given))
+    return len(list(sweep.objects.list(sweep.layout.rows)))
 
 
 def _files(

@@ -1,8 +1,8 @@
 """What a query costs on a large table: `python -m tests.bench.results [--runs 1000000 --points 100000000]`.
 
 A store in a directory and one on SeaweedFS are filled (`many_runs`), asked, compacted as at the end of a sweep, and
-asked again. `first` is the first answer of a new process's store, `warm` the median of later ones, once nothing is
-left to merge; both in seconds, listing the store included. At the end 10,000 files of one run each are asked once.
+asked again. `first` is the first answer of a new process's store, `warm` the median of later ones; both in seconds,
+listing the store included. At the end 10,000 runs are asked once that lie as 1,000 attempts leave them.
 Beside each figure stands the load average of the machine, the bench's own work included.
 """
 
@@ -26,10 +26,10 @@ from grok_sweeps.results import Store, open_store
 from grok_sweeps.store import ObjectStore, SweepStore, open_objects
 from grok_sweeps.store.compact import compact
 from tests.bench.machine import Machine
-from tests.bench.many_runs import SWEEP, add_fragments, fill, run_id_of
+from tests.bench.many_runs import SWEEP, add_attempts, fill, run_id_of
 from tests.bench.store import seaweedfs
 
-WARM_UPS, REPEATS = 50, 9
+WARM_UPS, REPEATS = 3, 9
 AGGREGATE = "SELECT rho, tau, count(*) AS n, median(grokked_step) AS t FROM runs GROUP BY ALL"
 
 Times = dict[str, dict[str, float]]
@@ -52,29 +52,29 @@ def main() -> None:
     """Print one table."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1_000_000, help="0: the files of one run alone")
+    parser.add_argument("--runs", type=int, default=1_000_000, help="0: what attempts leave alone")
     parser.add_argument("--points", type=int, default=100_000_000)
-    parser.add_argument("--fragments", type=int, default=10_000)
+    parser.add_argument("--short", type=int, default=10_000)
     parser.add_argument("--place", choices=["directory", "SeaweedFS"], action="append", help="default both")
     parser.add_argument("--folder", type=Path, help="where the directory is made and kept; used again as it is")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     measured: dict[str, Times] = {}
-    fragments: dict[str, dict[str, float]] = {}
+    short: dict[str, dict[str, float]] = {}
     for place in given.place or ["directory", "SeaweedFS"]:
         if given.runs:
             with _place(place, given.folder) as objects:
                 measured |= {f"{place}, {label}": t for label, t in measure(objects, given.runs, given.points)}
         with _place(place, None) as objects:
-            fragments[place] = ask_fragments(objects, given.fragments)
+            short[place] = ask_attempts(objects, given.short)
     print(f"{given.runs:,} runs, {given.points:,} points; {Machine.here().cpu}, {Machine.here().cores} cores\n")
     if measured:
         print("\n".join(table(measured)), end="\n\n")
-    for place, times in fragments.items():
-        print(f"{given.fragments:,} files of one run, {place}:", ", ".join(f"{k} {v:.2f} s" for k, v in times.items()))
+    for place, times in short.items():
+        print(f"{given.short:,} short runs, {place}, s:", ", ".join(f"{k} {v:.2f}" for k, v in times.items()))
     if given.json:
-        asked = {"runs": given.runs, "points": given.points, "fragments": given.fragments}
-        content = {"machine": asdict(Machine.here()), **asked, "measured": measured, "small files": fragments}
+        asked = {"runs": given.runs, "points": given.points, "short": given.short}
+        content = {"machine": asdict(Machine.here()), **asked, "measured": measured, "short runs": short}
         given.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -109,15 +109,14 @@ def ask(uri: str, n_runs: int, n_points: int) -> Times:
     return times
 
 
-def ask_fragments(objects: ObjectStore, n_files: int) -> dict[str, float]:
-    """Times of first answers over so many files of one run, each from a store opened anew."""
+def ask_attempts(objects: ObjectStore, n_runs: int) -> dict[str, float]:
+    """Times of first answers over runs as attempts leave them, each from a store opened anew; and how many files."""
     sweep = fill(objects, 1, 3)
-    add_fragments(sweep, n_files)
+    n_files = add_attempts(sweep, n_runs)
     asked = questions(1)
-    return {
-        name: _seconds(lambda n=name: asked[n](open_store(objects.uri)))
-        for name in ("count of the runs", "medians by rho and tau", "cells, as pandas")
-    }
+    names = ("count of the runs", "medians by rho and tau", "cells, as pandas", "count of the points")
+    times = {name: _seconds(lambda n=name: asked[n](open_store(objects.uri))) for name in names}
+    return {"files of rows": float(n_files), **times}
 
 
 def table(measured: dict[str, Times]) -> Iterator[str]:

@@ -145,7 +145,7 @@ def test_what_a_killed_attempt_left_covered_is_found_once_every_reader_knows() -
     assert held_long_ago(sweep, sweep.layout.curves, 3_600.0) == [], "what stands for them cannot be read"
 
 
-def test_compaction_leaves_segments_of_attempts_under_way_alone() -> None:
+def test_compaction_leaves_segments_of_attempts_at_work_alone() -> None:
     sweep, objects = a_store()
     segments = Segments(sweep, "pack", "a")
     for k in range(7):
