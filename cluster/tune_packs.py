@@ -24,8 +24,8 @@ from grok_sweeps.cluster.schedule import (
     EndWorker,
     Event,
     Failed,
+    FailureKind,
     FailureReported,
-    How,
     Reported,
     RoomChanged,
     Say,
@@ -169,7 +169,7 @@ class TunePacks:
     def reported(self, trial: Any, result: Mapping[str, Any]) -> None:
         """A trial's worker has reported."""
         number = trial.config[ATTEMPT]
-        for key, how in (("raised", How.RAISED), ("unusable", How.UNUSABLE_NODE)):
+        for key, how in (("raised", FailureKind.RAISED), ("unusable", FailureKind.UNUSABLE_NODE)):
             if key in result:
                 self.tell(FailureReported(number, result["node"], how, result[key], result["files_written"]))
                 return
@@ -218,7 +218,7 @@ class TunePacks:
 
     def _last_words(self, number: int, class_name: str, *, began: bool) -> str | None:
         """The end of what an attempt's worker wrote before it died."""
-        if not self._schedule.is_silent(number):
+        if not self._schedule.cause_is_unknown(number):
             return None
         if began:
             words = last_words(self._actors[number], class_name)

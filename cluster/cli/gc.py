@@ -58,7 +58,7 @@ def gc(
     driven: list[str] = []
     if delete:
         for one in sweeps:
-            found[one.sweep], held = _deleted(one, found[one.sweep], now, no_lease=no_lease)
+            found[one.sweep], held = _deleted(one, found[one.sweep], wanted, now, no_lease=no_lease)
             driven += [held] if held else []
         _discard(found.get("(doctor)", ()))
     if not table.row_count:
@@ -98,23 +98,21 @@ def _unneeded(store: SweepStore, wanted: frozenset[str], now: float) -> list[Unn
     return list(unneeded_of_sweep(store, plan, log.rows, wanted, at_work=at_work, now=now, extend_to=extend_to))
 
 
-def _without_new_packs(store: SweepStore, items: list[Unneeded], now: float) -> list[Unneeded]:
-    """Leave out packs if a driver has begun since they were listed, which may have written them anew."""
-    if not is_at_work(store, store.load_status(), now):
-        return items
-    return [item for item in items if not item.name.startswith(f"{store.layout.packs}/")]
-
-
 def _deleted(
-    store: SweepStore, items: list[Unneeded], now: float, *, no_lease: bool
+    store: SweepStore, items: list[Unneeded], wanted: frozenset[str], now: float, *, no_lease: bool
 ) -> tuple[list[Unneeded], str | None]:
-    """Delete under the sweep's lease what is listed of it; return what was deleted, and why nothing if it is driven."""
+    """Delete what was listed of a sweep and is still not needed, under its lease.
+
+    Returns what was deleted, and why nothing if the sweep is driven.
+    """
     if not items:
         return [], None
+    listed = {item.name for item in items}
     who = {"host": socket.gethostname(), "command": "gc --delete"}
     try:
         with driver_lease(store, who, no_lease=no_lease, tell=warning_line) as lease:
-            found = _without_new_packs(store, items, now)
+            # Looked at again: a driver may have begun and ended since it was listed.
+            found = [item for item in _unneeded(store, wanted, now) if item.name in listed]
             _discard(found, lease)
             return found, None
     except LeaseHeldError as error:

@@ -18,7 +18,7 @@ class Queued:
         raised: attempts that raised an exception.
         suspect: it is part of a pack that raised as often as is allowed.
         failed_on: the nodes of these attempts.
-        goes_anywhere: it has waited for other nodes in vain.
+        ignores_avoided_nodes: it has waited for other nodes in vain.
         halved_from: the id of the pack that it is part of, if any.
     """
 
@@ -27,7 +27,7 @@ class Queued:
     raised: int = 0
     suspect: bool = False
     failed_on: frozenset[str] = frozenset()
-    goes_anywhere: bool = False
+    ignores_avoided_nodes: bool = False
     halved_from: str | None = None
 
 

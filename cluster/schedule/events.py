@@ -30,7 +30,7 @@ class Room:
         return any(n and node not in nodes and node not in self.unusable for node, n in self.packs_on.items())
 
 
-class How(Enum):
+class FailureKind(Enum):
     """How an attempt failed, as far as its worker could tell."""
 
     RAISED = "the pack raised an exception"
@@ -87,7 +87,7 @@ class FailureReported:
 
     attempt: int
     node: str | None
-    how: How
+    kind: FailureKind
     why: str
     files_written: int = 0
 

@@ -34,8 +34,8 @@ from grok_sweeps.cluster.schedule.events import (
     EndWorker,
     Event,
     Failed,
+    FailureKind,
     FailureReported,
-    How,
     Reported,
     Room,
     RoomChanged,
@@ -97,7 +97,7 @@ class Schedule:
         self._closed = False
         self._stop_by: float | None = None
         self._waits_for: frozenset[int] = frozenset()
-        self._fruitless = 0
+        self._without_progress = 0
         self._failed_on: dict[str, set[str]] = {}
         """The packs, before they were halved, that failed in a row on each node."""
         self._failed_starts = 0
@@ -143,7 +143,7 @@ class Schedule:
             return now - self._deaf_s >= self._stop_by or self._waits_for.isdisjoint(self._attempts)
         return self.wants_no_more() and not self.packs["running"]
 
-    def is_silent(self, number: int) -> bool:
+    def cause_is_unknown(self, number: int) -> bool:
         """Whether nothing tells why this attempt would be over now."""
         attempt = self._attempts.get(number)
         told = attempt and (attempt.failure or attempt.ended_for or attempt.preempted or attempt.files_written)
@@ -177,7 +177,7 @@ class Schedule:
         queued = self._queue.popleft()
         is_last = len(queued.pack.runs) == 1 and queued.raised >= self._raises_allowed(queued)
         avoid = queued.failed_on | {node for node, packs in self._failed_on.items() if len(packs) >= FAILURES_OF_A_NODE}
-        if queued.goes_anywhere or not self.room.beside(avoid):
+        if queued.ignores_avoided_nodes or not self.room.beside(avoid):
             avoid = frozenset()
         avoid |= self.room.unusable
         attempt = Attempt(next(self._numbers), queued, is_last, avoid, asked_at=self._now)
@@ -234,7 +234,7 @@ class Schedule:
         self.lanes_active += sign * report.lanes_active
 
     def _made_progress(self, node: str | None) -> None:
-        self._fruitless = self._failed_starts = 0
+        self._without_progress = self._failed_starts = 0
         self._failed_on.pop(node or "", None)
 
     def _ended(self, number: int, *, stopped: bool) -> None:
@@ -265,7 +265,7 @@ class Schedule:
         if attempt.preempted:
             said = "left its node, which is about to go"
             after = self._what_next(attempt.queued, event.left, "", enough=False)
-        elif attempt.failure is not None and attempt.failure.how is How.RAISED:
+        elif attempt.failure is not None and attempt.failure.kind is FailureKind.RAISED:
             said = f"raised {attempt.failure.why}"
             after = self._after_exception(attempt, event, attempt.failure.why)
         else:
@@ -315,11 +315,11 @@ class Schedule:
 
     def _count_failure(self, attempt: Attempt, node: str | None) -> Queued:
         """Count an attempt that failed, unless it made progress."""
-        queued = replace(attempt.queued, goes_anywhere=False)
+        queued = replace(attempt.queued, ignores_avoided_nodes=False)
         if attempt.files_written:
             self._made_progress(node)
             return queued
-        self._fruitless += 1
+        self._without_progress += 1
         if node is None:
             return queued
         self._failed_on.setdefault(node, set()).add(queued.halved_from or queued.pack.pack_id)
@@ -356,8 +356,8 @@ class Schedule:
         """Why no further try makes sense, or None."""
         if not self._a_worker_came_up and self._failed_starts >= FAILED_STARTS * self._workers:
             return f"no worker comes up, {self._failed_starts} were tried; {why}"
-        if self._fruitless >= HOPELESS * self._workers * (self._limits.max_failures + 1):
-            return f"no pack made progress in {self._fruitless} attempts in a row, the last because {why}"
+        if self._without_progress >= HOPELESS * self._workers * (self._limits.max_failures + 1):
+            return f"no pack made progress in {self._without_progress} attempts in a row, the last because {why}"
         return None
 
     @property
@@ -402,7 +402,7 @@ class Schedule:
             if waits and self._now - attempt.asked_at > WAIT_FOR_OTHER_NODES_S:
                 self._over(attempt.number)
                 self._given_up_waiting.add(attempt.number)
-                self._requeue(replace(attempt.queued, failed_on=frozenset(), goes_anywhere=True))
+                self._requeue(replace(attempt.queued, failed_on=frozenset(), ignores_avoided_nodes=True))
 
     def _say_if_nothing_begins(self) -> None:
         if self.packs["running"] or not self._attempts or not self.room.workers:

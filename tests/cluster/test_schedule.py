@@ -16,8 +16,8 @@ from grok_sweeps.cluster.schedule import (
     EndWorker,
     Event,
     Failed,
+    FailureKind,
     FailureReported,
-    How,
     Limits,
     Reported,
     Room,
@@ -125,7 +125,9 @@ class Driven:
 
     def raise_(self, start: Start, left: frozenset[str] | None = ALL, *, n_files: int = 0) -> None:
         """The attempt's pack raises."""
-        self.tell(FailureReported(start.attempt, "a", How.RAISED, "said so", n_files), Failed(start.attempt, left))
+        self.tell(
+            FailureReported(start.attempt, "a", FailureKind.RAISED, "said so", n_files), Failed(start.attempt, left)
+        )
 
     @property
     def over(self) -> bool:
@@ -341,7 +343,7 @@ def test_a_machine_that_cannot_train_ends_the_sweep_only_where_there_is_no_other
     for elsewhere in (False, True):
         driven = Driven(1, room=room_of(1, packs_on={"a": 1, "b": int(elsewhere)}))
         start = driven.took()
-        failure = FailureReported(start.attempt, "a", How.UNUSABLE_NODE, "no access")
+        failure = FailureReported(start.attempt, "a", FailureKind.UNUSABLE_NODE, "no access")
         actions = driven.tell(failure, Failed(start.attempt, ALL))
         assert (driven.schedule.errors == ["no access"]) is not elsewhere
         assert (actions == [TellWorkersToStop()]) is not elsewhere

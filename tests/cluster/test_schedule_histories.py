@@ -16,8 +16,8 @@ from grok_sweeps.cluster.schedule import (
     EndWorker,
     Event,
     Failed,
+    FailureKind,
     FailureReported,
-    How,
     Limits,
     Reported,
     Room,
@@ -25,6 +25,7 @@ from grok_sweeps.cluster.schedule import (
     Schedule,
     Start,
     StopAsked,
+    StoreFailed,
     TellWorkersToStop,
     TrialWanted,
     WorkerReady,
@@ -57,6 +58,7 @@ class Cluster:
     raises: set[str] = field(default_factory=set)
     kills: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+    unusable: set[str] = field(default_factory=set)
     done: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
 
@@ -69,13 +71,23 @@ class Histories(RuleBasedStateMachine):
         raises=st.sets(st.integers(0, 23), max_size=2),
         kills=st.sets(st.integers(0, 23), max_size=2),
         broken=st.sets(st.sampled_from("ab"), max_size=1),
+        unusable=st.sets(st.sampled_from("ab"), max_size=2),
         max_failures=st.integers(0, 3),
     )
-    def begin(self, sizes: list[int], raises: set[int], kills: set[int], broken: set[str], max_failures: int) -> None:
+    def begin(
+        self,
+        sizes: list[int],
+        raises: set[int],
+        kills: set[int],
+        broken: set[str],
+        unusable: set[str],
+        max_failures: int,
+    ) -> None:
         self.n_runs = sum(sizes)
         self.max_failures = max_failures
         within = range(self.n_runs)
-        self.truth = Cluster(ids(*raises.intersection(within)), ids(*kills.intersection(within)), broken)
+        given = ids(*raises.intersection(within)), ids(*kills.intersection(within))
+        self.truth = Cluster(*given, broken, unusable - broken)
         self.schedule = Schedule(
             [pack_of(runs, 2) for runs in packs(*sizes)], Limits(max_failures, STALL_S), self.room(2), quarters
         )
@@ -95,7 +107,9 @@ class Histories(RuleBasedStateMachine):
             if isinstance(action, EndWorker) and action.attempt in self.flights:
                 self.flights[action.attempt].told_to_end = True
                 self.fair = False
-            assert not isinstance(action, TellWorkersToStop) or not self.stopped, "told once"
+            if isinstance(action, TellWorkersToStop):
+                assert not self.stopped, "told once"
+                self.stopped = True
         return actions
 
     def left(self) -> frozenset[str]:
@@ -134,7 +148,7 @@ class Histories(RuleBasedStateMachine):
     def a_pack_trains(self, data: st.DataObject, steps: int) -> None:
         number = data.draw(st.sampled_from(self.at_work))
         flight = self.flights[number]
-        if flight.node in self.truth.broken:
+        if flight.node in self.truth.broken | self.truth.unusable:
             return
         good = [run for run in self.todo(flight) if run not in self.truth.raises | self.truth.kills]
         finished = good[: data.draw(st.integers(0, 2))]
@@ -160,10 +174,14 @@ class Histories(RuleBasedStateMachine):
         if flight.told_to_end or flight.node in self.truth.broken or self.truth.kills & todo:
             self.tell(Failed(number, self.left(), flight.node))
             return
+        if flight.node in self.truth.unusable:
+            failure = FailureReported(number, flight.node, FailureKind.UNUSABLE_NODE, "no access")
+            self.tell(failure, Failed(number, self.left()))
+            return
         if self.truth.raises & todo:
             if flight.start.is_last and not flight.files:
                 self.truth.failed |= todo
-            failure = FailureReported(number, flight.node, How.RAISED, "said so", flight.files)
+            failure = FailureReported(number, flight.node, FailureKind.RAISED, "said so", flight.files)
             self.tell(failure, Failed(number, self.left()))
             return
         self.truth.done |= todo
@@ -204,7 +222,14 @@ class Histories(RuleBasedStateMachine):
     def a_stop_is_asked_for(self, really: int) -> None:
         if really == 0:
             self.tell(StopAsked())
-            self.stopped = True
+            assert self.stopped
+
+    @rule(really=st.integers(0, 19))
+    def the_store_fails(self, really: int) -> None:
+        if really == 0:
+            self.tell(StoreFailed("cannot be written"))
+            assert self.stopped
+            assert self.schedule.errors
 
     @invariant()
     def counts_agree(self) -> None:
@@ -245,6 +270,10 @@ class Histories(RuleBasedStateMachine):
                     flight.node = min(set(NODES) - flight.start.avoid)
                     self.tell(WorkerReady(number))
                 self.end(number)
+        if self.stopped:
+            assert self.schedule.errors, "no node can be used"
+            assert self.truth.unusable
+            return
         assert not self.truth.done & self.truth.failed
         assert self.truth.failed <= self.truth.raises, "no run fails for what a node or another run did"
         missing = ids(*range(self.n_runs)) - self.truth.done - self.truth.failed
@@ -252,7 +281,7 @@ class Histories(RuleBasedStateMachine):
         assert bool(missing) == bool(given_up), "a run without a row has a reason"
         if not self.schedule._closed:
             assert counts["pending"] == counts["running"] == 0
-            if self.max_failures and self.fair and not self.truth.broken:
+            if self.max_failures and self.fair and not self.truth.broken | self.truth.unusable:
                 assert missing <= self.truth.kills, "no run is blamed for what another run did"
 
 
