@@ -9,17 +9,13 @@ import pyarrow as pa
 
 from grok_sweeps.errors import LeaseLostError, StoreError
 from grok_sweeps.store import SweepStore
-from grok_sweeps.store.compact import compact
+from grok_sweeps.store.compact import Known, compact
 from grok_sweeps.store.lease import Lease
 from grok_sweeps.store.rows import RowLog
 
 LOOK_EVERY_S = 30.0
 FEWEST_NEW = 500
-"""New files of rows from which a compaction is worth it while the sweep goes on.
-
-A compaction reads what is compact already, so the next one waits until as many files are new as there were: all of them
-together read what is there a constant number of times.
-"""
+"""New files of rows from which a compaction is worth it while the sweep goes on; it does not read what is full."""
 
 
 class Compactor:
@@ -36,6 +32,7 @@ class Compactor:
         self._store, self._log, self._say = store, log, say
         self._lease = lease
         self._compacted_at = 0
+        self._known: Known = {}
         self._one_at_a_time = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="compactor", daemon=True)
@@ -53,7 +50,10 @@ class Compactor:
         """Replace many files by few; on failure the many remain valid. At the end no pack trains any more."""
         try:
             with self._one_at_a_time:
-                done = compact(self._store, self._check, at_the_end=at_the_end)
+                if at_the_end:
+                    self._log.refresh()
+                finished = self._log.rows if at_the_end else None
+                done = compact(self._store, self._check, at_the_end=at_the_end, finished=finished, known=self._known)
         except (StoreError, pa.ArrowException) as error:
             self._say(f"not compacted: {' '.join(str(error).split())}")
             return
@@ -70,6 +70,6 @@ class Compactor:
     def _loop(self) -> None:
         while not self._ended.wait(LOOK_EVERY_S):
             n_files = self._log.n_files
-            if n_files - self._compacted_at >= max(FEWEST_NEW, self._compacted_at):
+            if n_files - self._compacted_at >= FEWEST_NEW:
                 self._compacted_at = n_files
                 self.compact(at_the_end=False)

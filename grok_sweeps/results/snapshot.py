@@ -26,12 +26,14 @@ from grok_sweeps.results.views import (
     cells_query,
     curves_under_way_view,
     curves_view,
-    own_runs_view,
+    empty_view,
+    own_runs,
     read_files,
     runs_view,
     sweeps_view,
 )
 from grok_sweeps.results.winners import PLACED, Lost, Winners
+from grok_sweeps.schema import VIEWS
 from grok_sweeps.store import ObjectInfo, ObjectStore, SweepStore
 from grok_sweeps.store.agreement import warn_of_name
 from grok_sweeps.store.compact import is_compact
@@ -164,8 +166,9 @@ class Snapshot:
         raise QueryError(str(gone))
 
     def _define_views(self, connection: duckdb.DuckDBPyConnection, query: str) -> None:
-        words = ("curves", "curves_under_way", "cells", "sweeps")
-        asked = {word for word in words if re.search(rf"\b{word}\b", query, re.IGNORECASE)}
+        asked = {view for view in VIEWS if re.search(rf"\b{view}\b", query, re.IGNORECASE)}
+        for view in VIEWS.keys() - asked:
+            connection.execute(empty_view(view, VIEWS[view]))
         rows = self._reader.files.read(self._listed(layout.rows for layout in self._layouts))
         lost = self._reader.lost(self._sweeps, rows)
         if lost.rows:
@@ -174,21 +177,20 @@ class Snapshot:
         touched = lost.paths()
         untouched = [file for file in rows if file.path not in touched]
         placed = read_files([file for file in rows if file.path in touched], PLACED, lost.renamed)
-        connection.execute(own_runs_view(untouched, lost.renamed, placed))
+        own = own_runs(untouched, lost.renamed, placed)
         if lost.copied is not None:
             _keep(connection, "copied", lost.copied)
-        connection.execute(runs_view(copied=lost.copied is not None))
-        plans = self._reader.files.read(self._plans()) if "sweeps" in asked else []
-        connection.execute(sweeps_view(plans))
-        split = self._curves(connection, rows) if "curves" in asked else Split([])
-        connection.execute(curves_view(split, lost.renamed))
-        written = self._written_of_late() if "curves_under_way" in asked else []
-        connection.execute(curves_under_way_view(written, lost.renamed))
+        if asked & {"runs", "cells"}:
+            connection.execute(runs_view(own, copied=lost.copied is not None))
+        if "sweeps" in asked:
+            connection.execute(sweeps_view(self._reader.files.read(self._plans()), own))
+        if "curves" in asked:
+            connection.execute(curves_view(self._curves(connection, rows), lost.renamed))
+        if "curves_under_way" in asked:
+            connection.execute(curves_under_way_view(self._written_of_late(), own, lost.renamed))
         if "cells" in asked:
             table = self._reader.cells(self._sweeps, rows, lambda: connection.sql(cells_query()).to_arrow_table())
             connection.register("cells", table)
-        else:
-            connection.execute(f"CREATE OR REPLACE TEMP VIEW cells AS {cells_query()}")
 
     def _curves(self, connection: duckdb.DuckDBPyConnection, rows: Sequence[File]) -> Split:
         """The curve files of the runs that are asked for; makes the table `winners` where some are to be left out."""

@@ -27,8 +27,13 @@ _DUCKDB_TYPES = {
 }
 
 
-def own_runs_view(files: Sequence[File], renamed: Collection[str], placed: str = "") -> str:
-    """SQL of the view `own_runs` over row files, and over `placed`: rows of which some are in the table `lost`.
+def empty_view(name: str, columns: tuple[Column, ...]) -> str:
+    """SQL of a view without rows: of one that a query does not speak of."""
+    return f"CREATE OR REPLACE TEMP VIEW {name} AS {_nothing(columns)}"
+
+
+def own_runs(files: Sequence[File], renamed: Collection[str], placed: str = "") -> str:
+    """SQL of the rows in files, and of those of `placed` that are not in the table `lost`.
 
     These say from where they are: columns filename and file_row_number, in `lost` path and place.
     """
@@ -37,13 +42,13 @@ def own_runs_view(files: Sequence[File], renamed: Collection[str], placed: str =
     if placed:
         rows += f""" UNION ALL BY NAME SELECT * FROM ({placed})
             ANTI JOIN lost ON path = filename AND place = file_row_number"""
-    return f"CREATE OR REPLACE TEMP VIEW own_runs AS SELECT {columns} FROM ({rows})"
+    return f"(SELECT {columns} FROM ({rows}))"
 
 
-def runs_view(*, copied: bool) -> str:
+def runs_view(own: str, *, copied: bool) -> str:
     """SQL of the view `runs`: of `own_runs` all but those in the table `copied`, which count in another sweep."""
     but = " ANTI JOIN copied USING (sweep, run_id, attempt)" if copied else ""
-    return f"CREATE OR REPLACE TEMP VIEW runs AS SELECT {_names(RUN_COLUMNS)} FROM own_runs{but}"
+    return f"CREATE OR REPLACE TEMP VIEW runs AS SELECT {_names(RUN_COLUMNS)} FROM {own}{but}"
 
 
 def curves_view(split: Split, renamed: Collection[str] = ()) -> str:
@@ -58,11 +63,11 @@ def curves_view(split: Split, renamed: Collection[str] = ()) -> str:
     return f"CREATE OR REPLACE TEMP VIEW curves AS {' UNION ALL '.join(f'({part})' for part in parts)}"
 
 
-def curves_under_way_view(files: Sequence[File], renamed: Collection[str] = ()) -> str:
+def curves_under_way_view(files: Sequence[File], own: str, renamed: Collection[str] = ()) -> str:
     """SQL of the view `curves_under_way`: of runs without a row the readings of the attempt that is furthest."""
     readings = f"SELECT {_names(CURVE_COLUMNS)} FROM ({_filled(files, CURVE_COLUMNS, renamed)})"
     return f"""CREATE OR REPLACE TEMP VIEW curves_under_way AS
-        WITH readings AS ({readings} ANTI JOIN own_runs USING (sweep, run_id)),
+        WITH readings AS ({readings} ANTI JOIN {own} USING (sweep, run_id)),
              furthest AS (SELECT sweep, run_id, arg_max(attempt, (step, attempt)) AS attempt FROM readings GROUP BY ALL)
         SELECT DISTINCT ON (sweep, run_id, step) * FROM readings SEMI JOIN furthest USING (sweep, run_id, attempt)"""
 
@@ -82,8 +87,8 @@ def cells_query() -> str:
         FROM runs GROUP BY ALL ORDER BY sweep, p, arm, rho, tau"""
 
 
-def sweeps_view(files: Sequence[File]) -> str:
-    """SQL of the view `sweeps` over plan files: what was planned and how far it is."""
+def sweeps_view(files: Sequence[File], own: str) -> str:
+    """SQL of the view `sweeps` over plan files and `own_runs`: what was planned and how far it is."""
     if files:
         planned = (
             f"SELECT split_part(filename, '/', -2) AS sweep, cell_id FROM ({read_files(files, 'filename = true')})"
@@ -99,7 +104,7 @@ def sweeps_view(files: Sequence[File]) -> str:
                                  count(*) FILTER (outcome IN ('diverged', 'failed')) AS runs_broken,
                                  sum(steps_run)::BIGINT AS run_steps, sum(wall_s) AS lane_s,
                                  min(started_at) AS started_at, max(finished_at) AS finished_at
-                          FROM own_runs GROUP BY sweep)
+                          FROM {own} GROUP BY sweep)
         SELECT sweep, runs_planned, cells_planned, coalesce(runs_finished, 0) AS runs_finished,
                coalesce(runs_grokked, 0) AS runs_grokked, coalesce(runs_censored, 0) AS runs_censored,
                coalesce(runs_broken, 0) AS runs_broken, coalesce(run_steps, 0) AS run_steps, lane_s,
@@ -127,9 +132,13 @@ def read_files(files: Sequence[File], options: str = "", renamed: Collection[str
 
 def _filled(files: Sequence[File], columns: tuple[Column, ...], renamed: Collection[str], options: str = "") -> str:
     """SQL that reads files, giving columns that an older version did not write as null."""
-    empty = ", ".join(f"NULL::{_DUCKDB_TYPES[str(c.dtype)]} AS {c.name}" for c in columns)
-    nothing = f"SELECT {empty} WHERE false"
+    nothing = _nothing(columns)
     return f"{nothing} UNION ALL BY NAME {read_files(files, options, renamed)}" if files else nothing
+
+
+def _nothing(columns: tuple[Column, ...]) -> str:
+    empty = ", ".join(f"NULL::{_DUCKDB_TYPES[str(c.dtype)]} AS {c.name}" for c in columns)
+    return f"SELECT {empty} WHERE false"
 
 
 def _with_default(column: Column) -> str:

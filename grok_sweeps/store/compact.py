@@ -8,8 +8,8 @@ The holder of the sweep's lease compacts, and looks that it still has it before 
 deleted is held by a compact file that was read and found whole, so two at once would at worst do everything twice.
 
 Attempts at work seal segments of their own (`store.segments`), so while a sweep is driven theirs are left alone. At its
-end all are taken, and readings are left out that no query shows: those of an attempt at a run that another
-attempt has finished.
+end all are taken, and readings are left out that no query shows: those of an attempt at a run that another attempt has
+finished for good. Those of an attempt that has just written stay, since a worker that was lost may write a row yet.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,10 +27,13 @@ import pyarrow.compute as pc
 from grok_sweeps.errors import CorruptObjectError, LeaseLostError, StoreError, UnreadableObjectWarning
 from grok_sweeps.schema import CURVES_SCHEMA, RUNS_SCHEMA
 from grok_sweeps.store.objects import ObjectStore, for_each, get_each
-from grok_sweeps.store.rows import PROGRESS_COLUMNS, RowLog
+from grok_sweeps.store.rows import Row
 from grok_sweeps.store.segments import at_work, covered, covers, standing
 from grok_sweeps.store.sweep import SweepStore
 from grok_sweeps.store.tables import Held, check_table, decode_table, encode_table, held_by, held_files
+
+Known: TypeAlias = dict[str, frozenset[str]]
+"""What compact files hold, by their names."""
 
 FEWEST_FILES = 8
 """A folder with fewer files is left alone."""
@@ -39,6 +43,10 @@ CHECK_EVERY = 100
 """Files that are deleted between two looks at the lease."""
 MOST_ROWS = {"rows": 20_000, "curves": 500_000}
 """Rows of a compact file, about: a hundred MB while it is made, in the driver's process."""
+FULL = "-full"
+"""Ends the name of a compact file with that many, which is not read again."""
+LARGE_BYTES = 20 << 20
+"""Nor is a file of this size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +60,14 @@ class Compacted:
         return Compacted(self.files_before + other.files_before, self.files_after + other.files_after)
 
 
-def compact(store: SweepStore, check: Callable[[], None] = lambda: None, *, at_the_end: bool = True) -> Compacted:
+def compact(
+    store: SweepStore,
+    check: Callable[[], None] = lambda: None,
+    *,
+    at_the_end: bool = True,
+    finished: Mapping[str, Row] | None = None,
+    known: Known | None = None,
+) -> Compacted:
     """Compact a sweep's rows and curves; nothing where there are few files, and nothing more once the lease is lost.
 
     The curves come first, so that a row in the table always has its curve.
@@ -61,6 +76,8 @@ def compact(store: SweepStore, check: Callable[[], None] = lambda: None, *, at_t
         store: the sweep.
         check: raises `LeaseLostError` where the lease is another's: `Lease.check`.
         at_the_end: no attempt is under way.
+        finished: rows by run_id; readings of these runs by other attempts are left out.
+        known: compact files that were read and found whole; the caller keeps it from one compaction to the next.
 
     Raises:
         StoreError: the store cannot be written; what was there still is.
@@ -68,9 +85,8 @@ def compact(store: SweepStore, check: Callable[[], None] = lambda: None, *, at_t
     done = Compacted()
     if is_worth_compacting(store):
         with suppress(LeaseLostError):
-            for folder in _folders(
-                store, at_the_end=at_the_end
-            ):  # anew: another may have compacted what was seen above
+            # Listed anew: another may have compacted what was seen above.
+            for folder in _folders(store, {} if known is None else known, finished, at_the_end=at_the_end):
                 for files in folder.compacted(check):
                     done += files
     return done
@@ -78,10 +94,10 @@ def compact(store: SweepStore, check: Callable[[], None] = lambda: None, *, at_t
 
 def is_worth_compacting(store: SweepStore) -> bool:
     """Whether a sweep has many files that nothing stands in the place of."""
-    return any(folder.is_worth_it() for folder in _folders(store, glance=True))
+    return any(folder.is_worth_it() for folder in _folders(store, {}, glance=True))
 
 
-def held_long_ago(store: SweepStore, folder: str, now: float | None) -> list[str]:
+def held_long_ago(store: SweepStore, folder: str, now: float | None, known: Known | None = None) -> list[str]:
     """The files of a folder in whose place another has stood for a while: nobody needs them.
 
     In the order in which they are to be deleted: a compact file stands after what it holds, so that whatever is still
@@ -91,7 +107,7 @@ def held_long_ago(store: SweepStore, folder: str, now: float | None) -> list[str
     if now is None:
         return []
     old = {info.name for info in infos if now - info.modified >= GRACE_S}
-    held = _held(store, [name for name in old if is_compact(name)])
+    held = _held(store, [name for name in old if is_compact(name)], {} if known is None else known)
     sealed = {name: by for name, by in covered(info.name for info in infos).items() if by in old}
     whole = {name for name, _ in _whole(store, sorted(set(sealed.values())))}
     held |= {name for name, by in sealed.items() if by in whole}
@@ -119,9 +135,11 @@ def said_to_hold(objects: ObjectStore, name: str) -> Held:
         return Held()  # whoever reads it whole says what is wrong
 
 
-def _held(store: SweepStore, compact_names: Sequence[str]) -> frozenset[str]:
+def _held(store: SweepStore, compact_names: Sequence[str], known: Known) -> frozenset[str]:
     """The files that compact files hold, as far as these can be read."""
-    return frozenset().union(*(held_files(data, name).files for name, data in _whole(store, compact_names)))
+    new = [name for name in compact_names if name not in known]
+    known.update((name, held_files(data, name).files) for name, data in _whole(store, new))
+    return frozenset().union(*(known[name] for name in compact_names if name in known))
 
 
 def _whole(store: SweepStore, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -135,22 +153,46 @@ def _whole(store: SweepStore, names: Sequence[str]) -> Iterator[tuple[str, bytes
             continue
 
 
-def _folders(store: SweepStore, *, glance: bool = False, at_the_end: bool = True) -> list[_Folder]:
-    finished_by = dict[str, str]()
-    if at_the_end and not glance:
-        log = RowLog(store, PROGRESS_COLUMNS)
-        log.refresh()
-        finished_by = {run_id: row["attempt"] for run_id, row in log.rows.items()}
+@dataclass(frozen=True, slots=True)
+class _Won:
+    """The attempt that has finished each run."""
+
+    run_ids: pa.Array
+    attempts: pa.Array
+
+    def readings(self, table: pa.Table) -> pa.Table:
+        """Readings but for those of an attempt at a run that another attempt has finished."""
+        if not len(self.run_ids):
+            return table
+        finished_by = self.attempts.take(pc.index_in(table["run_id"], value_set=self.run_ids))
+        return table.filter(pc.fill_null(pc.equal(finished_by, table["attempt"]), True))
+
+
+def _folders(
+    store: SweepStore,
+    known: Known,
+    finished: Mapping[str, Row] | None = None,
+    *,
+    glance: bool = False,
+    at_the_end: bool = True,
+) -> list[_Folder]:
+    for_good = {run_id: row for run_id, row in (finished or {}).items() if row["outcome"] in ("grokked", "diverged")}
+    finished_by = {run_id: row["attempt"] for run_id, row in for_good.items()}
+    won = _Won(pa.array(finished_by.keys(), pa.string()), pa.array(finished_by.values(), pa.string()))
     curves = list(store.objects.list(store.layout.curves))
-    busy = frozenset[str]() if at_the_end else at_work(curves, store.objects.server_time())
+    busy = at_work(curves, store.objects.server_time())
     listed = [
         (store.layout.curves, CURVES_SCHEMA, curves),
         (store.layout.rows, RUNS_SCHEMA, store.objects.list(store.layout.rows)),
     ]
     folders = list[_Folder]()
     for name, schema, infos in listed:
-        free = [i.name for i in standing(infos) if (held := covers(i.name)) is None or held.writer not in busy]
-        folders.append(_Folder(store, name, schema, free, finished_by, glance=glance))
+        free = [
+            info.name
+            for info in standing(infos)
+            if info.size < LARGE_BYTES and (at_the_end or not _is_of(busy, info.name))
+        ]
+        folders.append(_Folder(store, name, schema, free, won, busy, known, glance=glance))
     return folders
 
 
@@ -163,19 +205,22 @@ class _Folder:
         name: str,
         schema: pa.Schema,
         names: Sequence[str],
-        finished_by: Mapping[str, str],
+        won: _Won,
+        busy: frozenset[str],
+        known: Known,
         *,
         glance: bool,
     ) -> None:
-        self._store, self._name, self._schema, self._finished_by = store, name, schema, finished_by
+        self._store, self._name, self._schema = store, name, schema
+        self._won, self._busy, self._known = won, busy, known
         self._most_rows = MOST_ROWS[name.rpartition("/")[2]]
         made = [n for n in names if is_compact(n)] if len(names) >= FEWEST_FILES else []
         if glance:
             said = for_each(store.objects, lambda n: said_to_hold(store.objects, n), made)
             held = frozenset[str]().union(*(one.files for one in said))
         else:
-            held = _held(store, made)
-        self._live = [n for n in names if n not in held]
+            held = _held(store, made, known)
+        self._live = [n for n in names if n not in held and not n.endswith(f"{FULL}.parquet")]
 
     def is_worth_it(self) -> bool:
         """Whether there are many files that nothing stands in the place of."""
@@ -184,7 +229,7 @@ class _Folder:
     def compacted(self, check: Callable[[], None]) -> Iterator[Compacted]:
         """Delete what others have held for long, then write the compact files; yield what each stands for."""
         objects = self._store.objects
-        unneeded = held_long_ago(self._store, self._name, objects.server_time())
+        unneeded = held_long_ago(self._store, self._name, objects.server_time(), self._known)
         for n, name in enumerate(unneeded):
             if n % CHECK_EVERY == 0:
                 check()
@@ -194,7 +239,8 @@ class _Folder:
                 digest = hashlib.sha256("\n".join(sources).encode()).hexdigest()[:16]
                 data = encode_table(_sorted(table), _all_held(sources))
                 check()
-                objects.put(f"{self._name}/compact-{digest}.parquet", data)
+                full = FULL if table.num_rows >= self._most_rows else ""
+                objects.put(f"{self._name}/compact-{digest}{full}.parquet", data)
                 yield Compacted(len(sources), 1)
 
     def _groups(self) -> Iterator[tuple[dict[str, Held], pa.Table]]:
@@ -213,20 +259,20 @@ class _Folder:
             if data is None or table is None or _all_failed(table) or table.num_rows >= self._most_rows:
                 continue
             sources[name] = held_files(data, name) if is_compact(name) else Held()
-            tables.append(_as(self._without_lost_attempts(table), self._schema))
+            is_final = self._schema is CURVES_SCHEMA and not _is_of(self._busy, name)
+            wanted = self._won.readings(table) if is_final else table
+            tables.append(_as(wanted, self._schema))
             if sum(t.num_rows for t in tables) >= self._most_rows:
                 yield sources, pa.concat_tables(tables)
                 sources, tables = {}, []
         if len(sources) > 1:
             yield sources, pa.concat_tables(tables)
 
-    def _without_lost_attempts(self, table: pa.Table) -> pa.Table:
-        """Readings but for those of an attempt at a run that another attempt has finished."""
-        if self._schema is not CURVES_SCHEMA or not self._finished_by:
-            return table
-        place = pc.index_in(table["run_id"], value_set=pa.array(self._finished_by))
-        finished_by = pc.take(pa.array(self._finished_by.values()), place)
-        return table.filter(pc.fill_null(pc.equal(finished_by, table["attempt"]), True))
+
+def _is_of(writers: frozenset[str], name: str) -> bool:
+    """Whether one of these writers has written a segment."""
+    held = covers(name)
+    return held is not None and held.writer in writers
 
 
 def _all_held(sources: Mapping[str, Held]) -> Held:

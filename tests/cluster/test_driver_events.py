@@ -84,7 +84,7 @@ def test_the_monitor_goes_on_after_any_exception(
     assert broken == "the view" or any("a broken pipe" in text for text in told)
 
 
-def test_files_are_compacted_while_a_sweep_goes_on_the_more_seldom_the_more_there_are(
+def test_files_are_compacted_while_a_sweep_goes_on_when_enough_are_new(
     sweep_store: SweepStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = grok_sweeps.cluster.compactor
@@ -93,18 +93,19 @@ def test_files_are_compacted_while_a_sweep_goes_on_the_more_seldom_the_more_ther
     compacted: list[int] = []
     log = SimpleNamespace(n_files=5)
 
-    def compact(*_: object) -> Compacted:
+    def compact(*_: object, at_the_end: bool, **__: object) -> Compacted:
+        assert not at_the_end
         compacted.append(log.n_files)
         return Compacted()
 
     monkeypatch.setattr(module, "compact", compact)
     with Compactor(sweep_store, log, Mock()) as compactor:  # type: ignore[arg-type]
-        for n_files, times in ((14, 0), (15, 1), (29, 1), (30, 2), (59, 2), (60, 3)):
+        for n_files, times in ((14, 0), (15, 1), (24, 1), (25, 2), (34, 2), (36, 3)):
             log.n_files = n_files
             if times > len(compacted):
                 wait_until(lambda times=times: len(compacted) == times, f"a compaction at {n_files} files")
     assert compactor is not None
-    assert compacted == [15, 30, 60]
+    assert compacted == [15, 25, 36]
 
 
 def test_a_request_to_stop_reaches_the_driver_that_it_names_and_no_other(sweep_store: SweepStore) -> None:

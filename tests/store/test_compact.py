@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -24,6 +25,7 @@ from grok_sweeps.store.compact import (
     GRACE_S,
     MOST_ROWS,
     Compacted,
+    Known,
     compact,
     held_long_ago,
     is_compact,
@@ -264,6 +266,25 @@ def test_where_nothing_is_to_be_compacted_no_file_is_read_whole(
     monkeypatch.setattr(compact_module, "get_each", lambda objects, names: read.extend(names) or [None] * len(names))
     assert compact(sweep) == Compacted()
     assert read == []
+
+
+def test_what_a_long_sweep_compacts_is_read_a_constant_number_of_times(
+    sweep: SweepStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MOST_ROWS, "curves", 20)
+    known: Known = {}
+    n_read = Counter[str]()
+    get = sweep.objects.get
+    monkeypatch.setattr(sweep.objects, "get", lambda name: (n_read.update([name]), get(name))[1])
+    for again in range(4):
+        for k in range(N_FILES):
+            attempt = f"x{again}"
+            row = row_of(f"{attempt}-{k}", attempt=attempt, sweep="made")
+            write_results(sweep, "x", attempt, k + 1, [row], [curve(f"{attempt}-{k}", attempt)])
+        compact(sweep, known=known)
+    compact_curves = {name: n for name, n in n_read.items() if "/curves/compact-" in name}
+    assert len([name for name in compact_curves if name.endswith("-full.parquet")]) > 9
+    assert max(compact_curves.values()) <= 2
 
 
 @pytest.mark.parametrize("n_checks", [0, 1], ids=["before it writes curves", "before it writes rows"])

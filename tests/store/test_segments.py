@@ -157,13 +157,22 @@ def test_compaction_leaves_segments_of_attempts_at_work_alone() -> None:
     assert len(read(sweep, sweep.layout.curves)) >= 7 * 5 + 7 * 3
 
 
-def test_compaction_at_the_end_leaves_out_readings_of_attempts_that_were_lost() -> None:
-    sweep, _ = a_store()
+@pytest.mark.parametrize("just_written", [False, True])
+def test_compaction_at_the_end_leaves_out_readings_of_attempts_that_were_lost(just_written: bool) -> None:
+    """But not of one that may write a row yet, nor of one that goes on where a budget ended."""
+    sweep, objects = a_store()
     for k in range(8):
         Segments(sweep, "pack", f"lost{k}").write([], [readings(f"r{k}", 1, 3, f"lost{k}")])
         Segments(sweep, "pack", f"a{k}").write([row_of(f"r{k}", attempt=f"a{k}")], [readings(f"r{k}", 1, 5, f"a{k}")])
     Segments(sweep, "pack", "now").write([], [readings("unfinished", 1, 2, "now")])
-    compact(sweep)
-    (name,) = [info.name for info in sweep.objects.list(sweep.layout.curves) if "compact-" in info.name]
-    table = decode_table(sweep.objects.get(name) or b"", name)
-    assert set(table["attempt"].to_pylist()) == {"now", *(f"a{k}" for k in range(8))}
+    row = row_of("long", attempt="short", outcome="censored")
+    Segments(sweep, "pack", "short").write([row], [readings("long", 1, 2, "short")])
+    Segments(sweep, "pack", "longer").write([], [readings("long", 1, 2, "longer")])
+    log = RowLog(sweep)
+    log.refresh()
+    objects.server_time = lambda: 0.0 if just_written else 3_600.0  # type: ignore[method-assign]
+    compact(sweep, finished=log.rows)
+    (name,) = [info.name for info in objects.list(sweep.layout.curves) if "compact-" in info.name]
+    attempts = set(decode_table(objects.get(name) or b"", name)["attempt"].to_pylist())
+    assert {"now", "short", "longer", *(f"a{k}" for k in range(8))} <= attempts
+    assert {f"lost{k}" for k in range(8)} <= attempts if just_written else not any("lost" in a for a in attempts)
