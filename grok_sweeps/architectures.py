@@ -20,7 +20,8 @@ class Architecture:
 
     `lr`, `hidden`, `clamp_from_step` are the paper's defaults (the last under cross-entropy). `multiply_adds` are those
     of one forward pass over the train rows, `n_parameters` all trained numbers of one network. `axes` lists axes that
-    only some architectures have; `layers` the parts whose norms are read, in the order of the weights.
+    only some architectures have; `layers` the parts whose norms are read, in the order of the weights. `version` counts
+    the forms that runs of this name have had; a run of an earlier one goes on as it began.
     """
 
     implementation: str
@@ -32,6 +33,7 @@ class Architecture:
     n_parameters: Callable[[RunConfig], int]
     axes: tuple[str, ...] = ()
     paper_seeding: bool = False
+    version: int = 1
 
 
 def _mlp_multiply_adds(c: RunConfig) -> int:
@@ -44,11 +46,25 @@ def _mlp_parameters(c: RunConfig) -> int:
 
 def _transformer_multiply_adds(c: RunConfig) -> int:
     tables = 4 * (c.p + 1) * c.d_model**2
-    return tables + c.n_batch * c.d_model * (c.d_model + 2 * c.hidden + c.p + 4)
+    return tables + c.n_batch * c.d_model * (c.d_model + 2 * c.hidden + transformer_classes(c) + 3)
 
 
 def _transformer_parameters(c: RunConfig) -> int:
-    return 2 * (c.p + 1) * c.d_model + 3 * c.d_model + 4 * c.d_model**2 + 2 * c.d_model * c.hidden
+    tokens = c.p + 1 + transformer_classes(c)
+    return tokens * c.d_model + 3 * c.d_model + 4 * c.d_model**2 + 2 * c.d_model * c.hidden
+
+
+def is_as_released(c: RunConfig) -> bool:
+    """Whether a transformer is the one whose runs the paper released: positions at 1/√d, logits over p classes.
+
+    The paper's text says 0.1/√d and p + 1 classes. So were runs of version 1, and so is the one with LayerNorm.
+    """
+    return c.arch == "transformer_no_layernorm" and c.arch_version >= 2
+
+
+def transformer_classes(c: RunConfig) -> int:
+    """Classes of a transformer's readout."""
+    return c.p if is_as_released(c) else c.p + 1
 
 
 HEADS = 4
@@ -75,6 +91,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         multiply_adds=_transformer_multiply_adds,
         n_parameters=_transformer_parameters,
         axes=("heads",),
+        paper_seeding=True,
+        version=2,
     ),
     "transformer": Architecture(
         "grok_sweeps.train.transformer:Transformer",

@@ -39,6 +39,7 @@ ADDED_LATER: dict[str, Any] = {
     "fork_cell": None,
     "fork_step": None,
     "stop": "grokked",
+    "arch_version": 1,
 }
 """Fields that the first release lacked, with the default that leaves its identities as they were."""
 
@@ -90,6 +91,7 @@ class RunConfig:
     fork_cell: str | None = None
     fork_step: int | None = None
     stop: str = "grokked"
+    arch_version: int = 1
 
     @property
     def run_id(self) -> str:
@@ -106,6 +108,7 @@ class RunConfig:
         """What two runs must share to be lanes of one pack: tensor shapes, dtype and step function."""
         return (
             self.arch,
+            self.arch_version,
             self.task,
             self.loss,
             self.optimizer,
@@ -155,7 +158,7 @@ class RunConfig:
     def differences(self) -> tuple[str, ...]:
         """`name value` of each field whose value is not the commonest, beyond p, arm, dose and temperature."""
         usual = {"arch": "mlp", "task": "add", "loss": "ce", "optimizer": "adamw", "dtype": "float32", **ADDED_LATER}
-        hidden = ("heads", "fork_cell", "stop", "momentum", *SHARES)
+        hidden = ("heads", "fork_cell", "stop", "momentum", "arch_version", *SHARES)
         return tuple(f"{n} {getattr(self, n)}" for n, v in usual.items() if n not in hidden and getattr(self, n) != v)
 
     def to_dict(self) -> dict[str, Any]:

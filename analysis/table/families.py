@@ -39,6 +39,7 @@ FAMILY_COLUMNS = (
     "gradient_compensation",
     "gradient_projection",
     "fork_step",
+    "arch_version",
 )
 
 HELD_COLUMNS = ("w_c", "clamp_from_step")

@@ -179,7 +179,8 @@ def _seeding_faults(axes: RunAxes) -> Iterator[str]:
         return
     for arch in axes.arch:
         if not ARCHITECTURES[arch].paper_seeding:
-            yield f"seeding: 'paper' is known for arch mlp only, and arch is '{arch}'; use `seeding: run`."
+            known = " and ".join(name for name, entry in ARCHITECTURES.items() if entry.paper_seeding)
+            yield f"seeding: 'paper' is known for arch {known}, and arch is '{arch}'; use `seeding: run`."
     block = seeds_in_block(axes)
     beyond = [s for s in axes.seeds if s >= block]
     if beyond:

@@ -124,8 +124,9 @@ def _forked(config: RunConfig, ancestors: tuple[Ancestor, ...], at_step: int, wh
             f"{where}.fork.at_step: {at_step} is not between the parent's first step ({born + 1}) and the fork's "
             f"budget; choose another, or raise max_steps (now {config.max_steps})."
         )
-    values = {**config.to_dict(), "fork_cell": ancestors[0].config.cell_id, "fork_step": at_step}
-    return Written(RunConfig(**values), ancestors)
+    parent = ancestors[0].config
+    values = {**config.to_dict(), "arch_version": parent.arch_version}
+    return Written(RunConfig(**{**values, "fork_cell": parent.cell_id, "fork_step": at_step}), ancestors)
 
 
 def _laid_over(parent: RunConfig, axes: RunAxes, where: str) -> RunAxes:
@@ -163,6 +164,7 @@ def _resolved(point: dict[str, Any]) -> dict[str, Any]:
     for name in ("lr", "hidden"):
         if point[name] is None:
             point[name] = getattr(architecture, name)
+    point["arch_version"] = architecture.version
     point["heads"] = (point["heads"] or HEADS) if "heads" in architecture.axes else None
     point["momentum"] = (
         (MOMENTUM if point["momentum"] is None else point["momentum"]) if point["optimizer"] == "sgd" else None

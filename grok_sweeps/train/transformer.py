@@ -1,14 +1,15 @@
 """The `transformer_no_layernorm` architecture, and `transformer` with LayerNorm (arXiv:2606.18465, arXiv:2606.13753).
 
-One block on the tokens (a, b, =): embedding E [V, D] of V = P + 1 tokens, learned positions [3, D], attention with
-`heads` heads, an MLP of width H with exact GELU, residual connections, no biases, logits over V classes at the last
-position. LayerNorm, where there is one, stands before attention, MLP and readout, with gain and bias.
+One block on the tokens (a, b, =): embedding E [P + 1, D], learned positions [3, D], attention with `heads` heads, an
+MLP of width H with exact GELU, residual connections, no biases, logits over C classes at the last position. LayerNorm,
+where there is one, stands before attention, MLP and readout, with gain and bias. `architectures.is_as_released` says
+where positions start at 1/√D and C = P; elsewhere they start at 0.1/√D, and C = P + 1.
 
 Only the last position is read, and what a token gives to attention depends on the token and its position alone. So the
 query is one vector, keys and values are two tables of P rows and a vector, and a pair costs a gather, a softmax over
 three tokens, the output matrix and the MLP: the same function as three full positions, at a third of the arithmetic.
 
-Shapes: L lanes, N pairs, P residues, D width, A heads, K = D / A, H hidden.
+Shapes: L lanes, N pairs, P residues, C classes, D width, A heads, K = D / A, H hidden.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grok_sweeps.architectures import is_as_released, transformer_classes
 from grok_sweeps.config import RunConfig
 from grok_sweeps.train.network import Forward, Layout, Network, Parameter, Weights, rows_of
 
@@ -29,18 +31,19 @@ class TransformerNoLayerNorm(Network):
     def __init__(self, config: RunConfig) -> None:
         self.p, self.d, self.h = config.p, config.d_model, config.hidden
         self.heads = config.heads or 1
-        self.n_classes = self.p + 1
+        self.n_classes = transformer_classes(config)
+        self._position_scale = 1 if is_as_released(config) else 10
         self.layout = Layout((*self._weights(), *self._gains()))
 
     def _weights(self) -> tuple[Parameter, ...]:
         d, root = self.d, self.d**0.5
         return (
             Parameter("E", (self.p + 1, d), "embedding", root),
-            Parameter("position", (N_POSITIONS, d), "position", 10 * root),
+            Parameter("position", (N_POSITIONS, d), "position", self._position_scale * root),
             *(Parameter(name, (d, d), "attention", root) for name in ("Q", "K", "V", "O")),
             Parameter("W_in", (d, self.h), "hidden", root),
             Parameter("W_out", (self.h, d), "hidden", self.h**0.5),
-            Parameter("W_U", (d, self.p + 1), "readout", root),
+            Parameter("W_U", (d, self.n_classes), "readout", root),
         )
 
     def _gains(self) -> tuple[Parameter, ...]:
@@ -63,7 +66,7 @@ class TransformerNoLayerNorm(Network):
         return tables
 
     def forward(self, tables: Weights, a: Tensor, b: Tensor) -> Forward:
-        """Logits before the temperature [L, N, V] and pre-activations [L, N, H] of the pairs (a, b), [L, N] each."""
+        """Logits before the temperature [L, N, C] and pre-activations [L, N, H] of the pairs (a, b), [L, N] each."""
         index = (a, b, torch.zeros_like(a))
         scores = [rows_of(tables[f"score{k}"], index[k]) for k in range(N_POSITIONS)]
         values = [self._split(rows_of(tables[f"value{k}"], index[k])) for k in range(N_POSITIONS)]
