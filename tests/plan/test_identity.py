@@ -61,7 +61,7 @@ OTHER = {
     "optimizer": "sgd", "dtype": "float64", "heads": 2, "momentum": 0.5, "batch_size": 64, "normalizer": "stablemax",
     "label_smoothing": 0.1, "logit_penalty": 0.1, "gradient_compensation": True, "gradient_projection": "orthogonal",
     "gamma": 0.3, "share_embedding": 0.4, "share_hidden": 0.8, "share_readout": 0.4, "fork_cell": "other",
-    "fork_step": 800, "stop": "budget",
+    "fork_step": 800, "stop": "budget", "arch_version": 2,
 }  # fmt: skip
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+from collections import Counter
 from math import prod
+from pathlib import Path
 
 import pytest
 import yaml
 
+from grok_sweeps.config import RunConfig
 from grok_sweeps.plan import make_plan
 from grok_sweeps.spec import load_spec, preset_names
 
@@ -21,17 +25,19 @@ DOSES = 9
 SAME_STATE_ARMS = 4
 
 JOINED = {
-    "paper/dose": (DOSES + 1) * (4 * 16 + 8),
+    "paper/dose": DOSES * (2 * 16 + 3 * 8) + 5 * 3 * 8,  # and five weight decays of a free norm at three moduli
     "paper/mediation-ce": MODULI * (1 + MEDIATION_CLAMPED_CELLS) * SEEDS,
-    "paper/mediation-mse": MODULI * (1 + MEDIATION_CLAMPED_CELLS) * SEEDS,
+    "paper/mediation-mse": MODULI * MEDIATION_CLAMPED_CELLS * SEEDS,
     "paper/collapse": MODULI * COLLAPSE_CELLS * SEEDS,
-    "paper/allocation": MODULI * ALLOCATION_CELLS * SEEDS,
+    "paper/allocation": MODULI * (1 + ALLOCATION_CELLS) * SEEDS,
     "paper/same-state": MODULI * (SAME_STATE_ARMS + 1) * SEEDS,  # and the parents
     "paper/transformer": (1 + MEDIATION_CLAMPED_CELLS) * SEEDS,
     "paper/float64-audit": 2 * 2 * 8,
 }
-SHARED = MODULI * 4 * SEEDS
-"""Cells of the collapse grid that are mediation cells too: (1, 1) and rho = 1.15 at tau 1, 1.3 and 1.7."""
+SHARED = MODULI * SEEDS
+"""The control, which the mediation and the allocation have in common."""
+TWICE = MODULI * SEEDS
+"""Runs that the paper released twice under squared error: as baseline and in the control's place."""
 
 PAPER_RUNS = {
     **JOINED,
@@ -41,17 +47,17 @@ PAPER_RUNS = {
 }
 
 RUN_IDS = {
-    "paper/all": (1604, "e7f6c022bfe51646"),
-    "paper/allocation": (120, "494d21357551254a"),
-    "paper/collapse": (288, "0c2697f3379562dc"),
+    "paper/all": (1580, "e5fa45db1d1e0b5c"),
+    "paper/allocation": (144, "c804ac20b0caa19b"),
+    "paper/collapse": (288, "58efa7b1926ec652"),
     "paper/collapse-control": (312, "7c591964a228e690"),
-    "paper/dose": (720, "6a97c98bd04e200b"),
+    "paper/dose": (624, "94621238bb7166f9"),
     "paper/float64-audit": (32, "fe1a230d97897318"),
-    "paper/mediation-ce": (168, "3d4d559d26193b67"),
+    "paper/mediation-ce": (168, "f0251b53b51121b0"),
     "paper/mediation-ce-control": (168, "bda8391b1f623f82"),
-    "paper/mediation-mse": (168, "ea5bb9e15231f833"),
+    "paper/mediation-mse": (144, "e06e5b6f2ff6f408"),
     "paper/same-state": (120, "179ba27a5f5b3797"),
-    "paper/transformer": (84, "c8d4fb5756d5bb53"),
+    "paper/transformer": (84, "5fbdc5ebbf81e55b"),
     "quickstart": (21, "1c79dc4e0815a3aa"),
 }
 """Number of runs, and hash of their sorted run ids: whoever trained a preset must find its runs again.
@@ -88,7 +94,72 @@ def test_all_joins_the_papers_experiments_and_trains_what_they_share_once() -> N
     everything = make_plan(load_spec("paper/all")[0])
     assert everything.run_ids() == union
     parents = set(everything.parents.values())
-    assert len(everything.runs) - len(parents) == 1580
+    audited = JOINED["paper/float64-audit"]
+    assert len(everything.runs) - len(parents) - audited == N_RELEASED - TWICE - SHARED
+
+
+RELEASED = Path(__file__).parents[1] / "fidelity" / "released_cells.csv"
+"""The settings of every cell whose runs the paper released."""
+EXPERIMENTS = {
+    "dose": ["dose"],
+    "mediation": ["mediation-ce", "mediation-mse"],
+    "collapse": ["collapse"],
+    "alloc": ["allocation"],
+    "samestate": ["same-state"],
+    "transformer": ["transformer"],
+}
+N_RELEASED = 1572
+ARM_OF = {"none": "free", "alloc": "allocation", "clamp_same": "fork", "clamp_raised": "fork", "clamp_lowered": "fork"}
+FORK_DOSES = {"clamp_same": 1.0, "clamp_raised": 1.15, "clamp_lowered": 0.8695652173913043}
+
+
+def released(row: dict[str, str]) -> tuple[object, ...]:
+    """A released cell as `trained` gives ours."""
+    arm = ARM_OF.get(row["arm"], row["arm"])
+    dosed = {"clamp": float(row["rho"]), "fork": FORK_DOSES.get(row["arm"]), "allocation": 1.0}
+    arch = {"tfnoln": "transformer_no_layernorm"}.get(row["arch"], row["arch"])
+    held = arm in ("clamp", "allocation")
+    p = int(row["p"])
+    same = (p, arch, row["loss"], arm, dosed.get(arm), float(row["tau"]), float(row["weight_decay"]))
+    return (
+        *same,
+        float(row["gamma"]) if arm == "allocation" else None,
+        float(row["w_c"]) if held else None,
+        int(row["clamp_from_step"]) if held else None,
+        int(row["fork_step"]) if row["fork_step"] else None,
+        int(row["max_steps"]) if row["max_steps"] else None,
+        (float(row["lr"]), int(row["d_model"]), int(row["n_train"] or 0.4 * p**2), int(row["seeds"])),
+    )
+
+
+def trained(config: RunConfig) -> tuple[object, ...]:
+    """What decides the numbers of our cell, without the seed."""
+    same = (config.p, config.arch, config.loss, config.arm, config.rho, config.tau, config.weight_decay)
+    budget = None if config.fork_step else config.max_steps  # of forks none was released
+    return (
+        *same,
+        config.gamma,
+        config.w_c,
+        config.clamp_from_step if config.arm in ("clamp", "allocation") else None,
+        config.fork_step,
+        budget,
+        (config.lr, config.d_model, config.n_train, config.seeds_in_block),
+    )
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_papers_presets_train_what_was_released_and_nothing_else(experiment: str) -> None:
+    rows = [row for row in csv.DictReader(RELEASED.read_text().splitlines()) if row["experiment"] == experiment]
+    plans = [make_plan(load_spec(f"paper/{name}")[0]) for name in EXPERIMENTS[experiment]]
+    ours = Counter(trained(run.config) for plan in plans for run in plan.runs if not run.added)
+    assert set(ours) == {released(row) for row in rows}
+    assert all(n == cell[-1][-1] for cell, n in ours.items()), "every seed of its block"  # type: ignore[index]
+
+
+def test_every_released_run_is_of_an_experiment_that_a_preset_trains() -> None:
+    rows = list(csv.DictReader(RELEASED.read_text().splitlines()))
+    assert {row["experiment"] for row in rows} == set(EXPERIMENTS)
+    assert sum(int(row["seeds"]) for row in rows) == N_RELEASED
 
 
 @pytest.mark.parametrize("name", ["paper/mediation-ce", "paper/collapse", "paper/allocation", "paper/same-state"])
@@ -99,9 +170,10 @@ def test_seeded_presets_draw_the_papers_weights(name: str) -> None:
 
 
 PINNED = {
-    "paper/collapse": {(59, 54.489295959472656), (97, 65.8533)},
-    "paper/mediation-ce": {(59, 54.489295959472656), (97, 65.8533)},
-    "paper/allocation": {(59, 54.489295959472656), (97, 65.8533)},
+    "paper/collapse": {(59, 54.489295959472656), (97, 65.85334777832031)},
+    "paper/mediation-ce": {(59, 54.489295959472656), (97, 65.85334777832031)},
+    "paper/allocation": {(59, 54.489295959472656), (97, 65.85334777832031)},
+    "paper/mediation-mse": {(59, 36.495811462402344), (97, 36.61406326293945)},
     "paper/transformer": {(59, 32.49241638183594)},
     "paper/float64-audit": {(59, 54.25865173339844)},
 }
@@ -117,8 +189,6 @@ def test_a_paper_preset_pins_the_published_norms_and_has_one_stage(name: str) ->
 CONTROLLED = {
     "paper/collapse-control": {59, 97},
     "paper/mediation-ce-control": {59, 97},
-    "paper/mediation-mse": {97},
-    "paper/dose": {43, 67, 97, 113},
 }
 
 
