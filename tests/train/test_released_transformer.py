@@ -38,15 +38,14 @@ def test_weights_splits_and_first_step_are_the_released_ones() -> None:
 
 
 @pytest.mark.slow
-def test_the_forward_pass_is_the_released_one_200_and_600_steps_on() -> None:
+def test_the_forward_pass_is_the_released_one_200_steps_on() -> None:
     """Within the growth of float32's rounding; with one of the two changes alone it is off by 3 to 12 %."""
     configs = control()
     stack = stack_of(configs)
-    for step, released in ((200, (50.232986, 74.002693)), (600, (48.23748, 68.84375))):
-        while stack.steps[0] < step:
-            stack.advance(25)
-        found = seed_means([dict(values) for values in stack.read(range(len(configs)))])
-        assert found == pytest.approx(released, rel=1e-3)
+    while stack.steps[0] < 200:
+        stack.advance(25)
+    found = seed_means([dict(values) for values in stack.read(range(len(configs)))])
+    assert found == pytest.approx((50.232986, 74.002693), rel=1e-3)
 
 
 def test_a_run_of_the_older_form_keeps_its_identity_and_its_network() -> None:
