@@ -81,7 +81,7 @@ CONFIG = (
     Column("fork_cell", _STR, "", "cell of the parent; its run of the same seed is fork_of", _NOT_FORKED),
     Column("fork_step", _INT, "step", "step of the parent's state from which the run goes on", _NOT_FORKED),
     Column("stop", _STR, "", "when a run ends: grokked, grokked+N steps, or budget"),
-    Column("arch_version", _INT, "", "form of the architecture: 2 is transformer_no_layernorm as released by the paper"),
+    Column("arch_version", _INT, "", "form of the architecture: 2 is transformer_no_layernorm as released"),
 )
 
 OUTCOME = (
