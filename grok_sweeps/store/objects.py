@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -25,8 +25,7 @@ READ_AHEAD = 256
 """Objects that `for_each` may hold at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+class ObjectInfo(NamedTuple):
     """Name, size in bytes and time of the last write (seconds since the epoch) of an object."""
 
     name: str

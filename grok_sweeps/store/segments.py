@@ -64,18 +64,19 @@ def covers(name: str) -> Covers | None:
 
 def covered(names: Iterable[str]) -> dict[str, str]:
     """The segments in whose place another of `names` stands, each with that one."""
-    of: dict[str, list[tuple[Covers, str]]] = {}
+    names = list(names)
+    sealed: dict[str, list[tuple[Covers, str]]] = {}
     for name in names:
-        if (held := covers(name)) is not None:
-            of.setdefault(held.stem, []).append((held, name))
+        if "_" in name.rpartition("/")[2] and (by := covers(name)) is not None:
+            sealed.setdefault(by.stem, []).append((by, name))
     found: dict[str, str] = {}
-    for segments in of.values():
-        sealed = [one for one in segments if one[0].last > one[0].first]
-        for held, name in segments if sealed else ():
-            for by, its_name in sealed:
-                if its_name != name and by.first <= held.first and held.last <= by.last:
-                    found[name] = its_name
-                    break
+    for name in names if sealed else ():
+        if (held := covers(name)) is None:
+            continue
+        for by, its_name in sealed.get(held.stem, ()):
+            if its_name != name and by.first <= held.first and held.last <= by.last:
+                found[name] = its_name
+                break
     return found
 
 

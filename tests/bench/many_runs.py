@@ -17,6 +17,7 @@ from grok_sweeps.plan import make_plan
 from grok_sweeps.schema import CONFIG, CURVE_COLUMNS, CURVES_SCHEMA, RUN_COLUMNS, RUNS_SCHEMA, Column
 from grok_sweeps.spec import parse_spec
 from grok_sweeps.store import ObjectStore, SweepStore
+from grok_sweeps.store.compact import compact, is_compact
 from grok_sweeps.store.segments import Segments
 from grok_sweeps.store.tables import encode_table
 
@@ -35,16 +36,30 @@ def run_id_of(k: int) -> str:
 
 
 def fill(objects: ObjectStore, n_runs: int, n_points: int, runs_a_file: int = RUNS_A_FILE) -> SweepStore:
-    """Write the sweep `many`: `n_runs` runs with `n_points` points of curves in all."""
+    """Write the sweep `many`: `n_runs` runs with `n_points` points of curves in all, of which one half is compacted.
+
+    So a driver leaves it under way, which compacts when 500 files are new.
+    """
     text = f"name: {SWEEP}\nruns: {{p: 5, seeds: {SEEDS}}}\n"
     sweep = SweepStore(objects, SWEEP)
     sweep.create(text, make_plan(parse_spec(text)))
     noise = np.random.default_rng(0).random(_POOL, dtype=np.float32).astype(np.float64)
-    for first, rows, curves in _files(n_runs, n_points // n_runs, runs_a_file, noise):
+    for k, (first, rows, curves) in enumerate(_files(n_runs, n_points // n_runs, runs_a_file, noise)):
         attempt = _attempt(first)
         objects.put(sweep.layout.curve_file("0123456789abcdef", attempt, 1), encode_table(curves))
         objects.put(sweep.layout.row_file("0123456789abcdef", attempt, 1), encode_table(rows))
+        if k + 1 == n_runs // runs_a_file // 2:
+            compact_all(sweep)
     return sweep
+
+
+def compact_all(sweep: SweepStore) -> None:
+    """Compact, and delete what that stands for, as the next compaction does once every reader knows."""
+    folders = (sweep.layout.rows, sweep.layout.curves) if compact(sweep).files_before else ()
+    for folder in folders:
+        for info in list(sweep.objects.list(folder)):
+            if not is_compact(info.name):
+                sweep.objects.delete(info.name)
 
 
 def add_attempts(sweep: SweepStore, n_runs: int) -> int:

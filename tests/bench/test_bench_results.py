@@ -14,8 +14,8 @@ def test_every_question_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(results, "WARM_UPS", 1)
     monkeypatch.setattr(results, "REPEATS", 2)
     monkeypatch.setattr(many_runs.fill, "__defaults__", (20,))
-    measured = dict(results.measure(open_objects(str(tmp_path)), 200, 600))
-    assert list(measured) == ["not compacted", "compacted"]
+    measured = dict(results.measure(open_objects(str(tmp_path)), 320, 960))
+    assert list(measured) == ["under way", "compacted"]
     head, _, *lines = results.table(measured)
     assert len(lines) == len(results.questions(1))
     assert head.count("|") == lines[0].count("|")
