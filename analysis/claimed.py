@@ -67,8 +67,12 @@ class Answers:
         self._few = {"resamples": resamples, "seed": seed}
         self._grids: dict[FamilyKey, Collapse] = {}
 
-    def find(self, printed: Printed) -> Answer | None:
-        """The first estimate with a value, of the family nearest to the paper's; None where there is none."""
+    def find(self, printed: Printed) -> Answer | str:
+        """The first estimate with a value, of the family nearest to the paper's, or why the nearest has none.
+
+        Empty where no family has such an estimate.
+        """
+        lack = ""
         dtype = "float64" if printed.quantity.endswith("float64") else "float32"
         near = sorted(
             (f for f in self._families if in_setting(f, printed, dtype)),
@@ -84,7 +88,8 @@ class Answers:
                         apart > (W_C_OF_CONTRASTS if _is_contrast(printed) else W_C_OF_CELLS),
                         self._has_other_cells(printed, family),
                     )
-        return None
+                lack = lack or estimate.reason
+        return lack
 
     def _of(self, family: Family, printed: Printed, dtype: str) -> Iterator[Estimate]:
         of_kind = {

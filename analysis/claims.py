@@ -83,11 +83,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Printed numbers that the table has runs for; `n_printed` are all that the paper prints."""
+    """Printed numbers that the table has runs for; `n_printed` are all that the paper prints.
+
+    `lacks` says why an estimate that would answer a printed number has no value, where the table has such runs.
+    """
 
     rows: tuple[Claim, ...]
     n_printed: int
     rule: str = RULE
+    lacks: tuple[tuple[Printed, str], ...] = ()
 
     def count(self, verdict: str) -> int:
         """Rows of one verdict on our own runs."""
@@ -97,8 +101,14 @@ class Claims:
 def check_claims(families: Sequence[Family], comparisons: Sequence[Comparison], *, resamples: int, seed: int) -> Claims:
     """Judge each printed number for which the table has the runs (arXiv:2606.18465)."""
     answers = Answers(families, comparisons, resamples=resamples, seed=seed)
-    rows = [_claim(printed, found) for printed in published() if (found := answers.find(printed)) is not None]
-    return Claims(tuple(rows), len(published()))
+    rows, lacks = [], []
+    for printed in published():
+        found = answers.find(printed)
+        if isinstance(found, Answer):
+            rows.append(_claim(printed, found))
+        elif found:
+            lacks.append((printed, found))
+    return Claims(tuple(rows), len(published()), lacks=tuple(lacks))
 
 
 def _claim(printed: Printed, found: Answer) -> Claim:

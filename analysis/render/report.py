@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -20,11 +21,25 @@ FIGURES = "figures"
 """Folder of the figures, beside the report."""
 
 
+Picture = Callable[[Drawing], tuple[str, str]]
+"""The address of a figure, or an empty one and why it is not there."""
+
+
 def report_html(a: Analysis, *, figures: Mapping[str, bytes] | None = None) -> str:
     """The report as one HTML document; `figures` are those of the same analysis, painted anew where not given.
 
     In place of one that cannot be drawn stands the reason.
     """
+    return _report("report.html", a, embedded(figures))
+
+
+def report_markdown(a: Analysis, *, figures: Mapping[str, bytes] | None = None) -> str:
+    """The report as Markdown, with links to the pictures in `figures/`, or the reason why one of `figures` is not."""
+    return _report("report.md", a, linked(figures))
+
+
+def embedded(figures: Mapping[str, bytes] | None) -> Picture:
+    """Figures as data of the document itself."""
 
     def picture(drawing: Drawing) -> tuple[str, str]:
         lack = _lack(figures, drawing)
@@ -36,19 +51,16 @@ def report_html(a: Analysis, *, figures: Mapping[str, bytes] | None = None) -> s
             return "", why_not(error)
         return "data:image/svg+xml;base64," + b64encode(painted).decode("ascii"), ""
 
-    return _written("report.html", a, picture)
+    return picture
 
 
-def report_markdown(a: Analysis, *, figures: Mapping[str, bytes] | None = None) -> str:
-    """The report as Markdown, with links to the pictures in `figures/`, or the reason why one of `figures` is not."""
-    return _written("report.md", a, lambda drawing: (f"{FIGURES}/{drawing.name}.svg", _lack(figures, drawing)))
+def linked(figures: Mapping[str, bytes] | None) -> Picture:
+    """Figures as files in the folder beside the document."""
+    return lambda drawing: (f"{FIGURES}/{drawing.name}.svg", _lack(figures, drawing))
 
 
-def _lack(figures: Mapping[str, bytes] | None, drawing: Drawing) -> str:
-    return figures.missing.get(drawing.name, "") if isinstance(figures, Figures) else ""
-
-
-def _written(template: str, a: Analysis, picture: Callable[[Drawing], tuple[str, str]]) -> str:
+def written(template: str, picture: Picture, **values: Any) -> str:
+    """A template filled with values; `picture` places the figures."""
     environment = Environment(
         loader=PackageLoader("grok_sweeps.analysis.render", "templates"),
         autoescape=select_autoescape(["html"]),
@@ -57,9 +69,15 @@ def _written(template: str, a: Analysis, picture: Callable[[Drawing], tuple[str,
         lstrip_blocks=True,
     )
     environment.filters["cell"] = _table_cell
-    return environment.get_template(template).render(
-        a=a, page=page_of(a), source=SOURCE, numbers=numbers, cells=cell_rows, picture=picture, verdicts=VERDICTS
-    )
+    return environment.get_template(template).render(picture=picture, numbers=numbers, source=SOURCE, **values)
+
+
+def _report(template: str, a: Analysis, picture: Picture) -> str:
+    return written(template, picture, a=a, page=page_of(a), cells=cell_rows, verdicts=VERDICTS)
+
+
+def _lack(figures: Mapping[str, bytes] | None, drawing: Drawing) -> str:
+    return figures.missing.get(drawing.name, "") if isinstance(figures, Figures) else ""
 
 
 def _table_cell(text: object) -> str:

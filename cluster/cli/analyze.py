@@ -13,7 +13,12 @@ from grok_sweeps.store import open_objects
 from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grok_sweeps.analysis.render.drawings import Figures
+    from grok_sweeps.analysis.result import Analysis
     from grok_sweeps.results import Store
+    from grok_sweeps.store import ObjectStore
 
 
 @app.command()
@@ -45,12 +50,29 @@ def analyze(
     runs = pd.concat([opened.runs(name) for name in sweeps], ignore_index=True)
     result = run_analysis(
         runs,
-        _curves(opened, sweeps),
+        curves_of(opened, sweeps),
         sweep=sweeps,
         n_planned=None if None in plans else len(planned),
         resamples=resamples,
         seed=seed,
     )
+    objects = opened.objects if output is None else open_objects(str(output))
+    prefix = found[0].layout.analysis("") if output is None else ""
+    write_report(result, objects, prefix)
+    print_tables(render.terminal_tables(result))
+    out = console()
+    out.print(f"report: {objects.address(f'{prefix}report.html')}", highlight=False, markup=False, soft_wrap=True)
+    folder = objects.address(f"{prefix}figures").removesuffix("figures")
+    out.print(f"report.md, estimates.json and figures/: {folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+def write_report(result: Analysis, objects: ObjectStore, prefix: str = "") -> Figures:
+    """Write an analysis as report.html, report.md, estimates.json and figures/; return the figures.
+
+    All of it is made anew from the rows at any time, so a report of before is overwritten.
+    """
+    from grok_sweeps.analysis import render
+
     figures = render.figures(result)
     for name, reason in figures.missing.items():
         warning_line(f"the figure {name} could not be drawn: {reason}; its numbers are in the report.")
@@ -60,23 +82,17 @@ def analyze(
         "report.md": render.report_markdown(result, figures=figures).encode(),
         **{f"figures/{name}": data for name, data in figures.items()},
     }
-    # What is written is made anew from the rows at any time, so a report of before is overwritten.
-    objects = opened.objects if output is None else open_objects(str(output))
-    prefix = found[0].layout.analysis("") if output is None else ""
     for name, data in files.items():
         objects.put(f"{prefix}{name}", data)
     for name in figures.missing:  # one of before is not this report's
         for ending in ("png", "svg"):
             objects.delete(f"{prefix}figures/{name}.{ending}")
-    print_tables(render.terminal_tables(result))
-    out = console()
-    out.print(f"report: {objects.address(f'{prefix}report.html')}", highlight=False, markup=False, soft_wrap=True)
-    folder = objects.address(f"{prefix}figures").removesuffix("figures")
-    out.print(f"report.md, estimates.json and figures/: {folder}", highlight=False, markup=False, soft_wrap=True)
+    return figures
 
 
-def _curves(store: Store, sweeps: list[str]) -> pd.DataFrame:
+def curves_of(opened: Store, sweeps: Sequence[str]) -> pd.DataFrame:
+    """The readings over time of some sweeps that an analysis uses."""
     from grok_sweeps.analysis.table.tables import READ, READ_IF_THERE
 
     columns = ("attempt", *READ, *READ_IF_THERE)
-    return pd.concat([store.curves(name, columns=columns) for name in sweeps], ignore_index=True)
+    return pd.concat([opened.curves(name, columns=columns) for name in sweeps], ignore_index=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from grok_sweeps.cluster.cli import analyze, audit, doctor, gc, plan, query, status, submit, train  # noqa: F401 (each registers its commands)
+from grok_sweeps.cluster.cli import analyze, audit, doctor, gc, plan, query, reproduce, status, submit, train  # noqa: F401 (each registers its commands)
 from grok_sweeps.cluster.cli.common import app, error_line, say, warning_line
 from grok_sweeps.cluster.cli.output import (
     CLOSED_PIPE,

@@ -40,7 +40,7 @@ from grok_sweeps.errors import ClusterError, ClusterGoneError, SpecError, StoreE
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.provenance import git_sha
 from grok_sweeps.results import Store
-from grok_sweeps.spec import Execution, load_spec, with_execution
+from grok_sweeps.spec import Execution, SweepSpec, load_spec, with_execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.ancestry import stored_ancestry
 from grok_sweeps.store.take_lease import Candidate
@@ -75,18 +75,44 @@ def submit(
         )
     sweep, text = load_spec(spec)
     sweep = with_execution(sweep, settings or ())
-    opened = store_at(store)
-    planned = make_plan(sweep, stored_ancestry(opened.objects))
-    server = JobsServer(where, ray_token(token_file))
-    _look_at_nodes(server, planned, sweep.execution, opened, price, wait_for_nodes)
-    sweep_store = SweepStore(opened.objects, sweep.name)
+    submit_spec(
+        store_at(store),
+        JobsServer(where, ray_token(token_file)),
+        sweep,
+        text,
+        settings=settings or (),
+        variables=variables or (),
+        wait_for_nodes_s=wait_for_nodes,
+        max_gpu_hours=max_gpu_hours,
+        price=price,
+        no_lease=no_lease,
+    )
+
+
+def submit_spec(
+    opened: Store,
+    server: JobsServer,
+    spec: SweepSpec,
+    text: str,
+    *,
+    settings: Sequence[str] = (),
+    variables: Sequence[str] = (),
+    wait_for_nodes_s: float = 0.0,
+    max_gpu_hours: float | None = None,
+    price: float | None = None,
+    no_lease: bool = False,
+) -> None:
+    """Write a sweep to the store and hand it over to a cluster, or join the job that has it."""
+    planned = make_plan(spec, stored_ancestry(opened.objects))
+    _look_at_nodes(server, planned, spec.execution, opened, price, wait_for_nodes_s)
+    sweep_store = SweepStore(opened.objects, spec.name)
     sweep_store.create(text, planned)
     hand_over(
         sweep_store,
         server,
-        settings=settings or (),
-        variables=variables or (),
-        wait_for_nodes_s=wait_for_nodes,
+        settings=settings,
+        variables=variables,
+        wait_for_nodes_s=wait_for_nodes_s,
         max_gpu_hours=max_gpu_hours,
         no_lease=no_lease,
         unless_finished=True,

@@ -43,6 +43,7 @@ from grok_sweeps.cluster.views import duration, failed_runs, open_view, plain_li
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.provenance import git_sha
+from grok_sweeps.results import Store
 from grok_sweeps.spec import SweepSpec, load_spec, with_execution
 from grok_sweeps.store import SweepStore
 from grok_sweeps.store.agreement import warn_of_name, warn_of_runs
@@ -99,13 +100,20 @@ def run(
         raise SpecError(f"--address: {address} is a jobs server; `grok-sweeps submit` hands a sweep over to one.")
     sweep, text = load_spec(spec)
     sweep = with_execution(sweep, settings or ())
-    opened = store_at(store)
-    planned = make_plan(sweep, stored_ancestry(opened.objects))
-    sweep_store = SweepStore(opened.objects, sweep.name)
     request = Request(
         address, token_file, wait_for_nodes, max_gpu_hours, wait_for_driver_s=wait_for_driver, no_lease=no_lease
     )
-    _drive(sweep_store, sweep, text, planned, request)
+    train(store_at(store), sweep, text, request)
+
+
+def train(opened: Store, spec: SweepSpec, text: str, request: Request) -> None:
+    """Train the runs of a spec that have no row yet, and say how it ended.
+
+    Raises:
+        typer.Exit: not all of them were finished.
+    """
+    planned = make_plan(spec, stored_ancestry(opened.objects))
+    _drive(SweepStore(opened.objects, spec.name), spec, text, planned, request)
 
 
 @app.command()
