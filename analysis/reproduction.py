@@ -27,7 +27,10 @@ from grok_sweeps.analysis.result import Analysis
 
 NO_VALUE, NOT_RUN = "no value", "not run"
 VERDICTS = (SAME, AGREES, DIFFERS, UNDECIDED, OTHER_CELLS, OTHER_NORM, NO_VALUE, NOT_RUN)
-MEANINGS = "no value: its runs are there, and give no estimate. not run: some of its runs are not there; why is said beside it."
+MEANINGS = (
+    "no value: its runs are there, and give no estimate. not run: runs that it needs are not there; the reason stands "
+    "beside it."
+)
 
 TABLES: Mapping[str, str] = {
     "calibration": "Calibration",

@@ -73,10 +73,11 @@ def summary_table(r: Reproduction) -> Table:
 
 def twins_line(twins: Twins) -> str:
     """How many runs equal their twins, in words."""
+    further = twins.n_compared - twins.n_equal - twins.n_one_reading
     return (
         f"Seed by seed: {twins.n_compared:,} of the {twins.n_released:,} released runs are here. "
         f"{twins.n_equal:,} grok at the same step or, like theirs, not within the budget; "
-        f"{twins.n_one_reading:,} are one reading apart; {twins.n_compared - twins.n_equal - twins.n_one_reading:,} more. "
+        f"{twins.n_one_reading:,} are one reading apart, {further:,} further. "
         f"{twins.n_memorised_equal:,} memorise at the same step."
     )
 

@@ -105,12 +105,11 @@ def _preset(name: str) -> str:
     Raises:
         SpecError: there is none.
     """
-    preset, known = name if name.startswith(PREFIX) else PREFIX + name, experiments()
-    if preset not in known:
-        raise SpecError(
-            f"--only: '{name}' is no experiment of the paper.{did_you_mean(preset, known)} Allowed: {', '.join(known)}."
-        )
-    return preset
+    bare, known = name.removeprefix(PREFIX), experiments()
+    if PREFIX + bare not in known:
+        hint = did_you_mean(bare, (preset.removeprefix(PREFIX) for preset in known)).replace("'", f"'{PREFIX}", 1)
+        raise SpecError(f"--only: '{name}' is no experiment of the paper.{hint} Allowed: {', '.join(known)}.")
+    return PREFIX + bare
 
 
 @cache

@@ -1,0 +1,107 @@
+"""The parts of `grok-sweeps reproduce`: together the paper, each run once, and each scale within its time."""
+
+from __future__ import annotations
+
+import pytest
+
+from grok_sweeps.cluster.costs import plan_cost
+from grok_sweeps.cluster.reproduce.missing import reasons
+from grok_sweeps.cluster.reproduce.parts import PARTS, SCALES, Part, chosen, experiments, plan_of, serving, written_by
+from grok_sweeps.errors import SpecError
+from grok_sweeps.plan import make_plan
+from grok_sweeps.plan.rates import Pool
+from grok_sweeps.results import open_store
+from grok_sweeps.spec import load_spec
+
+WRITTEN = {part: written_by(part) for part in PARTS}
+
+
+def runs_of(preset: str) -> frozenset[str]:
+    return frozenset(run.run_id for run in make_plan(load_spec(preset)[0]).runs if not run.added)
+
+
+def test_all_parts_together_are_paper_all() -> None:
+    assert frozenset().union(*WRITTEN.values()) == runs_of("paper/all")
+    whole = frozenset().union(*(plan_of(part).run_ids() for part in PARTS))
+    assert whole == make_plan(load_spec("paper/all")[0]).run_ids()
+
+
+def test_no_run_is_in_two_parts_and_no_two_sweeps_share_a_name() -> None:
+    assert sum(map(len, WRITTEN.values())) == len(frozenset().union(*WRITTEN.values()))
+    assert all(WRITTEN.values())
+    assert len({part.sweep for part in PARTS}) == len(PARTS)
+
+
+def test_a_larger_scale_has_every_part_of_a_smaller_one_and_full_has_all() -> None:
+    smoke, cpu, full = (chosen(scale) for scale in SCALES)
+    assert set(smoke) < set(cpu) < set(full) == set(PARTS)
+
+
+@pytest.mark.parametrize("preset", experiments())
+def test_only_an_experiment_trains_all_its_runs_also_those_it_shares(preset: str) -> None:
+    parts = chosen("full", [preset])
+    assert runs_of(preset) <= frozenset().union(*(WRITTEN[part] for part in parts))
+    assert all(not runs_of(preset).isdisjoint(WRITTEN[part]) for part in parts)
+    assert chosen("full", [preset.removeprefix("paper/")]) == parts
+
+
+def test_every_experiment_of_paper_all_has_parts() -> None:
+    assert frozenset().union(*map(runs_of, experiments())) == runs_of("paper/all")
+
+
+def test_only_within_a_scale_is_what_the_scale_has_of_it() -> None:
+    assert {part.p for part in chosen("smoke", ["paper/mediation-mse"])} == {59, 97}
+    assert chosen("smoke", ["paper/transformer"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("paper/colapse", " Did you mean 'paper/collapse'?"), ("colapse", " Did you mean 'paper/collapse'?"), ("x", "")],
+)
+def test_another_name_is_refused_with_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        chosen("full", [name])
+    assert str(refused.value) == (
+        f"--only: '{name}' is no experiment of the paper.{hint} Allowed: {', '.join(experiments())}."
+    )
+
+
+@pytest.mark.parametrize(("scale", "minutes"), [("smoke", 10), ("cpu", 90)])
+def test_a_scale_is_planned_to_fit_its_time_on_two_cores(scale: str, minutes: int, tmp_path: object) -> None:
+    store = open_store(str(tmp_path))
+    wall_s = 0.0
+    for part in chosen(scale):
+        cost = plan_cost(plan_of(part), load_spec(part.preset)[0].execution, store, Pool(2, "cpu")).cost
+        assert cost.wall_s is not None
+        wall_s += cost.wall_s
+    assert 0.5 * minutes < wall_s / 60 < 0.9 * minutes
+
+
+def test_a_missing_number_says_which_part_it_needs_and_which_scale_has_it() -> None:
+    from grok_sweeps.analysis.claims import published
+
+    smoke = chosen("smoke")
+    left = {part: 0 if part in smoke else len(WRITTEN[part]) for part in PARTS}
+    why = reasons("smoke", smoke, left)
+    of = {(row.table, row.p, row.loss): why(row) for row in published()}
+    assert of["exponential_law", 67, "ce"] == "scale smoke leaves out paper/dose at p = 67; scale full has it"
+    assert of["mediation", 97, "mse"] == ""
+    assert of["calibration", 59, "ce"] == ""
+    collapse = of["collapse", 59, "ce"].split("; ")
+    assert "scale smoke leaves out paper/collapse at p = 59" in collapse
+    assert "scale smoke leaves out paper/mediation-ce at p = 59" in collapse
+    for table in {row.table for row in published()} - {"calibration"}:
+        for row in (row for row in published() if row.table == table):
+            nothing = reasons("full", (), dict.fromkeys(PARTS, 1))(row)
+            assert "--only leaves out" in nothing, row
+
+
+def test_a_part_that_is_under_way_says_how_many_runs_have_no_row() -> None:
+    from grok_sweeps.analysis.claims import published
+
+    part = next(p for p in PARTS if p.experiment == "allocation" and p.p == 59)
+    why = reasons("full", PARTS, {one: 7 if one == part else 0 for one in PARTS})
+    row = next(row for row in published() if row.table == "layer_allocation" and row.p == 59)
+    assert why(row) == "7 runs of paper/allocation at p = 59 have no row yet"
+    assert serving("paper/allocation")
+    assert Part("allocation", 59, "cpu") in PARTS
