@@ -66,6 +66,12 @@ class Found:
         """How many runs of a part have no row."""
         return len(plan_of(part).run_ids() - self.ids)
 
+    def to_train(self, part: Part) -> int:
+        """How many runs its sweep would train: none where other sweeps have what it lacks, else all that it lacks."""
+        return len(plan_of(part).run_ids() - set(self.runs.run_id[self.runs.sweep == part.sweep])) * bool(
+            self.left(part)
+        )
+
 
 @app.command()
 def reproduce(
@@ -117,9 +123,9 @@ def reproduce(
     for what, path in paths.items():
         say(f"{what}: {path}")
     left = sum(found.left(part) for part in parts)
-    if left and code != INTERRUPTED:
+    if left:
         error_line(f"{left:,} runs have no row yet; run the same command again to go on.")
-    failed = int((found.runs.outcome == "failed").sum())
+    failed = made.analysis.counts.n_failed
     if failed and not code:
         error_line(f"{failed} runs failed; `grok-sweeps resume SWEEP --failed` trains them again.")
     if code or left or failed:
@@ -139,7 +145,7 @@ def _say_what_is_left(
     table = Table("part", "sweep", "runs", "to train", "about", title=f"reproduce, scale {scale}", title_justify="left")
     seconds = 0.0
     for part in parts:
-        plan, left = plan_of(part), found.left(part)
+        plan, left = plan_of(part), found.to_train(part)
         about = "-"
         if left and address is None:
             spec = with_execution(spec_of(part)[0], settings)
@@ -150,7 +156,7 @@ def _say_what_is_left(
                 about = duration(share)
         table.add_row(str(part), part.sweep, f"{len(plan.runs):,}", f"{left:,}", about)
     console().print(table)
-    left = sum(found.left(part) for part in parts)
+    left = sum(found.to_train(part) for part in parts)
     about = f", about {duration(seconds)} on this machine, without start-up" if seconds else ""
     say(f"{left:,} runs to train{about}. Store: {opened.uri}. Results: {open_objects(str(output)).address('')}")
 
