@@ -6,6 +6,7 @@ allocation, `clamp_raised` is a fork. A step that was not reached is -1. It has 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,16 +38,21 @@ _SAME_RUN = (
     "fork_step",
     "seeds_in_block",
     "seed",
+    "max_steps",
 )
 """What two runs have in common that start from the same numbers; norms are compared after rounding."""
 
 
-def read_released(path: Path) -> pd.DataFrame:
-    """The file as a table of runs, each experiment a sweep of its name.
+def read_released(paths: Sequence[Path]) -> pd.DataFrame:
+    """The files as one table of runs, each experiment a sweep of its name.
 
     Raises:
         QueryError: no such file, no CSV, or a column is missing.
     """
+    return pd.concat([_read(path) for path in paths], ignore_index=True).drop_duplicates("run_id", ignore_index=True)
+
+
+def _read(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' own errors of a CSV are ValueErrors

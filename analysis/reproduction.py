@@ -25,9 +25,10 @@ from grok_sweeps.analysis.claims import (
 from grok_sweeps.analysis.released import Twins
 from grok_sweeps.analysis.result import Analysis
 
-NO_VALUE, NOT_RUN = "no value", "not run"
-VERDICTS = (SAME, AGREES, DIFFERS, UNDECIDED, OTHER_CELLS, OTHER_NORM, NO_VALUE, NOT_RUN)
+UNFINISHED, NO_VALUE, NOT_RUN = "unfinished", "no value", "not run"
+VERDICTS = (SAME, AGREES, DIFFERS, UNDECIDED, OTHER_CELLS, OTHER_NORM, UNFINISHED, NO_VALUE, NOT_RUN)
 MEANINGS = (
+    "unfinished: not judged, since runs that were asked for have no row yet; those that grok late are the last. "
     "no value: its runs are there, and give no estimate. not run: runs that it needs are not there; the reason stands "
     "beside it."
 )
@@ -72,6 +73,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Lack:
+    """Why runs behind a printed number are not there: a sentence, and whether they were asked for."""
+
+    reason: str
+    asked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PartRuns:
     """What was asked of one part of the paper's runs; `reason` says why it was not trained."""
 
@@ -105,7 +114,7 @@ def reproduction(
     title: str,
     analysis: Analysis,
     parts: tuple[PartRuns, ...],
-    not_run: Callable[[Printed], str],
+    lacking: Callable[[Printed], Lack | None],
     *,
     released: Claims | None = None,
     twins: Twins | None = None,
@@ -116,7 +125,7 @@ def reproduction(
         title: what was reproduced, in words.
         analysis: of our runs.
         parts: which runs were asked for, and how many are there.
-        not_run: why some of the runs behind a printed number are not there; empty where all are.
+        lacking: why some of the runs behind a printed number are not there; None where all are.
         released: the claims of an analysis of released runs; without it, what `published.csv` has of them.
         twins: our runs beside the released ones.
     """
@@ -125,25 +134,27 @@ def reproduction(
     theirs = {claim.printed: claim for claim in released.rows} if released else {}
     order = {table: place for place, table in enumerate(TABLES)}
     rows = [
-        _row(printed, theirs.get(printed), ours.get(printed), lacks.get(printed, ""), not_run(printed))
+        _row(printed, theirs.get(printed), ours.get(printed), lacks.get(printed, ""), lacking(printed))
         for printed in sorted(published(), key=lambda printed: order.get(printed.table, len(order)))
     ]
     return Reproduction(title, tuple(rows), parts, analysis, twins)
 
 
-def _row(printed: Printed, theirs: Claim | None, ours: Claim | None, lack: str, not_run: str) -> Row:
+def _row(printed: Printed, theirs: Claim | None, ours: Claim | None, why_absent: str, lack: Lack | None) -> Row:
     released = _released(printed, theirs)
     judged = verdict(printed, released.value, released.interval) if released else ""
     if ours is None or ours.ours.value is None:
-        found, reason = (NOT_RUN, not_run) if not_run else (NO_VALUE, lack or _why_none(printed))
+        found, reason = (NOT_RUN, lack.reason) if lack else (NO_VALUE, why_absent or _why_none(printed))
         return Row(printed, released, judged, None, 0, found, reason)
-    remarks = [not_run] if not_run else []
+    is_unfinished = lack is not None and lack.asked
+    remarks = [lack.reason] if lack and (is_unfinished or ours.verdict == OTHER_CELLS) else []
     if ours.w_c is not None and printed.w_c is not None:
         remarks.append(f"w_c is {ours.w_c:.6g} here, {printed.w_c:.6g} in the paper")
     if ours.ours.interval is None and ours.ours.interval_reason:
         remarks.append(f"no interval: {ours.ours.interval_reason}")
     number = Number(ours.ours.value, ours.ours.interval)
-    return Row(printed, released, judged, number, ours.ours.n_runs, ours.verdict, "; ".join(remarks))
+    said = UNFINISHED if is_unfinished else ours.verdict
+    return Row(printed, released, judged, number, ours.ours.n_runs, said, "; ".join(remarks))
 
 
 def _released(printed: Printed, theirs: Claim | None) -> Number | None:

@@ -28,7 +28,7 @@ from grok_sweeps.cluster.cli.submit import is_jobs_server, submit_spec
 from grok_sweeps.cluster.cli.train import Request, train
 from grok_sweeps.cluster.costs import plan_cost
 from grok_sweeps.cluster.jobs import JobsServer
-from grok_sweeps.cluster.reproduce.missing import left_out, reasons
+from grok_sweeps.cluster.reproduce.missing import lacks, left_out
 from grok_sweeps.cluster.reproduce.parts import CPU, FULL, PARTS, SMOKE, Part, chosen, plan_of, spec_of
 from grok_sweeps.cluster.settings import ray_token
 from grok_sweeps.cluster.stopping import STOPPED_FOR_A_REASON
@@ -95,8 +95,10 @@ def reproduce(
     token_file: TokenFileOption = None,
     settings: SetOption = None,
     released: Annotated[
-        Path | None,
-        typer.Option("--released", metavar="FILE", help="CSV of released runs, one row a seed, to compare with."),
+        list[Path] | None,
+        typer.Option(
+            "--released", metavar="FILE", help="CSV of released runs, one row a seed, to compare with; may be repeated."
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option(help="Folder to write to; what an earlier call wrote there is replaced.")
@@ -107,7 +109,7 @@ def reproduce(
     from grok_sweeps.analysis.released import read_released
 
     parts = chosen(scale.value, [name.strip() for name in (only or "").split(",") if name.strip()])
-    theirs = None if released is None else read_released(released)
+    theirs = read_released(released) if released else None
     opened = store_at(store)
     found = _found(opened)
     _say_what_is_left(opened, parts, found, scale.value, settings or (), output, address)
@@ -226,7 +228,7 @@ def _reproduction(
         f"The paper at scale {scale}",
         result,
         parts,
-        reasons(scale, asked, left),
+        lacks(scale, asked, left),
         released=released,
         twins=None if theirs is None else twins(runs, theirs),
     )

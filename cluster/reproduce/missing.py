@@ -9,6 +9,7 @@ from grok_sweeps.cluster.reproduce.parts import PREFIX, Part, serving
 
 if TYPE_CHECKING:
     from grok_sweeps.analysis.claims import Printed
+    from grok_sweeps.analysis.reproduction import Lack
 
 _EXPERIMENT_OF = {
     "exponential_law": "dose",
@@ -33,22 +34,23 @@ def left_out(part: Part, scale: str, asked: Sequence[Part]) -> str:
     return f"scale {scale} leaves out {part}; scale {part.scale} has it"
 
 
-def reasons(scale: str, asked: Sequence[Part], left: Mapping[Part, int]) -> Callable[[Printed], str]:
-    """A function that says why runs behind a printed number are not there; it gives an empty text where all are.
+def lacks(scale: str, asked: Sequence[Part], left: Mapping[Part, int]) -> Callable[[Printed], Lack | None]:
+    """A function that says why runs behind a printed number are not there; it gives None where all are.
 
     Args:
         scale: the scale that was asked for.
         asked: its parts.
         left: how many runs of each part have no row.
     """
+    from grok_sweeps.analysis.reproduction import Lack
 
-    def reason(printed: Printed) -> str:
+    def lacking(printed: Printed) -> Lack | None:
         experiment = _EXPERIMENT_OF.get(printed.table)
         if experiment is None:
-            return ""
+            return None
         preset = PREFIX + experiment.format(loss=printed.loss)
         needed = [part for part in serving(preset) if part.p == printed.p and left[part]]
         said = [left_out(part, scale, asked) or f"{left[part]} runs of {part} have no row yet" for part in needed]
-        return "; ".join(said)
+        return Lack("; ".join(said), any(part in asked for part in needed)) if needed else None
 
-    return reason
+    return lacking

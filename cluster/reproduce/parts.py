@@ -67,8 +67,8 @@ PARTS = (
     Part("collapse", 97, CPU),
     Part("allocation", 97, CPU),
     Part("same-state", 59, CPU),
-    Part("same-state", 97, CPU),
     # paper/all
+    Part("same-state", 97, FULL),
     Part("dose", 43, FULL),
     Part("dose", 59, FULL),
     Part("dose", 67, FULL),
@@ -92,11 +92,17 @@ def chosen(scale: str, only: Sequence[str] = ()) -> tuple[Part, ...]:
     """The parts of a scale, or those of them that the presets `only` need, in the order of training.
 
     Raises:
-        SpecError: a name that is no experiment of the paper.
+        SpecError: a name that is no experiment of the paper, or none of this scale.
     """
-    wanted = [_preset(name) for name in only]
-    needed = {part for preset in wanted for part in serving(preset)}
-    return tuple(part for part in PARTS if part.in_scale(scale) and (not only or part in needed))
+    parts = tuple(part for part in PARTS if part.in_scale(scale))
+    needed: set[Part] = set()
+    for preset in [_preset(name) for name in only]:
+        serve = serving(preset)
+        if set(serve).isdisjoint(parts):
+            larger = next(name for name in SCALES if any(part.in_scale(name) for part in serve))
+            raise SpecError(f"--only: scale {scale} has no run of {preset}; use --scale {larger}.")
+        needed.update(serve)
+    return tuple(part for part in parts if not only or part in needed)
 
 
 def _preset(name: str) -> str:

@@ -26,7 +26,7 @@ RUNS, CURVES = HERE / "p59_runs.csv", HERE / "p59_seed_mean_curves.csv"
 
 def tables(experiment: str, loss: str = "ce") -> tuple[pd.DataFrame, pd.DataFrame]:
     """The runs and curves of one experiment."""
-    runs = read_released(RUNS)
+    runs = read_released([RUNS])
     runs = runs[(runs.sweep == experiment) & (runs.loss == loss)].reset_index(drop=True).assign(sweep="theirs")
     curves = runs[["sweep", "run_id", "cell_id"]].merge(
         pd.read_csv(CURVES)[["source", "step", "logit_scale"]], left_on="cell_id", right_on="source"

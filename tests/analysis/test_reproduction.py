@@ -10,7 +10,16 @@ import pytest
 from grok_sweeps.analysis import analyze, render
 from grok_sweeps.analysis.claims import DIFFERS, SAME, published
 from grok_sweeps.analysis.released import REQUIRED, read_released, twins
-from grok_sweeps.analysis.reproduction import NO_VALUE, NOT_RUN, TABLES, VERDICTS, PartRuns, reproduction
+from grok_sweeps.analysis.reproduction import (
+    NO_VALUE,
+    NOT_RUN,
+    TABLES,
+    UNFINISHED,
+    VERDICTS,
+    Lack,
+    PartRuns,
+    reproduction,
+)
 from grok_sweeps.errors import QueryError
 
 W_C = 54.489295959472656
@@ -18,7 +27,15 @@ LEFT_OUT = "scale smoke leaves out it"
 
 
 def baseline(step=3675, seeds=3, **values):
-    cell = {"w_c": W_C, "rho": 1.0, "tau": 1.0, "seeding": "paper", "seeds_in_block": 12, "stop": "grokked"}
+    cell = {
+        "w_c": W_C,
+        "rho": 1.0,
+        "tau": 1.0,
+        "seeding": "paper",
+        "seeds_in_block": 12,
+        "stop": "grokked",
+        "max_steps": 40000,
+    }
     return [{**cell, "grokked_step": step, "seed": seed, **values} for seed in range(seeds)]
 
 
@@ -26,7 +43,9 @@ def baseline(step=3675, seeds=3, **values):
 def made(make_runs, no_curves):
     analysis = analyze(make_runs(baseline()), no_curves, sweep="made", resamples=100)
     parts = (PartRuns("a part", "paper-a", 3, 3), PartRuns("another", "paper-b", 84, 0, LEFT_OUT))
-    return reproduction("The paper at scale smoke", analysis, parts, lambda p: "" if p.p == 59 else LEFT_OUT)
+    return reproduction(
+        "The paper at scale smoke", analysis, parts, lambda p: None if p.p == 59 else Lack(LEFT_OUT, asked=False)
+    )
 
 
 def test_every_printed_number_has_a_row_and_those_without_a_value_a_reason(made):
@@ -54,9 +73,16 @@ def test_an_estimate_without_a_value_gives_its_own_reason(made):
 
 def test_what_is_judged_on_part_of_its_runs_says_so(make_runs, no_curves):
     analysis = analyze(make_runs(baseline(step=9000, seeds=12)), no_curves, sweep="made", resamples=100)
-    under_way = reproduction("x", analysis, (), lambda p: "7 runs of it have no row yet")
+    under_way = reproduction("x", analysis, (), lambda p: Lack("7 runs of it have no row yet", asked=True))
     (row,) = (r for r in under_way.of_table("mediation") if r.ours is not None)
-    assert (row.verdict, row.reason) == (DIFFERS, "7 runs of it have no row yet")
+    assert (row.verdict, row.reason) == (UNFINISHED, "7 runs of it have no row yet")
+
+
+def test_a_complete_cell_is_judged_though_other_cells_of_its_table_were_not_asked_for(make_runs, no_curves):
+    analysis = analyze(make_runs(baseline(step=9000, seeds=12)), no_curves, sweep="made", resamples=100)
+    partly = reproduction("x", analysis, (), lambda p: Lack(LEFT_OUT, asked=False))
+    (row,) = (r for r in partly.of_table("mediation") if r.ours is not None)
+    assert (row.verdict, row.reason) == (DIFFERS, "")
 
 
 def test_csv_and_json_have_every_number(made):
@@ -105,7 +131,7 @@ def released_rows(steps=(3675, 3675, 3700), **values):
 def test_released_runs_are_read_analysed_and_compared_seed_by_seed(tmp_path, make_runs, no_curves):
     file = tmp_path / "theirs.csv"
     released_rows((3675, 3650, 1000, -1)).to_csv(file, index=False)
-    theirs = read_released(file)
+    theirs = read_released([file])
     ours = make_runs(
         [*baseline(3675, seeds=4)[:3], {**baseline(seeds=4)[3], "grokked_step": None, "outcome": "censored"}]
     )
@@ -114,7 +140,7 @@ def test_released_runs_are_read_analysed_and_compared_seed_by_seed(tmp_path, mak
     assert found.n_memorised_equal == 4
     assert "4 of the 4 released runs are here. 2 grok" in render.twins_line(found)
     claims = analyze(theirs, pd.DataFrame(), sweep=["mediation"], resamples=100).claims
-    made = reproduction("x", analyze(ours, no_curves, sweep="made", resamples=100), (), lambda p: "", released=claims)
+    made = reproduction("x", analyze(ours, no_curves, sweep="made", resamples=100), (), lambda p: None, released=claims)
     (row,) = (r for r in made.of_table("mediation") if r.printed.quantity == "grokked_step_baseline" and r.ours)
     assert row.released.value == 3650.0
 
@@ -122,7 +148,8 @@ def test_released_runs_are_read_analysed_and_compared_seed_by_seed(tmp_path, mak
 def test_runs_of_another_norm_or_seeding_have_no_twin(tmp_path, make_runs):
     file = tmp_path / "theirs.csv"
     released_rows().to_csv(file, index=False)
-    theirs = read_released(file)
+    theirs = read_released([file, file])
+    assert len(theirs) == 3
     assert twins(make_runs(baseline(seeding="run")), theirs).n_compared == 0
     assert twins(make_runs(baseline(w_c=50.0)), theirs).n_compared == 0
 
@@ -140,7 +167,7 @@ def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, text, message):
     if text is not None:
         file.write_text(text)
     with pytest.raises(QueryError) as refused:
-        read_released(file)
+        read_released([file])
     assert str(refused.value) == f"--released: {file}: {message}"
 
 
@@ -148,4 +175,4 @@ def test_a_misspelt_column_is_named(tmp_path):
     file = tmp_path / "theirs.csv"
     released_rows().rename(columns={"grokked_step": "grokked_steps"}).to_csv(file, index=False)
     with pytest.raises(QueryError, match=r"no column 'grokked_step'\. It has 'grokked_steps'\. It needs"):
-        read_released(file)
+        read_released([file])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from grok_sweeps.analysis.claims import published
+from grok_sweeps.analysis.reproduction import Lack
 from grok_sweeps.cluster.costs import plan_cost
-from grok_sweeps.cluster.reproduce.missing import reasons
-from grok_sweeps.cluster.reproduce.parts import PARTS, SCALES, Part, chosen, experiments, plan_of, serving, written_by
+from grok_sweeps.cluster.reproduce.missing import lacks
+from grok_sweeps.cluster.reproduce.parts import PARTS, SCALES, Part, chosen, experiments, plan_of, written_by
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.rates import Pool
@@ -51,7 +53,9 @@ def test_every_experiment_of_paper_all_has_parts() -> None:
 
 def test_only_within_a_scale_is_what_the_scale_has_of_it() -> None:
     assert {part.p for part in chosen("smoke", ["paper/mediation-mse"])} == {59, 97}
-    assert chosen("smoke", ["paper/transformer"]) == ()
+    with pytest.raises(SpecError) as refused:
+        chosen("smoke", ["paper/mediation-mse", "transformer"])
+    assert str(refused.value) == "--only: scale smoke has no run of paper/transformer; use --scale full."
 
 
 @pytest.mark.parametrize(
@@ -78,30 +82,32 @@ def test_a_scale_is_planned_to_fit_its_time_on_two_cores(scale: str, minutes: in
 
 
 def test_a_missing_number_says_which_part_it_needs_and_which_scale_has_it() -> None:
-    from grok_sweeps.analysis.claims import published
-
     smoke = chosen("smoke")
     left = {part: 0 if part in smoke else len(WRITTEN[part]) for part in PARTS}
-    why = reasons("smoke", smoke, left)
-    of = {(row.table, row.p, row.loss): why(row) for row in published()}
-    assert of["exponential_law", 67, "ce"] == "scale smoke leaves out paper/dose at p = 67; scale full has it"
-    assert of["mediation", 97, "mse"] == ""
-    assert of["calibration", 59, "ce"] == ""
-    collapse = of["collapse", 59, "ce"].split("; ")
-    assert "scale smoke leaves out paper/collapse at p = 59" in collapse
-    assert "scale smoke leaves out paper/mediation-ce at p = 59" in collapse
-    for table in {row.table for row in published()} - {"calibration"}:
-        for row in (row for row in published() if row.table == table):
-            nothing = reasons("full", (), dict.fromkeys(PARTS, 1))(row)
-            assert "--only leaves out" in nothing, row
+    lacking = lacks("smoke", smoke, left)
+    of = {(row.table, row.p, row.loss): lacking(row) for row in published()}
+    text = "scale smoke leaves out paper/dose at p = 67; scale full has it"
+    assert of["exponential_law", 67, "ce"] == Lack(text, asked=False)
+    assert of["mediation", 97, "mse"] is None
+    assert of["calibration", 59, "ce"] is None
+    collapse = of["collapse", 59, "ce"]
+    assert collapse is not None
+    assert collapse.reason.endswith("scale smoke leaves out paper/collapse at p = 59; scale cpu has it")
+
+
+def test_every_printed_number_but_the_inputs_has_parts_behind_it() -> None:
+    lacking = lacks("full", (), dict.fromkeys(PARTS, 1))
+    for row in published():
+        lack = lacking(row)
+        if row.table == "calibration":
+            assert lack is None
+        else:
+            assert lack is not None
+            assert lack.reason.startswith("--only leaves out paper/")
 
 
 def test_a_part_that_is_under_way_says_how_many_runs_have_no_row() -> None:
-    from grok_sweeps.analysis.claims import published
-
-    part = next(p for p in PARTS if p.experiment == "allocation" and p.p == 59)
-    why = reasons("full", PARTS, {one: 7 if one == part else 0 for one in PARTS})
+    part = Part("allocation", 59, "cpu")
+    lacking = lacks("full", PARTS, {one: 7 if one == part else 0 for one in PARTS})
     row = next(row for row in published() if row.table == "layer_allocation" and row.p == 59)
-    assert why(row) == "7 runs of paper/allocation at p = 59 have no row yet"
-    assert serving("paper/allocation")
-    assert Part("allocation", 59, "cpu") in PARTS
+    assert lacking(row) == Lack("7 runs of paper/allocation at p = 59 have no row yet", asked=True)
