@@ -82,7 +82,7 @@ def reproduce(
     scale: Annotated[
         Scale,
         typer.Option("--scale", help="smoke: 10 minutes on 2 cores; cpu: 90; full: every run of paper/all."),
-    ] = Scale.smoke,
+    ] = Scale.full,
     store: StoreOption = None,
     address: Annotated[
         str | None,

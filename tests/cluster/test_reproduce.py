@@ -61,7 +61,7 @@ def claims_in(folder: Path) -> list[dict[str, str]]:
 @pytest.mark.usefixtures("small_paper")
 def test_a_scale_is_trained_once_and_the_larger_one_goes_on(tmp_path: Path, trained_here: list[str]) -> None:
     arguments = ("--resamples", "100", "--store", str(tmp_path / "store"))
-    smoke = here("reproduce", *arguments, cwd=tmp_path)
+    smoke = here("reproduce", "--scale", "smoke", *arguments, cwd=tmp_path)
     assert smoke.returncode == 0, smoke.stderr
     assert trained_here == ["paper-collapse-p23"]
     assert "4 runs to train, about" in smoke.stdout
@@ -76,7 +76,7 @@ def test_a_scale_is_trained_once_and_the_larger_one_goes_on(tmp_path: Path, trai
     assert [(part["n_runs"], part["n_there"]) for part in document["parts"]] == [(4, 4), (2, 0)]
     assert document["parts"][1]["reason"] == "scale smoke leaves out paper/allocation at p = 23; scale full has it"
 
-    full = here("reproduce", "--scale", "full", *arguments, "--output", "all", cwd=tmp_path)
+    full = here("reproduce", *arguments, "--output", "all", cwd=tmp_path)
     assert full.returncode == 0, full.stderr
     assert trained_here == ["paper-collapse-p23", "paper-allocation-p23"]
     assert "2 runs to train" in full.stdout
@@ -94,7 +94,10 @@ def test_only_trains_what_the_experiment_shares_too(tmp_path: Path, trained_here
     done = here("reproduce", "--only", "allocation", "--scale", "full", "--resamples", "100", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert trained_here == ["paper-collapse-p23", "paper-allocation-p23"]
-    nothing = here("reproduce", "--only", "paper/allocation", "--store", "other", "--resamples", "100", cwd=tmp_path)
+    smoke = ("--scale", "smoke")
+    nothing = here(
+        "reproduce", *smoke, "--only", "paper/allocation", "--store", "other", "--resamples", "100", cwd=tmp_path
+    )
     assert nothing.returncode == 0, nothing.stderr
     assert "4 runs to train" in nothing.stdout
 
@@ -103,7 +106,7 @@ def test_only_trains_what_the_experiment_shares_too(tmp_path: Path, trained_here
 def test_what_another_sweep_of_the_store_has_is_not_trained_again(tmp_path: Path, trained_here: list[str]) -> None:
     (tmp_path / "all.yaml").write_text(PRESETS["paper/collapse"].replace("name: c", "name: paper-all"))
     assert here("run", "all.yaml", cwd=tmp_path).returncode == 0
-    done = here("reproduce", "--resamples", "100", cwd=tmp_path)
+    done = here("reproduce", "--scale", "smoke", "--resamples", "100", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "0 runs to train. Store" in done.stdout
     assert trained_here == ["paper-all"]
