@@ -30,8 +30,8 @@ VERDICTS = (SAME, AGREES, DIFFERS, UNDECIDED, OTHER_CELLS, OTHER_NORM, UNFINISHE
 MEANINGS = (
     "unfinished: not judged, since runs that were asked for have no row yet; those that grok late are the last. "
     "no value: its runs are there, and give no estimate. not run: runs that it needs are not there; the reason stands "
-    "beside it. L (logit_scale_at_grok) is the mean over seeds at the paper's logged step. The paper went on with a seed "
-    "that had grokked before it; our runs end there and give their last reading."
+    "beside it. L (logit_scale_at_grok) is the mean over seeds at the paper's logged step. The paper went on with a "
+    "seed that had grokked before it; our runs end there and give their last reading."
 )
 
 TABLES: Mapping[str, str] = {
