@@ -220,7 +220,7 @@ def _reproduction(
             part.sweep,
             len(plan_of(part).runs),
             len(plan_of(part).runs) - left[part],
-            left_out(part, scale, asked) if left[part] else "",
+            left_out([part], scale) if left[part] and part not in asked else "",
         )
         for part in PARTS
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from grok_sweeps.cluster.reproduce.parts import PREFIX, Part, serving
+from grok_sweeps.cluster.reproduce.parts import PREFIX, SCALES, Part, serving
 
 if TYPE_CHECKING:
     from grok_sweeps.analysis.claims import Printed
@@ -25,13 +25,20 @@ _EXPERIMENT_OF = {
 """The preset behind each of the paper's tables; the calibration is an input."""
 
 
-def left_out(part: Part, scale: str, asked: Sequence[Part]) -> str:
-    """Why a part was not asked for; empty where it was."""
-    if part in asked:
-        return ""
-    if part.in_scale(scale):
-        return f"--only leaves out {part}"
-    return f"scale {scale} leaves out {part}; scale {part.scale} has it"
+def left_out(parts: Sequence[Part], scale: str) -> str:
+    """Why parts were not asked for, in a sentence a reason."""
+    by_only = [part for part in parts if part.in_scale(scale)]
+    by_scale = [part for part in parts if not part.in_scale(scale)]
+    said = [f"--only leaves out {_names(by_only)}"] if by_only else []
+    if by_scale:
+        larger = max((part.scale for part in by_scale), key=SCALES.index)
+        them = "it" if len(by_scale) == 1 else "them"
+        said.append(f"scale {scale} leaves out {_names(by_scale)}; scale {larger} trains {them}")
+    return "; ".join(said)
+
+
+def _names(parts: Sequence[Part]) -> str:
+    return " and ".join(map(str, parts))
 
 
 def lacks(scale: str, asked: Sequence[Part], left: Mapping[Part, int]) -> Callable[[Printed], Lack | None]:
@@ -50,7 +57,10 @@ def lacks(scale: str, asked: Sequence[Part], left: Mapping[Part, int]) -> Callab
             return None
         preset = PREFIX + experiment.format(loss=printed.loss)
         needed = [part for part in serving(preset) if part.p == printed.p and left[part]]
-        said = [left_out(part, scale, asked) or f"{left[part]} runs of {part} have no row yet" for part in needed]
-        return Lack("; ".join(said), any(part in asked for part in needed)) if needed else None
+        under_way = [part for part in needed if part in asked]
+        said = [f"{left[part]} runs of {part} have no row yet" for part in under_way]
+        if absent := [part for part in needed if part not in asked]:
+            said.append(left_out(absent, scale))
+        return Lack("; ".join(said), bool(under_way)) if needed else None
 
     return lacking

@@ -74,7 +74,7 @@ def test_a_scale_is_trained_once_and_the_larger_one_goes_on(tmp_path: Path, trai
     assert len(rows) == 214
     document = json.loads((tmp_path / "reproduction" / "claims.json").read_text())
     assert [(part["n_runs"], part["n_there"]) for part in document["parts"]] == [(4, 4), (2, 0)]
-    assert document["parts"][1]["reason"] == "scale smoke leaves out paper/allocation at p = 23; scale full has it"
+    assert document["parts"][1]["reason"] == "scale smoke leaves out paper/allocation at p = 23; scale full trains it"
 
     full = here("reproduce", *arguments, "--output", "all", cwd=tmp_path)
     assert full.returncode == 0, full.stderr

@@ -7,7 +7,7 @@ import pytest
 from grok_sweeps.analysis.claims import published
 from grok_sweeps.analysis.reproduction import Lack
 from grok_sweeps.cluster.costs import plan_cost
-from grok_sweeps.cluster.reproduce.missing import lacks
+from grok_sweeps.cluster.reproduce.missing import lacks, left_out
 from grok_sweeps.cluster.reproduce.parts import PARTS, SCALES, Part, chosen, experiments, plan_of, written_by
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import make_plan
@@ -86,13 +86,23 @@ def test_a_missing_number_says_which_part_it_needs_and_which_scale_has_it() -> N
     left = {part: 0 if part in smoke else len(WRITTEN[part]) for part in PARTS}
     lacking = lacks("smoke", smoke, left)
     of = {(row.table, row.p, row.loss): lacking(row) for row in published()}
-    text = "scale smoke leaves out paper/dose at p = 67; scale full has it"
+    text = "scale smoke leaves out paper/dose at p = 67; scale full trains it"
     assert of["exponential_law", 67, "ce"] == Lack(text, asked=False)
     assert of["mediation", 97, "mse"] is None
     assert of["calibration", 59, "ce"] is None
     collapse = of["collapse", 59, "ce"]
     assert collapse is not None
-    assert collapse.reason.endswith("scale smoke leaves out paper/collapse at p = 59; scale cpu has it")
+    assert collapse.reason == "scale smoke leaves out paper/collapse at p = 59; scale cpu trains it"
+
+
+def test_several_parts_that_were_not_asked_for_are_in_one_sentence() -> None:
+    parts = [Part("mediation-ce", 59, "cpu"), Part("collapse", 59, "cpu"), Part("dose", 59, "full")]
+    assert left_out(parts[:2], "smoke") == (
+        "scale smoke leaves out paper/mediation-ce at p = 59 and paper/collapse at p = 59; scale cpu trains them"
+    )
+    assert left_out(parts[1:], "cpu") == (
+        "--only leaves out paper/collapse at p = 59; scale cpu leaves out paper/dose at p = 59; scale full trains it"
+    )
 
 
 def test_every_printed_number_but_the_inputs_has_parts_behind_it() -> None:
