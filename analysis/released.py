@@ -114,12 +114,10 @@ class Twins:
 
 def twins(runs: pd.DataFrame, released: pd.DataFrame, eval_every: int = 25) -> Twins:
     """Our runs beside the released ones of the same cell and seed; where neither grokked they are equal."""
-    ours = runs[(runs.dtype == "float32") & (runs.seeding == "paper")] if len(runs) else runs
-    ours = ours[~((ours.stop == "budget") & (ours.outcome == "censored"))]  # parents of forks end at the fork
-    both = _keyed(ours).merge(_keyed(released), on=list(_SAME_RUN), suffixes=("", "_theirs"))
+    both = paired(runs, released)
     off = (both.grokked_step - both.grokked_step_theirs).abs()
     return Twins(
-        n_released=len(_keyed(released)),
+        n_released=len(_keyed(released, ())),
         n_compared=len(both),
         n_equal=int((off == 0).sum()),
         n_one_reading=int((off == eval_every).sum()),
@@ -127,8 +125,20 @@ def twins(runs: pd.DataFrame, released: pd.DataFrame, eval_every: int = 25) -> T
     )
 
 
-def _keyed(runs: pd.DataFrame) -> pd.DataFrame:
-    table = runs[[*_SAME_RUN, "memorized_step", "grokked_step"]].copy()
+def paired(runs: pd.DataFrame, released: pd.DataFrame) -> pd.DataFrame:
+    """One row a pair of our run and the released one of the same cell and seed.
+
+    Columns: what the two have in common, `experiment`, our `softmax_collapse_max`, and both's `memorized_step` and
+    `grokked_step`, theirs with `_theirs`; a step that was not reached is -1.
+    """
+    ours = runs[(runs.dtype == "float32") & (runs.seeding == "paper")] if len(runs) else runs
+    ours = ours[~((ours.stop == "budget") & (ours.outcome == "censored"))]  # parents of forks end at the fork
+    theirs = _keyed(released, ("sweep",)).rename(columns={"sweep": "experiment"})
+    return _keyed(ours, ("softmax_collapse_max",)).merge(theirs, on=list(_SAME_RUN), suffixes=("", "_theirs"))
+
+
+def _keyed(runs: pd.DataFrame, also: Sequence[str]) -> pd.DataFrame:
+    table = runs[[*_SAME_RUN, "memorized_step", "grokked_step", *also]].copy()
     for name in _SAME_RUN:
         if name not in ("arch", "loss", "arm"):
             table[name] = pd.to_numeric(table[name]).astype(float).round(4).fillna(-1.0)
