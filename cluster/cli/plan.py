@@ -9,6 +9,7 @@ from rich.table import Table
 
 from grok_sweeps.cluster.cli.common import SetOption, SpecArgument, StoreOption, app, console, store_at
 from grok_sweeps.cluster.costs import PlanCost, plan_cost
+from grok_sweeps.cluster.reproduce.missing import tables_of
 from grok_sweeps.plan import Plan, make_plan
 from grok_sweeps.plan.estimate import ASSUMPTIONS, checkpoint_bytes
 from grok_sweeps.plan.kept import kept_bytes
@@ -52,10 +53,10 @@ def plan(
 @app.command()
 def presets() -> None:
     """List the shipped presets."""
-    table = Table("preset", "runs", "what it is")
+    table = Table("preset", "runs", "what it is", "the paper's tables that it serves")
     for name in preset_names():
         spec, _ = load_spec(name)
-        table.add_row(name, f"{len(make_plan(spec).runs):,}", spec.description)
+        table.add_row(name, f"{len(make_plan(spec).runs):,}", spec.description, ", ".join(tables_of(name)))
     console().print(table)
 
 

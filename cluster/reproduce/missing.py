@@ -1,4 +1,4 @@
-"""Why some of the runs behind a printed number are not there: its parts were not asked for, or have no row yet."""
+"""Which runs are behind a printed number, and why some are not there: not asked for, or without a row yet."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ _EXPERIMENT_OF = {
     "softmax_collapse_audit": "float64-audit",
 }
 """The preset behind each of the paper's tables; the calibration is an input."""
+
+
+def tables_of(preset: str) -> tuple[str, ...]:
+    """The paper's tables whose numbers are of a preset's runs, in words; of one that resolves its norm the same."""
+    name = preset.removeprefix(PREFIX).removesuffix("-control")
+    serving = {
+        table: {experiment.format(loss=loss) for loss in ("ce", "mse")} for table, experiment in _EXPERIMENT_OF.items()
+    }
+    found = [table for table, names in serving.items() if name in names or preset == f"{PREFIX}all"]
+    return tuple(table.replace("_", " ") for table in found) if preset.startswith(PREFIX) else ()
 
 
 def left_out(parts: Sequence[Part], scale: str) -> str:

@@ -7,13 +7,13 @@ import pytest
 from grok_sweeps.analysis.claims import published
 from grok_sweeps.analysis.reproduction import Lack
 from grok_sweeps.cluster.costs import plan_cost
-from grok_sweeps.cluster.reproduce.missing import lacks, left_out
+from grok_sweeps.cluster.reproduce.missing import lacks, left_out, tables_of
 from grok_sweeps.cluster.reproduce.parts import PARTS, SCALES, Part, chosen, experiments, plan_of, written_by
 from grok_sweeps.errors import SpecError
 from grok_sweeps.plan import make_plan
 from grok_sweeps.plan.rates import Pool
 from grok_sweeps.results import open_store
-from grok_sweeps.spec import load_spec
+from grok_sweeps.spec import load_spec, preset_names
 
 WRITTEN = {part: written_by(part) for part in PARTS}
 
@@ -121,3 +121,14 @@ def test_a_part_that_is_under_way_says_how_many_runs_have_no_row() -> None:
     lacking = lacks("full", PARTS, {one: 7 if one == part else 0 for one in PARTS})
     row = next(row for row in published() if row.table == "layer_allocation" and row.p == 59)
     assert lacking(row) == Lack("7 runs of paper/allocation at p = 59 have no row yet", asked=True)
+
+
+def test_each_preset_of_the_paper_serves_a_table_of_it() -> None:
+    mediation = ("mediation", "temperature sweep")
+    assert tables_of("paper/mediation-mse") == tables_of("paper/mediation-ce-control") == mediation
+    assert tables_of("paper/dose") == ("exponential law",)
+    assert tables_of("quickstart") == ()
+    assert tables_of("paper/all") == ("all",)
+    printed = {table for name in preset_names() if name.startswith("paper/") for table in tables_of(name)}
+    assert printed - {"all"} == {row.table.replace("_", " ") for row in published()} - {"calibration", "table"}
+    assert all(tables_of(name) for name in preset_names() if name.startswith("paper/"))
