@@ -27,12 +27,11 @@ _EXPERIMENT_OF = {
 
 def tables_of(preset: str) -> tuple[str, ...]:
     """The paper's tables whose numbers are of a preset's runs, in words; of one that resolves its norm the same."""
+    if not preset.startswith(PREFIX):
+        return ()
     name = preset.removeprefix(PREFIX).removesuffix("-control")
-    serving = {
-        table: {experiment.format(loss=loss) for loss in ("ce", "mse")} for table, experiment in _EXPERIMENT_OF.items()
-    }
-    found = [table for table, names in serving.items() if name in names or preset == f"{PREFIX}all"]
-    return tuple(table.replace("_", " ") for table in found) if preset.startswith(PREFIX) else ()
+    behind = {table: {of.format(loss=loss) for loss in ("ce", "mse")} for table, of in _EXPERIMENT_OF.items()}
+    return ("all",) if name == "all" else tuple(table.replace("_", " ") for table in behind if name in behind[table])
 
 
 def left_out(parts: Sequence[Part], scale: str) -> str:
