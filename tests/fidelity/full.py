@@ -10,10 +10,12 @@ steps that the paper logs, in float32, in which they were taken.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from grok_sweeps.plan import make_plan
@@ -66,13 +68,19 @@ def seed_means(curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     return by_step[list(READING_NAMES)].mean().assign(n_seeds=by_step.size()).reset_index()
 
 
-def save(store: Store) -> None:
-    """Write both files."""
-    runs = finished_runs(store)
+def save(stores: Sequence[Store]) -> None:
+    """Write both files, each run from the first store that has it."""
+    runs, curves = [RUNS_SCHEMA.empty_table()], list[pa.Table]()
+    for store in stores:
+        found = finished_runs(store)
+        new = pc.invert(pc.is_in(found["run_id"], value_set=pa.concat_tables(runs)["run_id"]))
+        runs.append(found.filter(new).cast(RUNS_SCHEMA))
+        curves.append(logged_curves(store, runs[-1]))
     FOLDER.mkdir(exist_ok=True)
-    pq.write_table(runs.replace_schema_metadata(RUNS_SCHEMA.metadata), RUNS, compression="zstd")
-    pq.write_table(logged_curves(store, runs), CURVES, compression="zstd", use_byte_stream_split=list(READING_NAMES))
-    print(f"{len(runs):,} runs: {RUNS}, {CURVES}")
+    every = pa.concat_tables(runs).sort_by([("cell_id", "ascending"), ("seed", "ascending")])
+    pq.write_table(every, RUNS, compression="zstd")
+    pq.write_table(pa.concat_tables(curves), CURVES, compression="zstd", use_byte_stream_split=list(READING_NAMES))
+    print(f"{len(every):,} runs: {RUNS}, {CURVES}")
 
 
 def restore(store: Store) -> None:
@@ -82,7 +90,8 @@ def restore(store: Store) -> None:
         spec, text = load_spec(preset)
         plan, sweep = make_plan(spec), SweepStore(store.objects, spec.name)
         sweep.create(text, plan)
-        own = rows[rows.sweep == spec.name]
+        is_own = rows.run_id.isin(plan.run_ids())
+        own, rows = rows[is_own].assign(sweep=spec.name), rows[~is_own]
         readings = curves[curves.run_id.isin(own.run_id)].assign(sweep=spec.name)
         folders = sweep.layout.curves, sweep.layout.rows
         for folder, kept, schema in zip(folders, (readings, own), (CURVES_SCHEMA, RUNS_SCHEMA), strict=True):
@@ -95,9 +104,13 @@ def main() -> None:
     """Save or restore."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["save", "restore"])
-    parser.add_argument("--store", required=True)
+    parser.add_argument("--store", action="append", required=True, help="of several, the first counts first")
     given = parser.parse_args()
-    {"save": save, "restore": restore}[given.what](open_store(given.store))
+    stores = [open_store(uri) for uri in given.store]
+    if given.what == "save":
+        save(stores)
+    else:
+        restore(stores[0])
 
 
 if __name__ == "__main__":
